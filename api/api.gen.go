@@ -191,14 +191,15 @@ func (e ResultRequestOutcome) Valid() bool {
 
 // Defines values for UnitStateName.
 const (
-	BOUND     UnitStateName = "BOUND"
-	HELD      UnitStateName = "HELD"
-	INSTALLED UnitStateName = "INSTALLED"
-	ISSUED    UnitStateName = "ISSUED"
-	ISSUING   UnitStateName = "ISSUING"
-	LEASED    UnitStateName = "LEASED"
-	READY     UnitStateName = "READY"
-	STRANDED  UnitStateName = "STRANDED"
+	BOUND        UnitStateName = "BOUND"
+	HELD         UnitStateName = "HELD"
+	INSTALLED    UnitStateName = "INSTALLED"
+	ISSUED       UnitStateName = "ISSUED"
+	ISSUEUNKNOWN UnitStateName = "ISSUE_UNKNOWN"
+	ISSUING      UnitStateName = "ISSUING"
+	LEASED       UnitStateName = "LEASED"
+	READY        UnitStateName = "READY"
+	STRANDED     UnitStateName = "STRANDED"
 )
 
 // Valid indicates whether the value is a known member of the UnitStateName enum.
@@ -211,6 +212,8 @@ func (e UnitStateName) Valid() bool {
 	case INSTALLED:
 		return true
 	case ISSUED:
+		return true
+	case ISSUEUNKNOWN:
 		return true
 	case ISSUING:
 		return true
@@ -518,7 +521,7 @@ type ResultRequest struct {
 	// Outcome installed; faulty, the token is set aside; destroyed, the key is gone; refused-certificate, what the CA sent does not fit
 	Outcome ResultRequestOutcome `json:"outcome"`
 
-	// Reason What went wrong
+	// Reason What went wrong, for people
 	Reason *string `json:"reason,omitempty"`
 
 	// SealedUserPin CMS EnvelopedData, DER
@@ -539,6 +542,10 @@ type Session struct {
 	// Drain The station should finish what it has and claim no more
 	Drain            bool `json:"drain"`
 	HeartbeatSeconds int  `json:"heartbeatSeconds"`
+
+	// Held The unbound leases (state LEASED) that this station holds under their present epochs, renewed. After a
+	// restart, or when the answer to a claim was lost, the station goes on with them or releases them.
+	Held []Lease `json:"held"`
 
 	// LeaseSeconds Length of this session's leases
 	LeaseSeconds int  `json:"leaseSeconds"`
@@ -645,8 +652,9 @@ type Unit struct {
 	Seconds             *float64    `json:"seconds,omitempty"`
 	Sequence            int         `json:"sequence"`
 
-	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING and ISSUED are the CA's part;
-	// INSTALLED is finished; HELD waits for a person (see heldReason); STRANDED was bound and its station is gone.
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
+	// heldReason); STRANDED was bound and its station is gone.
 	State   UnitStateName `json:"state"`
 	Station *StationName  `json:"station,omitempty"`
 
@@ -676,16 +684,18 @@ type UnitState struct {
 	Generation Generation `json:"generation"`
 	HeldReason *string    `json:"heldReason,omitempty"`
 
-	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING and ISSUED are the CA's part;
-	// INSTALLED is finished; HELD waits for a person (see heldReason); STRANDED was bound and its station is gone.
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
+	// heldReason); STRANDED was bound and its station is gone.
 	State UnitStateName `json:"state"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId UnitId `json:"unitId"`
 }
 
-// UnitStateName READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING and ISSUED are the CA's part;
-// INSTALLED is finished; HELD waits for a person (see heldReason); STRANDED was bound and its station is gone.
+// UnitStateName READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
+// heldReason); STRANDED was bound and its station is gone.
 type UnitStateName string
 
 // Uuid defines model for Uuid.
@@ -5065,120 +5075,122 @@ func ParseGetSealedPinResponse(rsp *http.Response) (*GetSealedPinResponse, error
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"5H1LcyS5de5fwU0poh+TxVd3U9Pk4orD5kzzdg+bwce9IQ1bIirzFAtiFpADILu6bgcV9+78A7xweGMr",
-	"7IWXWiosh/1nxjHhf+HAAZBPZD34aEn2pptVicTj4JyD8/hw6lOUiEkuOHCtop1PUU4lnYAGiZ8OVCLF",
-	"9DA1fzMe7UQ51eMojjidQLQTgX8cRxK+L5iENNrRsoA4UskYJtS891MJo2gn+sl6NdC6farWzwuWRjc3",
-	"cfQNcJBUM8F7hrqqGtx2sNoYZsjDFCa50MCT2RuYmZdTsx6W21lEJ26QXcK0InSogCdAmCKUqylISMkl",
-	"q7oYXMNsMGFKMX51GcV2CWOgKchqEbUhB2bM+swn9ONb4Fd6HO1sP4+jCeP+45exoYUGabr81Xd7g1/S",
-	"wf/dGLwcvP/ip1Ec6Vlu+lZaMn6FK3vLJkyXdPy+ADmr5pDhw/rIKYxokeloZ3NjIzbzYJNigp82cB7u",
-	"YzkS4xquQOJQ70YjBb1jCfs0OFi9741w3zIF2ct7wj29LTf43s1I55zp3oEK+/DWLG5fvzHjSFC54ApQ",
-	"tg6VKsyO7RgR5Bo4kpHmecYS5NL13ygrDssPdKqpBjtWk5nPxkDM/EFpw8JDUfB0l+gxkASkZiMzJDI3",
-	"F9p8LYHMcOcsC+OET0DL2WBvpEF2peUUEsFT1djrzp6aeR1LMcxgMmfZuW3xxWrL9/0GFr/HCUgpJHl8",
-	"8vU+efn8xc+e4La7V03Pe3kuxQea4VzSlJk3aXYsRW7IYzZsRDMFcZTXvsJpS/EB0j1cxEjICdXRTpRS",
-	"DQPNJtAVz7h856tZS+xfbDTEfjMk2hUPflfvKK7P5H35ohj+BhJtBt2vdvktUzjb5kpqbICfmYaJWkTz",
-	"Wq8nkAiZmqHc2FRKOsPPQlu6BkS8vpzGDPxrC9biRp23mlOQrDF+tRP1VmO69WI72OqqcTSVe8y4frYV",
-	"dRVXHDGlCisinb640KX8LMctXOivYCQkLP9KXgwzlryB2ZxFOV1glV5XVbCUFDwFSaZjloxRT+zvkSlV",
-	"hKprSEOjqsJuUGi0otSv8zm6mlVcqd3Gyd/d2NA2dmlQza/cnzptazuzgOMqdmpSrdaEKGxDeDEZgozJ",
-	"GD7SFBI2oRkRI7QmhuxqADxllJPhzPJ7TRE832oogq3G+f/4u43BSzoYvf+0dfMkZADE0X5G2WQPrZSu",
-	"aGRA1Qoi/tY074p1a+Ncp0Hamcmc2I1dUbtO6Ef3nzUTtl5szzdIsIO0SKwp29ygY/uEJCIFRfSYmnOO",
-	"KaI08pY5+xLBR+yqMKadFmRCrw1jLEUl1/m+SJFWE/rx0L7mp+w+bnbVowKlmOBWPJayleuEr97GUaMa",
-	"BYKbISY55bMV98EaQm2C7ikiOKqGYaEYB6VIxhJjJDe5eXNjo83OXQWhkqQ7wjlnIwYpUSIx8pRISJnd",
-	"QPL4xz/+3Q9/+H8//uO//vAvf/vDv/3ux7/+px/++A8//v3/fxKTb74iz7Y2NzYGWxubL2IyZXpMKJHs",
-	"aqxJMobkmiRjKmmiUQnUZ/pl8wD+ctEJjIRxsw+SW8nbcX6iAibW8Zv9059sbsTk1cGJNWW2Xn65/SSK",
-	"q3PBKJPmmrZfvHi2HaA45CIZL2K5A2xkWtf8wMU8GkfXMFvc+A02QgvhGvi3IoUs4Ah1Zo6tKzU8b4Sz",
-	"WtP23lkCxEjqZqeNCfm11GgQ2ukDT866fbD9PFqkr6yD3dXSqxJclUf9vNbuMLxHIlYBADeDIHGw1e0k",
-	"YTU+lZCwnPlYRstDeb032HqxbY5gjd6Qb/qItEzPpVR+RctK23+5UNfTDNJTccx4wIL49pQc8A+QiRzS",
-	"V1RTFPTbSXdlcC3lmjY3tbS8vIjUp92gcf9mI9PcbsfviTXr3YTm+TWDLD0wbmFX+lLQlIV9hlwY6Q1o",
-	"5/91+u6IHNunVjtvv9zYfEIY18IxnHW/hyKd7RKY5HpGRkLis+lYZBAtOm782LGfYGhd38x3V1YI78TR",
-	"a6BSD4HqPmMyldSysnt3KEQGlHsWXN7MLEc61VQXaqHBaXuP3QRCdCh7vB0XrmiW3Xq9RgabSuTF5taC",
-	"xdeNPjvsXAI4knbPmJVUK5r4Pspjjuk5wbs4UuWYTSkR1zGRwGEKKTJ/vdddklCeQBYTpUVOKE+JhFxI",
-	"vUsyobT7WosiGTN+hXKDQm40FTcz+S4S1+ZEx16iODJv1UjzYOrRrrVForlbgrv+kAdhPjZuW9C3Vxpy",
-	"7/9A3f2hOsY9yUHkWeugeb7x4GS0Uw6R7dA47GnNw14y4LNk6MofID0BoeWMgPw6UT/rEtz0qAaCZzNy",
-	"yq547WC3Z8SL7RdbIQt+wUGAgy0bDQmR9I030Fs2yJu9Xx++aoQsWi7S1pd3i028YTww7v8x7MiUcbuH",
-	"QFLBwbptIRlnnOnmoV71bqMVXe6o3N65POGa3cRRWsAqMd3VhLMZUVw2ZRVHY8rTzB7DCzMbr11b44w5",
-	"ks/1xUybeVo+aB+I0RJtqizOUumYMoKBwZTV4i7KHPU8gcWzUmOW5y77Ml/AXbuV1V0cfaAZS5me/QKo",
-	"VI1A1ubixFpQVVY5r3KluAmVEm0ESxub6figSd72JONSVCpuqxErpEm+BU27EpdLoUUisv8N0pgqTcOo",
-	"ux1tR+mDfW1xxLgzTvVuaLLIZbfK8Sw+UcoU0k388Arnlqrgcwrj9wXlmulZg/NfLHY6biOa9yZqlYTN",
-	"F5NycQskJq7Yx+9xL1++rvZ0Fbtw4lzVOaf0syaC4Fc/v7hQ77/4uf8jeFD7oO8dEpTYRe9yLRvWut96",
-	"Pm/Se4Nfbgxevnf/D94/Dc4aew5nOHFrl/fQsKfTYjKhcnaXtKYbdl5C0w7V46XRJIFcr5ZiHosJnOql",
-	"LAzX7MhslVcQS5FmdZ/Xu7pzfVs7gbi+7HlObmOX5tl9HRqtqnDvRtI/gc4NO+WOqYL6JfRO005/LaZk",
-	"QvmM4I4QKoEwToAmY3Qka5TzW7Skfq2UaE2z2i0q5x3a/xqapJPuMw+IjZQpIkbEgz92ienGzj5jSkNq",
-	"FuFeODMjdNIxhZTAdRnkbzkvxlNRmmYwQDNsB90WQ6FHinjDrJMXCJG6N+qI8BXVMzTjeDoNHJxmh8AH",
-	"kDMyYpCl1tFnikylwONoKUmtxUYDmk+CljM6zCDkx4Eeg41pKjqpgp4TOiOqSBKAlGTUBjG7McMqahQw",
-	"EZm2I3YTQvjFUugg3N1OpNhuuR2gFs6p1jmH887c4N47LSTfKdTwGmbpjgMy7QxpOnCEMMos0KK1hT2t",
-	"3NOBFmKQUXkFPe0Kroo8F1JDOphAyujALTHcmBZ6DFxjyCDtaTUScsjSFB3x0HMu9GAkCt73/gT0WKQD",
-	"04xmmZj2DuQN+kFtET1NXRjUEG2UsUQvaFbway6mfQvogXIu2VpCofrnWamG3j1geuAVaKiBzbMtWmmi",
-	"5MBx0pwWCzpZuBwJqsj0om5Q0S/cGntSLmqGWQ+OJnQPB3+gLGtJqtMPcfRxYGRz8IFKY48qI6ROdr+i",
-	"6Ukplu67Q0u//VIQ3ffuizMh3jrJcw/OKz791siaO0DKp23pcg++rgmU++pI6K+dCLlvvkWpORJ6r5QZ",
-	"9+TYicl5Q0rcw1PL8fsVVZsPzktJ8ItuQKG/LVk/+PjEM4fv1LD3gePuctkei1p+ZfOC3TntK3lY8mz1",
-	"XbdhYOgTZMVuU7SlAsu37NZ9cFgxWLVvFU9ZbV83yWpey7OttlPU77Ws/brPbznxSdVVgxNpKkGptifV",
-	"gty8uCf/Lo7yseDQGa09WJ0CG4OXXzx+QnrB6gE8jR0kLhcXOn5PAKNbt0vuVZZWY/Ubd47sSqAOtNy0",
-	"i7gYYBgbk1pqXOhUTDlJBcKtE1FwTagilIwoyyAlhnyTXNeC3r4DjC3Y1z1OZYCA+pkPDw4KXqiwLuyD",
-	"wLhZh8lsJOyWIKY/dU7mzwnjJAqdiBCMjnFjH2SQ7hK7kXGV9TCGuwLDGyyFXZKC0lLMILVNrmFmGlwJ",
-	"DrtEwsjoxkGNXDGZ+izf/h5RwDVJBViI/4jpRkrFzcE4Kp6bytGQQzq9B/MvffyP+Z2pmYH3Q2qJxh1e",
-	"ZFkbMhiSRYtDOVcgHxxAo6oUSCuDyiZAVG6W4tCPXi6rOIIohjZ/2k2RW0xwicB6S4cd0NuzrXsEvcVR",
-	"Ycl10kBG3QXhNDd841WKZ/d4IQ7H2SRzsCWhFLZNWquxKLKUjBhnamy5nWkyNqqUpyTJKJsQLsjEQry7",
-	"/ua4hEgsm/Fq58eac7NbaBFmKLq4tEeKOHz0wtD3vWGBOyvrZIP6kTNuR26n9IdC6E5kt3WhLWRYoAri",
-	"CSyvf1upnyVyfplYhfszofdpTocsY3oWQHXPyVnNh7C2tq228tiTr7u6qn+/kODWlSdkP/XNx5aBhin7",
-	"7ec3QdP0tJaPWeX0p1Ky4E2xr82p9R+/++cf/vD7pjJeypQOZytGEtjVWO+LLHOXUJqD/vtf/f6HP/5N",
-	"UAnIuuk9jyMqG71zdcmttTOPeu/B/Woy2Yq2f3YlJNPjSZOpFx0lFRs/2wqlNVbBYk+FVPoNzCqcQl2T",
-	"+hzcs+2N1bJwDfx1bZnzBgyStwrY95umKxqVGVX6FICvkjxA1ZsGLzhohUeWyFJjmE2DgWHvqq2QdFj9",
-	"otnSKXfnpIVuXc29ROW9bwkpcO0Mmd5t6RIrbMvNu9R3Jgulgx0RKYRWHgqeFEqLCUj1iOzv1WPkCwdr",
-	"S88tdkqB/ABywVQ7t/HsW48UMX7k2dvTxjVec57gGb8aqqy7sVFzenN2NZxydXbaCoeuLsFO8xGwvuM5",
-	"UzrqBji2n807YOyt+vePv/PX65/6r578z/DJaAd6oCs+tu6Au7bor2ZnQlxjgMC6gGbLCLN+SE712MYS",
-	"1G18nvaRpsJSfNZ0ROYaeXXi/o/Bb98//o4Mfvv+Kf7dQ9JSDlqMJDouTFdQ+m5xrCzFQZfpwcZrg706",
-	"g8ed5Yc2xkOKWzaCjST15NRqKzha+cC4zzvW8xL10Hu1qrugegxnwUXuFWCXkKUnZWCj020ZBwof+wcf",
-	"cyZBrWIuWFjlvUApPQy8G8i9A8iytPC6IY9OmKMOyexBJCxd2KI8Mm+Fw6hdUO9GFGps+qhUujFCBp6/",
-	"2Hwe9YVkygBO+HFpSC8K6NwRWx9HRW5YagWU0OoY0wqj0cRu+MRlEINaKqD6FPv0V185ApzTI0VYGhNK",
-	"xrN87ELpNaCFZTlr0kkAkrIre0WonqlowuJ+tgBhNjC+8ftPz8J+sZlw2OzphYY9CGLKX4Xqx5dV2bj+",
-	"O0BLKNcH0p+30wH3c/ekwar1+zwwn5BHwRvxJwd7r36BUJch2OgjpLvk7cHe6cEre8GGUB+73CVfvTs/",
-	"emWDlcSWqyDXMNslh6en54dH3yB/m78PXiFSyYbxHymSU6l3L/jh0enZ3tu3tmcbATWjvT54+4pMqTEd",
-	"R0KarkEqwcljBUCqnXiyS07PTvaOXh28wrIeWBAIh0Sjs7oUdCU4rF3U71/gKqM4suuK4ggXEsWRm7j7",
-	"Cx+Vk4ziyMwsiiM/bDB/gLG9Vgxju4kK3Q5Hr768GZR/P1/i782tkFTfYCRyJLp7+1pMCSUJcC1p5twv",
-	"MjZ+FvGld6yawksszNZ2IlMhr72vQh77v54goTOgkisbtR5CYix5649O1i74BT+bCqLAOqlGYl0namyZ",
-	"gSmSiqSYANfYm/kWZ5ViXmIqLLSNg1Q7prun5OlTN/7Tpzvk9dnZ8am9YzMpdEEzdCIfm38217aIkITD",
-	"FOSTNVKLtz9SpJFewkIqvlKMrSVVJ88jdcEJOqien4wra15DJmMYBtAzO4SfLaHq2rNukhlzt+HamhmL",
-	"QpMPINloZkjMtHOAzGC4IWN6DbsOBFdSzr7BQJFkTBmPCRi7bFaeItUSJdYUWrMko+mEIcH8TV0UQVzT",
-	"TBkVjh3YRFZsKE+rlbhaL2LKyyIUQ6DS0Moc/rjLe9xyjWnskY/kyJDoyGIsdy260vxtuERMQBHBgeTj",
-	"mWIJzVxfZK8kMioeZd+OXcjgin0ADDTRC45WqZsQJ09R6z1dIwdIL8TmkYRmGfqWrlAKttk1O2Ie+FdF",
-	"luJUGiXxamCnS0/cC14mbLTIVeAKp5n/00oZPzXkoG7RzMgYfKSJzmZ26aWyRBIen58hS3mQit7pwg/p",
-	"FWXcUaF8aCe9Ro7fnZ6RdUc2G8o1KyKtan1rF9x4fcy3SYnRm1TB9vM1csYmDlFqTMZnz5693CUZqiwb",
-	"ZWJmPOkuehNnQsdECUtgLkiSieRaEQ6m4ysJgItDEKbt+LKvRtplra7ZGnkFCUuBDGfk0ii3y11yWQIZ",
-	"L4miM6Ny+lGaF7wB07SqH+u6WEfCFcXby2kyhsHW2gaCsrJoJxprnaud9fXpdLpG8fGakFfr7l21/vZw",
-	"/+Do9ADfqfCckUNzkZSpnOpkTBJhlAgGz8uYZLSJ/k8OnOYs2omerW2sPYvwJBijHbPerl92ZasSlvJv",
-	"bIXImGv7Ta+9Xu/yu7AxUTVZt5UVb+KFDV1dxJv3raJ/Wxsb91bwr13TLVD5rr5YHycq9Q2qbws8djUZ",
-	"w+OVC6jV2DPulAPdo4VeqkWrPU33Ph1rTwlz1tIrRN+hTo3em06c1KFdKkIB0LeCX5FcZNmOVTuXxrS5",
-	"rIVAnRQrI4xKGAWsXP1CpvD4jYnDQBh+NqpgpJH1qbZIdieLa2TvgkvIwbgobdFvaw6bznVaxZwMW8/J",
-	"WBRS7Rq9YUs72Hn5uJ2ECRj/BNI14nU+qkUjjv6mq9eSOLkrofH4GDGpNKrC2KwtMwShTi/7FzIzPSuq",
-	"TYY/FkrvWxJ3WD1Yv9EYL4bEuCpDPl/KtFXZ07Tpr+tZFexaVORzoSC1qrRagUJt9ZVIZ/cnS/UqZTdN",
-	"f0HLAm4eUo5r5doCMox3mlXcFF/Gq2TAzOMghkCmkmkN6HZtbTzvytOR0PbkFSQVD1He8466BBdLitwW",
-	"YPtISufW6Q4f+rHaw4b71PonH/e7QU1SBBTJnrdQ8C6+wFK+GFVPC2mOxoahaw1vQ+3Td+T48KgB9alr",
-	"ECvkMeHG2iRDLCaIPV1w9+YQjMSiXJU9uHMfiJ22A6wQltZMRvKYkvPzw1dkQu1pXlMQT4KiXmhXTGrV",
-	"Q60s8vxQwtWs//SZpcsRJSBYh9xtwD2cgccF+vYIUPNMg5V/wO/Jshy8bvFkfXx8aKsfMGWkmDqOnFB7",
-	"RKGFzwUad7YIJbIac7UVsrTGu2v9HHTmEG1/lmzUqCz1X5KXjoyJUamb6VioUhExNOMWMFUJ/qrbVV3D",
-	"oKxGEz3MfnUqMH3m3WpXrwpsG+JSLfjCGDylq30Pu3gCHKalpchTYnbFKHhbnihzCey+PZy4sgpBP+Yb",
-	"0Fh24QGJh/0HKFYWWrgHnekgbsS5eapWlcja9ioHet1Po+pGd6+3987fvv4L9vOqO+2B/XALvPtu2I5i",
-	"AlRmzDhKaQHW+ehx3Sz11z+5hNHNPG595251r7YLZSLzwanrq86FC+cLf9/9riTm3nxHl89Yem371hM4",
-	"Dp/+Z94DdUt3LmgypvzKIvuNdb9G3qEJ4BvZAC0leOvLmJlMkcvmBb3LoDlwH9t2/+eKKz/weQ+TBWzy",
-	"BklLMwk0ncWk4HZLUuuIbX6uaey5qgm7FXPZoCTmbO7OwafFcII2Zivp0aMiVA3bH3TKSofLuECCg4fM",
-	"O2/Mops8PJpIyDOagE0fGGvWtSZUo0eHARJr4VIiQWkq9RrZswbxBa/1NB2zDNBgtx1kNj6uyGX7UvHl",
-	"DqEkETkDDFFex0RITK+kFCaCqx5XzN9qeBgJaCH0P7Mo+LX1aEu/6fegL3PgreSM6xx3wbEDYbrXQqgD",
-	"EHtthFNd2mIPR7MaTDJAt3IK9yCiPt3oki9MeqKpPil1b6x/4nQC/SGUUiSvYeYzKj5OYg+lWqKuFqq0",
-	"7ide8d0t3VPTR/NcslhGhSmkxq3w8NnkoaKd0ynwEz4O2Xq7H/BpwIge6kxrQUk/t0R3oNk9sl3HBt+d",
-	"VbGuZwWJeKQCGd8entUeJ+qkuu9cUUAzZWN+WjQQm96vdlXBfdjN/waED6wrrXZtur1KJU9AQjYjKZhj",
-	"Qyqfs+9w6TegLZ71AbfODhDYrhpc9O471cgjIUrB0E4LQ8QJOT48Ug6AQLNGqqepjUvwU68qPnfmcEik",
-	"278tVuHUVv29r3CHHsa24q9tOb0Q/2X5lCV4LcA5dhPuzjTnFoEwnDmnB+++V5jCkFgjh6x/svisuR4l",
-	"QuNW9Uw8HOyhKdunPu8ptGT8yIIzvRQR1ytYhVr/VH24WW/dtumj9H5DGd+O4IuZvgEZXCY5ict/wNTk",
-	"Q/JIt6B1KKRs8+boQG4tZhX/c4L3oOzt5cX2rwPOV+vL8Ju98RK0Lc85+74AkoO0qB+jK6p34xKZWGF/",
-	"jKlY2LcE4gCyzDq8Nd8Rf1vLmarmfPIwpQtOM3YNu8Taoq6ZBHJZL5B0uUa+lmJCEE3gMoA4OZvtk6AL",
-	"yZEpLfBzOCtBZVmJmuzYrftKfiYxeqhUefWjRp/ZTP3zFpuvmIMSVjKDmEeHrfJFARqQ47sJlK3ENSe6",
-	"khlPzLZCbKLF7CE4D1F7LlpEpmPgDXGritXUfboJ1cl4x/lzlIxoomNEt1ALOlxDPKPFdSY0IxZO045O",
-	"7hJKUjYagbRFNKAM2YwYp5mHFF626oxd9siTrVDzly1SzSo7n1mqFv5urLtggfYx3lG+j+RYLqRuY5+p",
-	"g6G3bJu5wiFtHah+BJlfQYmeRWWNASTEyruMuBAWDtaswKTWiC00hWBuV0oT72HijW6Ly/AAWWLenwhZ",
-	"RjFKIOxaEJjlSljdzYp9CGZsVNb6b8CN37APUMKNaXLtgDwYRG7+ZPKyXGkd4UFuC9j0Wdan2Mr+qtbn",
-	"cGTwZ0MGE2bvrlT7UV1YZZyiKR24FrFMraX6b5rcD660UCDJ8eHRI0XADRc7LL5QCKfG9D1ulYt3PFLG",
-	"PAz5RuVt+xAA8sRFkz3Uqn7B3heia0Od3X2HNVd0c/3DJm6JG7g9wrvqFodD37aviDSDEWFfqNlL49YF",
-	"w+t4rge76pv3N/8ZAAD//w==",
+	"5H1bcxy5leZfwaYdoUtn8SaJbpEPazbFbnGlphi8rMNuyiYq8xQLZiaQDSBVqlXQsfu2P2AfNuZlxjHz",
+	"MI9+dIwnZv5MT3TMv5jAAZCXSmRdeJHtmReJVYnE5eCcg3P5cOpTlIi8EBy4VtHOp6igkuagQeKnA5VI",
+	"MTlMzd+MRztRQfU4iiNOc4h2IvCP40jC9yWTkEY7WpYQRyoZQ07Nez+VMIp2op+s1wOt26dq/bxkaXRz",
+	"E0ffAAdJNRO8Z6irusFtB2uMYYY8TCEvhAaeTN/A1LycmvWwws4iOnGD7BKmFaFDBTwBwhShXE1AQkou",
+	"Wd3F4Bqmg5wpxfjVZRTbJYyBpiDrRTSGHJgxmzPP6ce3wK/0ONrZfh5HOeP+45exoYUGabr89Xd7g1/R",
+	"wf/aGLwcvP/ip1Ec6Wlh+lZaMn6FK3vLcqYrOn5fgpzWc8jwYXPkFEa0zHS0s7mxEZt5sLzM8dMGzsN9",
+	"rEZiXMMVSBzq3WikoHcsYZ8GB2v2vRHuW6Yge3lPuKe35QbfuxnpnDPdO1BpH96axe3rN2YcCaoQXAHK",
+	"1qFSpdmxHSOCXANHMtKiyFiCXLr+W2XFYfmBTjXVYMdqM/PZGIiZPyhtWHgoSp7uEj0GkoDUbGSGRObm",
+	"QpuvJZAp7pxlYZzwCWg5HeyNNMiutJxCIniqWnvd2VMzr2Mphhnkc5Zd2BZfrLZ8329g8XucgJRCkscn",
+	"X++Tl89f/OwJbrt71fS8VxRSfKAZziVNmXmTZsdSFIY8ZsNGNFMQR0XjK5y2FB8g3cNFjITMqY52opRq",
+	"GGiWQ1c84+qdr6YzYv9ioyX2myHRrnnwu2ZHcXMm76sXxfC3kGgz6H69y2+Zwtm2V9JgA/zMNORqEc0b",
+	"vZ5AImRqhnJjUynpFD8LbekaEPHmcloz8K8tWIsbdd5qTkGy1vj1TjRbjenWi+1gq6vW0VTtMeP62VbU",
+	"VVxxxJQqrYh0+uJCV/KzHLdwob+CkZCw/CtFOcxY8gamcxbldIFVel1VwVJS8hQkmYxZMkY9sb9HJlQR",
+	"qq4hDY2qSrtBodHKSr/O5+h6VnGtdlsnf3djQ9vYpUE9v2p/mrRt7MwCjqvZqU21RhOisA3hZT4EGZMx",
+	"fKQpJCynGREjtCaG7GoAPGWUk+HU8ntDETzfaimCrdb5//i7jcFLOhi9/7R18yRkAMTRfkZZvodWSlc0",
+	"MqBqBRF/a5p3xXpm41ynQdqZyZzYjV1Ru+b0o/vPmglbL7bnGyTYQVom1pRtb9CxfUISkYIiekzNOccU",
+	"URp5y5x9ieAjdlUa004LktNrwxhLUcl1vi9SpFVOPx7a1/yU3cfNrnpUoBQT3IrHUrZyk/D12zhq1KBA",
+	"cDNEXlA+XXEfrCE0S9A9RQRH1TAsFeOgFMlYYozkNjdvbmzMsnNXQagk6Y5wztmIQUqUSIw8JRJSZjeQ",
+	"PP7xT3/7wx//94//8C8//PPf/PCvv//x//3jD3/6+x//7v88ick3X5FnW5sbG4Otjc0XMZkwPSaUSHY1",
+	"1iQZQ3JNkjGVNNGoBJoz/bJ9AH+56ARGwrjZB8mt5O04P1EBE+v4zf7pTzY3YvLq4MSaMlsvv9x+EsX1",
+	"uWCUSXtN2y9ePNsOUBwKkYwXsdwBNjKtG37gYh6No2uYLm78BhuhhXAN/FuRQhZwhDozx9a1Gp43wlmj",
+	"6ezeWQLESOp2p60J+bU0aBDa6QNPzqZ9sP08WqSvrIPd1dKrElxVR/281u4wvEci1gEAN4MgcbDV7SRh",
+	"NT6VkLCC+VjGjIfyem+w9WLbHMEavSHf9BGZMT2XUvk1LWtt/+VCXU8zSE/FMeMBC+LbU3LAP0AmCkhf",
+	"UU1R0G8n3bXBtZRr2t7UyvLyItKcdovG/ZuNTHO7Hb8n1mx2E5rn1wyy9MC4hV3pS0FTFvYZCmGkN6Cd",
+	"/8fpuyNybJ9a7bz9cmPzCWFcC8dw1v0einS6SyAv9JSMhMRnk7HIIFp03PixYz/B0Lq+me+urBDeiaPX",
+	"QKUeAtV9xmQqqWVl9+5QiAwo9yy4vJlZjXSqqS7VQoPT9h67CYToUPV4Oy5c0Sy79XqNDLaVyIvNrQWL",
+	"bxp9dti5BHAk7Z4xK6lWNPF9lMcc03OCd3GkqjHbUiKuYyKBwwRSZP5mr7skoTyBLCZKi4JQnhIJhZB6",
+	"l2RCafe1FmUyZvwK5QaF3GgqbmbyXSSuzYmOvURxZN5qkObB1KNd6wyJ5m4J7vpDHoTF2LhtQd9eaSi8",
+	"/wNN94fqGPekAFFkMwfN840HJ6Odcohsh8ZhTxse9pIBnyVDV/4A6QkILWcEFNeJ+lmX4KZHNRA8m5JT",
+	"dsUbB7s9I15sv9gKWfALDgIcbNloSIikb7yBPmODvNn7zeGrVshixkXa+vJusYk3jAfG/YVhR6aM2z0E",
+	"kgoO1m0LyTjjTLcP9bp3G63ockft9s7lCdfsJo7SElaJ6a4mnO2I4rIpqzgaU55m9hhemNl47doaZ8yR",
+	"fK4vZtrM0/JB+0CMlmhTZ3GWSsdUEQwMpqwWd1HmqOcJLJ6VGrOicNmX+QLu2q2s7uLoA81YyvT0l0Cl",
+	"agWyNhcn1oKqss55VSvFTaiVaCtY2tpMxwdt8s5OMq5Epea2BrFCmuRb0LQrcYUUWiQi+58gjanSNoy6",
+	"2zHrKH2wry2OGHfGqd8NTRa57FY5nsUnSpVCuokfXuHcUhV8TmH8vqRcMz1tcf6LxU7HbUTz3kStlrD5",
+	"YlItboHExDX7+D3u5cvX9Z6uYhfmzlWdc0o/ayMIfv3ziwv1/ouf+z+CB7UP+t4hQYld9C7XsmGj+63n",
+	"8ya9N/jVxuDle/f/4P3T4Kyx53CGE7d2eQ8Nezot85zK6V3Smm7YeQlNO1SPl0aTBAq9Wop5LHI41UtZ",
+	"GK7ZkdkqryCWIs3qPq93def6tnYCcXPZ85zc1i7Ns/s6NFpV4d6NpH8GnRt2yh1TBfVL6J22nf5aTEhO",
+	"+ZTgjhAqgTBOgCZjdCQblPNbtKR+rZVoQ7PaLarmHdr/Bpqkk+4zD4iNlCkiRsSDP3aJ6cbOPmNKQ2oW",
+	"4V44MyN00jGllMB1FeSfcV6Mp6I0zWCAZtgOui2GQo8U8YZZJy8QInVv1BHhK6pnaMbxdBo4OM0OgQ8g",
+	"p2TEIEuto88UmUiBx9FSktqIjQY0nwQtp3SYQciPAz0GG9NUNK+DnjmdElUmCUBKMmqDmN2YYR01CpiI",
+	"TNsRuwkh/GIpdBDubidSbLfcDtAI59TrnMN5Z25w752Wku+UangN03THAZl2hjQdOEIYZRZoMbOFPa3c",
+	"04EWYpBReQU97UquyqIQUkM6yCFldOCWGG5MSz0GrjFkkPa0Ggk5ZGmKjnjoORd6MBIl73s/Bz0W6cA0",
+	"o1kmJr0DeYN+0FhET1MXBjVEG2Us0Qualfyai0nfAnqgnEu2llCq/nnWqqF3D5geeAUaamDzbItWmig5",
+	"cJw0p8WCThYuR4IqM72oG1T0C7fGnpSLmmHWg6MJ3cPBHyjLZiTV6Yc4+jgwsjn4QKWxR5URUie7X9H0",
+	"pBJL992hpd9+JYjue/fFmRBvneS5B+c1n35rZM0dINXTWelyD75uCJT76kjor50IuW++Rak5Enqvkhn3",
+	"5NiJyXlLStzDU8vx+zVV2w/OK0nwi25Bob+tWD/4+MQzh+/UsPeB4+5q2R6LWn1l84LdOe0reVjxbP1d",
+	"t2Fg6BNkxW5TtKUCy7fs1n1wWDNYvW81T1lt3zTJGl7Ls61Zp6jfa1n7TZ/fcuKTqqsGJ9JUglKzntQM",
+	"5ObFPfl3cVSMBYfOaLODNSmwMXj5xeMnpBesHsDT2EHianGh4/cEMLp1u+RebWm1Vr9x58iuBOpAy227",
+	"iIsBhrExqaXGpU7FhJNUINw6ESXXhCpCyYiyDFJiyJcXuhH09h1gbMG+7nEqAwTUT314cFDyUoV1YR8E",
+	"xs06TGYjYbcEMf25czJ/SRgnUepEhGB0jBv7IIN0l9iNjOushzHcFRjeYCnskhSUlmIKqW1yDVPT4Epw",
+	"2CUSRkY3DhrkisnEZ/n294gCrkkqwEL8R0y3UipuDsZR8dxUjYYc0uk9mH/p43/M70zMDNAP6c8zWlRC",
+	"F1yMCJRzBfLBoTOqTn7M5E5ZDkQVZhEO9+glso4giHJoV9RNjls0cIW9ekuHHbjbs617hLvFUWnJddLC",
+	"RN0F2zQ3cOOViWf0eCECx1kjc1AloeS1TVersSizlIwYZ2ps+ZxpMjZKlKckySjLCRckt+Durqc5rsAR",
+	"y+a6xpD1gOVLjtdpLJZBkcdoyJO3B3unB6+eBJDGY5GlyuHr9RiYJIUEFE+koaoQEmsEIemEXnAJSlOp",
+	"YyIkmYzB8p+9iEa0INQteUKVw0o0c/tXRuoFr1KquelFgpuv+WLtgi8bG+gBhHdTh21CWR634DvUarj3",
+	"j5Sj2kKg5P3BpDtb30mUWf5zWz6Hc293LA6F0J3Y98yVv5DphUqaJ7D8CTWTHFsiK5qJVbREJvQ+LeiQ",
+	"ZUxPA7j3OVm9+SDfmd1rrDz25Ouuru7fLyS4dZUN0U9983HGhEVQw/bzm6DxftrIWK1iH1EpWfAu3dfm",
+	"XP/33//TD3/8Q/vQWsrZCOdzRhLY1Vjviyxz13Tag/7b//3DD3/6/0FlKZvOyTyOqL2YzuUut9bOPJq9",
+	"B/erzWQrekfZlZBMj/M2Uy86cms2frYVSvysglafCKn0G5jWSI7mieOzlM+2N1bLU7YQ6o1lzhswSN46",
+	"pdFvvK9odmdU6VMAvkp6BTVwGrwCohUe7XhocjEJhs69M7tCWmb1q3hLgxKcGxu6lzb3mpmPT0hIgWtn",
+	"8PVuS5dYYZt33rXHM1kqHeyISCG08mD5pFRa5CDVI7K/17QUFg42Kz232CkF8gPIBVPt3Fe0bz1SxHja",
+	"Z29PWxedzXmCR/1quLvuxkbt6c3Z1XBS2ploKxy6uoKDzccI+47nTOmoGwLafjbvgLF1B94//s4XIHjq",
+	"v3ry38Mnox3ogS5B2coM7mKnv7yeCXGNIRRrA5stI8zaywXVYxttUbfxDWePNBWW4rO2wzbXyGsS978N",
+	"fvf+8Xdk8Lv3T/HvHpJWcjDDSKLj6nUFpe+ey8pSHHQtH2y8WThcZ/C4s/zQxnjQ9YyNYGNtPVnHxgqO",
+	"Vj4w7vMW+jwoA/RePusuqBnlWnDVfQVgKmTpSRX66XRbRcrCx/7Bx4JJUKuYCxZ4ei9gUw+U74a67wBD",
+	"rSy8bmioEw5qglZ7MBtLl/6ojsxbIVUaV/i7UY4Gmz6qlG6MoIrnLzafR32hqyrQFX5cGdKLAl93vH0Q",
+	"R2VhWGoFHNXqKNwaxdJGt/jUbhClWymg5hT79FdfwQac0yNFWBoTSsbTYuySDQ0oimU5a9JJAJKyK3uJ",
+	"qpnLaQMHf7YAgzcwvvH7T8/CfrGZcNjs6QXPPQimzF8W60fg1fnK/ltSSyjXB9Kft9MB93M7p8WqzRtP",
+	"MJ+QR8GaAScHe69+iWCgIdiQJaS7LlRqryAR6sOWu+Srd+dHr2xQl9iCHuQaprvk8PT0/PDomxj/OPjN",
+	"+dGbo3e/OCKPbabjka/QRSZUXfBMKG0MRexeoWl4RRl/gtKBHbxCJFj1ckGl3iWHR6dne2/f2mnZMLOZ",
+	"6uuDt6/IhBq7cySkmRdIJTh5rAAueL2PT3bJ6dnJ3tGrg1cYlLURYjMkmqz1pasrwcFGX30yBmkUxZGl",
+	"ShRHSIYojtyy3V/Vuv1nbOJnHcWRmWoUR34awXwNRgpnIiLbbRTudjgW9uXNoPr7+RJ/b26FdMQNxjVH",
+	"osspr8WEUJIA15JmzpkjY+O1EV/qyCo9vDTEbC0tMhHy2ns+NhBv/rJ7nQGVXNlcwRAS4xdY7zZfu+AX",
+	"/GwiiALr8hr5d52osWUOpkgqkjIHrrE38y3OKsVs0ERYKCEHqXZMd0/J06du/KdPd8jrs7PjUxuAz0td",
+	"0gxd0sfmn821LSIk4TAB+WSNNLIcjxRppfOwcE1aZw5myPNIXXCC7q7nL+MYm9eQ6RgGFfTUDuFna2TC",
+	"83KSGeO55SibGYtSkw8g2WhqSGwkCd0pMxhuyJhew64DHVaUs28wUCQZU8ZjAsbKm1ZnUr1EiTWc1izJ",
+	"aJozJJi/GY0iiWuaKnMgYAc2cxgbytN6Ja62jpjwqujHEKjEDMk1cNzlPW65xjT2SFNyZEh0ZDGtuxbN",
+	"av42XCJyTJ0AKcZTxRKaub7IXkVkVGPKvh27AMQV+wAYtqIXHG1cNyFOnqIOfbpGDpBeiIUkCc0y9FRd",
+	"YRpss2t2xDzwr4osxam0ShA2wGWXnrgXvEqTaVGowJVZM/+ntWp/ashB3aKZkTH4SBOdTe3SK9WLJDw+",
+	"P0OW8qAgvdOFe6KKdVSoHtpJr5Hjd6dnZN2RzQaGzYrITHXEtQtufEjm26TE6FGqYPv5GjljuUPwGgP0",
+	"2bNnL3dJhirLxqyYGU+6i/XEGeQxUcISmAuSZCK5VoQDnggSABeHoFfb8WVfTbrLRh25NfIKEpYCGU7J",
+	"pVFul7vksgKOXhJFp0bl9KNiL3gLFmuPAqyjY90SV4Rwr6DJGAZbaxsIgsuinWisdaF21tcnk8kaxcdr",
+	"Ql6tu3fV+tvD/YOj0wN8p8bPRg49R1KmCqqTMUmEUSIYiq8inNEmelMFcFqwaCd6trax9izCk2CMVtH6",
+	"bL24K1sFspJ/Y3lExvjbb8cAmvVFvwubJnWTdVvJ8iZe2NDVobx5P1NkcWtj494KLM7W0AtUGmwu1ked",
+	"Kn2D6tsCvV0NzPB41QIaNQ2Nc+YuOaC9X6lFqz1N9z4Jbk8Jc9bSK0Q7ok6N3ptOnNShlStC4dS3gl+R",
+	"QmTZjlU7l8bWuWwEVJ0UG1uKKGEUsHL1IpnC4zcmDnNi+NmoAkxho9ThzQEni2tk74JLKMA4PLOiP6s5",
+	"XKbaahVzMmw9J2NRSrVr9IYtpeFsPhcFlJCD8XYwie50PqpFI47+ZrHXkji5K6Hx+BgxqTSqwphgNp1f",
+	"2TVSXb2QmelZUW0z/LFQet+SuMPqwXqZxngxJMZVGfL50rEzlVRNm/46qnWBtEVFVRcK0kxVXCtQqK2+",
+	"Eun0/mSpWRXupu19aFnCzUPKcaM8XkCGEeCg4rb4Ml6nFqYefTIEMpFMa0AnbmvjeVeejoS2J68gqXiI",
+	"cqp31CW4WFIWtuDdR1K5yk53+ECS1R42eKjWP/ko4g1qkjKgSPa8hYK1DwSWTkYfLC2lORpbhq41vA21",
+	"T9+R48OjFsCqqUGskMeEG2uTDLF4I/Z0wd2bQzASi3JV9eDOfSB22g4mRFjaMBnJY0rOzw9fkZza07yh",
+	"IJ4ERb3UrnjXqodaVVT7oYSrXW/rM0uXI0pAsA6524B7OAOPS4wUICzQMw1WWgK/J8ty8LpF8fXx8aGt",
+	"NsGUkWLqODKn9ohCC58LNO5s0U9kNeZqWWRpg3fX+jnozOEI/yLZqFXJ6z8lLx0ZE6NWN5OxUJUiYmjG",
+	"LWCqClHWtKu6hkFV/Sd6mP3qVLz6zLs1Wy0ssG2IA7ZQDmPwVK72PeziCXCYVJYiT4nZFaPgbTmozKXD",
+	"+/Ywd2Usgn7MN6CxzMUDEg/7D1CsKmxxDzrTAeaIc/NUowqUte1VAfS6n0b1Dfpeb++dv+3+V+zn1TUE",
+	"AvvhFnj33bAdxQSozJhxlNISrPPR47pZ6q9/cumnm3nc+s7dol9tF6q06INT11f5C/9QgfD1Be5KYu7N",
+	"d3T5jKU3a996Asfh0//Me6Bu6c4FTcaUX9mbFMa6XyPv0ATwjWyAlhK8ZWfMTKbIZftC5GXQHLiPbbv/",
+	"c8WVe/i8h8kCNnmDpKWZBJpOY1JyuyWpdcQ2P9c09lyVit2auWxQEnM4d+fg03KYo405k/ToURGqcaMi",
+	"6JTVdxCoDWu7N5w3ZrFSHmxNJBQZTcCmD4w161oTqtGjwwCJtXApcTcU1sieNYgveKOnyZhlgAa77SCz",
+	"8XFFLmcvcV/uEEoSUTDAEOU13njQE0FSCrngqscV83dJHkYCZvD+n1kU/Np6tKXf9HvQl4W7WFInZ1zn",
+	"sb0xguxAmO61EJpwxl4b4VRXttjD0awBugzQrZrCPYioTze65AuTnmiqT0rdG+ufOM2hP4RSieQ1TH1G",
+	"xcdJ7KHUSNQ1QpXW/cQr1buVe2r6aJ9LFhmpMIXUuoUfPps88LRzOgV+MsnhZG/3g0ktUNJDnWkzwNTP",
+	"LdEdoHePbDeRxndnVayjWgMsHqlAxreHZ7VHnTqp7jtXFNBM2ZifFi38p/erXRV2H3bzv7nhA+tKq12b",
+	"bq9TyTlIyKYkBXNsyOaNtY7ha9GxD7h1doDAdjXAp3ffqVYeCVEKhnZaGCLm5PjwSDkAAs1aqZ62Nq6g",
+	"VL2q+NyZwyGRnv0ttxr1turvq4U79KC4FX/dzOmF+K/Lp6ygcAHOsZtwd6Y5twiE4dQ5PVhroEYohsQa",
+	"OWT9k0V7zfUoEWi3qmfiwWUPTdk+9XlPoSXjR5ac6aWIuF7DKtT6p/rDzfrM3Z0+Su+3lPHtCL6Y6VsA",
+	"xGWSk7j8B0xNPiSPdAuIh0LKNm+ODuTWYlbxP994D8reXoWc/TXG+Wp9GX6z92eCtuU5Z9+XQAqQFvVj",
+	"dEX9blwhFWvsjzEVS/uWQBxAllmHt+E74m+ZOVPVnE8epnTBacauYZdYW9Q1k0AumwWpLtfI11LkBNEE",
+	"LgOIk7PZPgm6lByZ0sJIh9MKVJZVKMqO3bqv5GcSo4dKldc/IvWZzdS/bLH5ijkoYS0ziHl02CpfaaAF",
+	"YL6bQNnKZ3OiK5nxxGwrxCZazB6C8xC156JFtoJDU9zq4kBNny6nOhnveOwyGdFEx4huceUe1hDPaHGd",
+	"Cc2IhdPMRid3CSUpG41A2tIlUIVsRozTzEMKL2fqul32yJOtCPTXLVLtqkafWaoW/k6vu65hy4jwe0lx",
+	"nuDvqMxin6mDpc/YNnOFw5UN6UeQ+RVU6FlU1hhAQvC8y4gLYeFg7YpXao3Ywl4I5nalS/FWJ94Pt7gM",
+	"D5Al5v1cyCqKUQFh14LALFcy7G5W7EMwY6uS2X8BbvyGfYAKbkyTawfkwSBy+yeql+VK6wgPCls2qM+y",
+	"PsVW9lfMPocjgz/TMsiZvQlT70d9/ZVxiqZ04FrEMhWumr8hcz+40lKBJMeHR48UATdc7LD4QiGcGtP3",
+	"uFUu3vFIGfMw5BtVd/dDAMgTF032UKvmdX1f+G8W6uzuO6y5IqfrHzZxS9zAsyO8q29xOPTt7BWRdjAi",
+	"7Au1e2ndumB4uc/1YFd98/7mPwIAAP//",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,

@@ -1,0 +1,289 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// Config is what the daemon is made of.
+type Config struct {
+	Central   *Central
+	Instances []Instance
+	// Runner runs the jobs; its Central, Recipients and Observe are set here.
+	Runner provision.Runner
+	// Label returns the token label template of a product.
+	Label func(productCode string) (*csr.Text, error)
+	// Products are the product codes that this station makes.
+	Products []string
+	// Capabilities are told to the central server.
+	Capabilities []Capability
+	// UserPINRecipients and SOPINRecipients are the SHA-256 (hexadecimal) of the
+	// certificates to which this station seals; the server may only choose among them.
+	UserPINRecipients []string
+	SOPINRecipients   []string
+	// InstanceID is this installation's UUID, kept in its state folder.
+	InstanceID string
+	// BootID changes with every start of the machine.
+	BootID  string
+	Version string
+	// Drain makes Run return once no work is left.
+	Drain bool
+	// ConnectWithin bounds the first connection when draining.
+	ConnectWithin time.Duration
+	// WatchInterval is the time between two looks at a module's slots.
+	WatchInterval time.Duration
+	Log           *slog.Logger
+	// Observe hears of every step of every job; it may be nil and must not block.
+	Observe func(provision.Progress)
+}
+
+// Capability is what the station can do with a token model.
+type Capability struct {
+	TokenModel         string
+	Algorithms         []string
+	WorstKeyGeneration time.Duration
+}
+
+// Summary counts how the jobs of one Run ended.
+type Summary struct {
+	Finished    int
+	Failed      int
+	Quarantined int
+	// Waiting are the jobs that wait for a person, a token or a lease.
+	Waiting []*provision.Record
+	// Refused counts reports that the central server refused for good.
+	Refused int
+}
+
+// Agent is the daemon. Make one with New and call Run once.
+type Agent struct {
+	Config
+	log       *slog.Logger
+	clock     func() time.Duration
+	inventory *inventory
+	runner    *provision.Runner
+
+	wake   chan struct{}            // something changed: look at everything again
+	beat   chan struct{}            // a heartbeat is wanted now
+	flush  chan struct{}            // a report is in the outbox
+	look   map[string]chan struct{} // an instance is to be looked at now
+	ended  chan jobEnd
+	answer chan claimAnswer
+
+	mu         sync.Mutex
+	session    api.Session
+	recipients provision.Recipients
+	jobs       map[string]*job // by job id: all that are unfinished
+	pending    []heldLease
+	summary    Summary
+	asked      bool // the server has said that there is nothing to do, and nothing has happened since
+	claiming   bool
+}
+
+// heldLease is a lease together with the moment before it was asked for.
+type heldLease struct {
+	api.Lease
+	asked time.Duration
+}
+
+type claimAnswer struct {
+	leases []heldLease
+	err    error
+}
+
+// New makes an agent.
+func New(c Config) *Agent {
+	if c.WatchInterval == 0 {
+		c.WatchInterval = 500 * time.Millisecond
+	}
+	if c.ConnectWithin == 0 {
+		c.ConnectWithin = 20 * time.Second
+	}
+	a := &Agent{
+		Config: c, log: c.Log, clock: sinceBoot,
+		wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), flush: make(chan struct{}, 1),
+		look: map[string]chan struct{}{}, ended: make(chan jobEnd), answer: make(chan claimAnswer),
+		jobs: map[string]*job{},
+	}
+	for _, i := range c.Instances {
+		a.look[i.Name] = make(chan struct{}, 1)
+	}
+	runner := c.Runner
+	runner.Central, runner.Recipients, runner.Observe = c.Central, a.sealTo, a.observe
+	a.runner = &runner
+	a.inventory = newInventory(c.Instances, runner.TokenProfile)
+	return a
+}
+
+// Tokens lists the tokens that are plugged in.
+func (a *Agent) Tokens() []TokenView { return a.inventory.view() }
+
+// Run works until ctx ends, or with Drain until no work is left. When ctx ends,
+// every job comes to the end of its step and is parked, nothing is abandoned.
+// The error says why it could not work at all.
+func (a *Agent) Run(ctx context.Context) (Summary, error) {
+	if err := a.connect(ctx); err != nil {
+		return a.summary, err
+	}
+	if err := a.adopt(); err != nil {
+		return a.summary, err
+	}
+	background, stop := context.WithCancel(ctx)
+	var loops sync.WaitGroup
+	for _, i := range a.inventory.instances {
+		loops.Go(func() { a.watch(background, i) })
+	}
+	loops.Go(func() { a.heartbeats(background) })
+	loops.Go(func() { a.outbox(background) })
+
+	err := a.schedule(ctx, &loops)
+	stop()
+	loops.Wait()
+	a.lastReports()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, j := range a.jobs {
+		a.summary.Waiting = append(a.summary.Waiting, j.rec)
+	}
+	return a.summary, err
+}
+
+// poke asks the scheduler to look at everything again.
+func (a *Agent) poke() { signal(a.wake) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// schedule is the one goroutine that decides: which lease gets which token, which
+// parked job goes on, when to claim, when all is done.
+func (a *Agent) schedule(ctx context.Context, loops *sync.WaitGroup) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if ctx.Err() == nil {
+			a.assign(ctx)
+			a.resume(ctx)
+			a.mayClaim(ctx, loops)
+		}
+		if a.done(ctx) {
+			return nil
+		}
+		select {
+		case e := <-a.ended:
+			a.jobEnded(e)
+		case c := <-a.answer:
+			a.claimAnswered(c)
+		case <-a.wake:
+		case <-tick.C:
+		case <-stopped(ctx, a.atWork()):
+		}
+	}
+}
+
+// stopped is ctx's end, but only while nothing is at work any more whose end must be heard.
+func stopped(ctx context.Context, atWork bool) <-chan struct{} {
+	if atWork {
+		return nil
+	}
+	return ctx.Done()
+}
+
+func (a *Agent) atWork() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.claiming || a.running() > 0
+}
+
+func (a *Agent) running() int {
+	n := 0
+	for _, j := range a.jobs {
+		if j.running {
+			n++
+		}
+	}
+	return n
+}
+
+// done reports whether Run should end.
+func (a *Agent) done(ctx context.Context) bool {
+	if a.atWork() {
+		return false
+	}
+	if ctx.Err() != nil {
+		return true
+	}
+	if !a.Drain || !a.inventory.settled() {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, j := range a.jobs {
+		if j.retries() {
+			return false
+		}
+	}
+	if len(a.pending) > 0 || !a.asked && len(a.inventory.free()) > 0 && !a.session.Drain {
+		return false
+	}
+	n, err := a.Runner.Journal.CountPendingReports()
+	return err == nil && n == 0
+}
+
+// backoff returns the n-th wait (from 0) of a series, with jitter so that stations
+// that lost the same server do not come back together.
+func backoff(n int) time.Duration {
+	const first, most = 500 * time.Millisecond, 30 * time.Second
+	d := most
+	if n < 6 {
+		d = min(most, first<<n)
+	}
+	return d/2 + rand.N(d/2)
+}
+
+// forget is for errors that only a log line can tell.
+func (a *Agent) forget(what string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		a.log.Error(what, "error", err)
+	}
+}
+
+// observe keeps each job's phase for the heartbeat and passes progress on.
+func (a *Agent) observe(p provision.Progress) {
+	a.mu.Lock()
+	if j := a.jobs[p.Job.ID]; j != nil {
+		j.phase = p.Step
+	}
+	a.mu.Unlock()
+	level := slog.LevelDebug
+	if p.State != provision.StateRunning {
+		level = slog.LevelInfo
+	}
+	a.log.Log(context.Background(), level, "job", "job", p.Job.ID, "unit", p.Job.UnitID(), "module", p.Token.Module,
+		"token", string(p.Token.Identity.Serial), "state", p.State, "step", p.Step, "reason", p.Reason)
+	if a.Observe != nil {
+		a.Observe(p)
+	}
+}
+
+// sealTo returns the recipients of PINs as the session found them.
+func (a *Agent) sealTo() (provision.Recipients, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.recipients.UserPIN) == 0 || len(a.recipients.SOPIN) == 0 {
+		return provision.Recipients{}, fmt.Errorf("no recipients of PINs are known yet")
+	}
+	return a.recipients, nil
+}

@@ -1,0 +1,298 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// Central is the client of the central server. It implements provision.Central.
+type Central struct {
+	api *api.Client
+}
+
+// ErrForbidden says that the central server does not accept this station at all.
+const ErrForbidden = provision.Sentinel("the central server does not accept this station")
+
+// collectWait is the length of a long poll for a certificate, in seconds.
+const collectWait = 20
+
+// maxAnswer bounds what is read of an answer: a claim of 256 leases is about 200 KB.
+const maxAnswer = 4 << 20
+
+// NewCentral makes a client for the servers at urls, which are tried in turn when
+// one cannot be reached. credential is the station's certificate and key, roots
+// those under which the servers' certificates stand.
+func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool) (*Central, error) {
+	if len(urls) == 0 {
+		return nil, errors.New("no central server is configured")
+	}
+	bases := make([]*url.URL, len(urls))
+	for i, s := range urls {
+		u, err := url.Parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("central server: %w", err)
+		}
+		if u.Scheme != "https" || u.Host == "" {
+			return nil, fmt.Errorf("central server %q: want https://host[:port]", s)
+		}
+		bases[i] = u
+	}
+	transport := &http.Transport{
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{credential}},
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 40 * time.Second, // a long poll of 25 s and some
+		IdleConnTimeout:       90 * time.Second,
+	}
+	doer := &http.Client{
+		Transport: &failover{bases: bases, next: transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("the central server redirects, which the contract does not know")
+		},
+	}
+	c, err := api.NewClient("https://central.invalid/v1", api.WithHTTPClient(doer))
+	if err != nil {
+		return nil, err
+	}
+	return &Central{api: c}, nil
+}
+
+// failover sends each request to the server that answered last, and moves on to
+// the next one when it cannot be reached. It also bounds every answer.
+type failover struct {
+	bases   []*url.URL
+	next    http.RoundTripper
+	current atomic.Int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
+	at := f.current.Load()
+	base := f.bases[int(at)%len(f.bases)]
+	req = req.Clone(req.Context())
+	req.URL.Scheme, req.URL.Host = base.Scheme, base.Host
+	req.URL.Path = strings.TrimRight(base.Path, "/") + req.URL.Path
+	req.Host = ""
+	resp, err := f.next.RoundTrip(req)
+	if err != nil {
+		if req.Context().Err() == nil {
+			f.current.CompareAndSwap(at, at+1)
+		}
+		return nil, fmt.Errorf("central server %s: %w", base.Host, explainTLS(err))
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	return resp, nil
+}
+
+// explainTLS says what a certificate error means for whoever runs the station.
+func explainTLS(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("its certificate does not stand under central.trust; nothing was sent: %w", err)
+	case errors.As(err, &host):
+		return fmt.Errorf("its certificate is for another name; nothing was sent: %w", err)
+	case errors.As(err, &invalid):
+		return fmt.Errorf("its certificate cannot be used; nothing was sent: %w", err)
+	}
+	return err
+}
+
+// call sends a request, and decodes the answer of one of the wanted statuses into
+// out. Every other answer becomes an error, mapped once, here.
+func call(resp *http.Response, err error, decode func(status int, body []byte) error, want ...int) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return 0, fmt.Errorf("answer of the central server: %w", err)
+	}
+	for _, w := range want {
+		if resp.StatusCode != w {
+			continue
+		}
+		if len(body) > 0 && !api.IsJSON(resp.Header) {
+			return 0, api.ReadProblem(resp, body)
+		}
+		if decode == nil || len(body) == 0 {
+			return w, nil
+		}
+		if err := decode(w, body); err != nil {
+			return 0, fmt.Errorf("answer of the central server cannot be read: %w", err)
+		}
+		return w, nil
+	}
+	return 0, domainError(api.ReadProblem(resp, body))
+}
+
+// domainError is the one place where a problem type becomes an error of the pipeline.
+func domainError(p *api.Problem) error {
+	switch p.Type {
+	case api.ProblemStaleEpoch:
+		return fmt.Errorf("%w: %w", provision.ErrLeaseLost, p)
+	case api.ProblemUnauthenticated, api.ProblemForbidden, api.ProblemProtocolUnsupported, api.ProblemSessionConflict:
+		return fmt.Errorf("%w: %w", ErrForbidden, p)
+	}
+	if p.Type != "" && !p.Retryable && p.Type != api.ProblemSessionUnknown && p.Type != api.ProblemInternal {
+		return fmt.Errorf("%w: %w", provision.ErrRefused, p)
+	}
+	return p
+}
+
+func isProblem(err error, t api.ProblemType) bool {
+	var p *api.Problem
+	return errors.As(err, &p) && p.Type == t
+}
+
+// Escrow implements provision.Central.
+func (c *Central) Escrow(ctx context.Context, e provision.Escrow) error {
+	resp, err := c.api.PutEscrow(ctx, e.ID, api.EscrowRequest{UnitId: e.UnitID, Epoch: e.Epoch, SealedSoPin: e.Envelope, Recipients: e.Recipients})
+	_, err = call(resp, err, nil, http.StatusOK)
+	return wrap("escrow of the SO PIN", err)
+}
+
+// NameEscrow implements provision.Central.
+func (c *Central) NameEscrow(ctx context.Context, escrowID string, serial pkcs11.TokenSerial) error {
+	resp, err := c.api.PutEscrowToken(ctx, escrowID, api.EscrowTokenRequest{TokenSerial: string(serial)})
+	_, err = call(resp, err, nil, http.StatusOK)
+	return wrap("token of the escrow", err)
+}
+
+// Bind implements provision.Central.
+func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
+	resp, err := c.api.PutCsr(ctx, b.UnitID, int32(b.Generation), api.CsrRequest{
+		Epoch: b.Epoch, Csr: b.CSR, TokenSerial: string(b.TokenSerial), TokenModel: b.TokenModel,
+		KeyId: b.KeyID.String(), EscrowId: b.EscrowID,
+	})
+	bundle, err := issued(resp, err)
+	return bundle, wrap("certification request", err)
+}
+
+// Collect implements provision.Central.
+func (c *Central) Collect(ctx context.Context, unitID string, generation int) ([]byte, error) {
+	wait := collectWait
+	resp, err := c.api.GetCertificate(ctx, unitID, int32(generation), &api.GetCertificateParams{Wait: &wait})
+	bundle, err := issued(resp, err)
+	return bundle, wrap("certificate", err)
+}
+
+// issued decodes an answer that holds the certificate, or says that it is not there yet.
+func issued(resp *http.Response, err error) ([]byte, error) {
+	var cert api.IssuedCertificate
+	status, err := call(resp, err, func(status int, body []byte) error {
+		if status != http.StatusOK {
+			return nil
+		}
+		return unmarshal(body, &cert)
+	}, http.StatusOK, http.StatusAccepted)
+	if err != nil || status == http.StatusAccepted {
+		return nil, err
+	}
+	return cert.Pkcs7, nil
+}
+
+// Report delivers one report of the outbox and returns what was answered, for people.
+func (c *Central) Report(ctx context.Context, r provision.Report) (string, error) {
+	var state api.UnitState
+	decode := func(_ int, body []byte) error { return unmarshal(body, &state) }
+	if r.Kind == provision.ReportRelease {
+		return c.release(ctx, r.UnitID, r.Epoch, api.ReleaseRequestReason(r.Release), r.Reason)
+	}
+	req := api.ResultRequest{Epoch: r.Epoch, Outcome: api.ResultRequestOutcome(r.Outcome), TokenSerial: string(r.TokenSerial)}
+	req.Reason, req.TokenLabel = optional(clip(r.Reason, 1000)), optional(string(r.TokenLabel))
+	req.KeyId, req.EscrowId = optional(r.KeyID.String()), optional(r.EscrowID)
+	req.CertificateSerial, req.CertificateSha256 = optional(r.CertificateSerial), optional(r.CertificateSHA256)
+	if len(r.UserPINEnvelope) > 0 {
+		req.SealedUserPin, req.UserPinRecipients = &r.UserPINEnvelope, &r.UserPINRecipients
+	}
+	seconds := r.Busy.Seconds()
+	req.Seconds = &seconds
+	resp, err := c.api.PutResult(ctx, r.UnitID, int32(r.Generation), req)
+	if _, err := call(resp, err, decode, http.StatusOK); err != nil {
+		return "", wrap("result of unit "+r.UnitID, err)
+	}
+	return string(state.State), nil
+}
+
+func (c *Central) release(ctx context.Context, unitID string, epoch int64, reason api.ReleaseRequestReason, detail string) (string, error) {
+	var state api.UnitState
+	resp, err := c.api.PostRelease(ctx, unitID, api.ReleaseRequest{Epoch: epoch, Reason: reason, Detail: optional(clip(detail, 500))})
+	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &state) }, http.StatusOK)
+	return string(state.State), wrap("release of unit "+unitID, err)
+}
+
+// trust fetches the certificates of those to whom PINs may be sealed.
+func (c *Central) trust(ctx context.Context) (api.Trust, error) {
+	var t api.Trust
+	resp, err := c.api.GetTrust(ctx)
+	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &t) }, http.StatusOK)
+	return t, wrap("recipients of PINs", err)
+}
+
+func (c *Central) session(ctx context.Context, req api.SessionRequest) (api.Session, error) {
+	var s api.Session
+	resp, err := c.api.PutSession(ctx, req)
+	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &s) }, http.StatusOK)
+	return s, wrap("session", err)
+}
+
+// claim returns no lease when there is nothing to do.
+func (c *Central) claim(ctx context.Context, key string, wait int, req api.ClaimRequest) ([]api.Lease, error) {
+	var answer api.ClaimAnswer
+	resp, err := c.api.PostClaims(ctx, &api.PostClaimsParams{Wait: &wait, IdempotencyKey: &key}, req)
+	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK, http.StatusNoContent)
+	return answer.Leases, wrap("claim", err)
+}
+
+func (c *Central) heartbeat(ctx context.Context, req api.HeartbeatRequest) (api.HeartbeatAnswer, error) {
+	var answer api.HeartbeatAnswer
+	resp, err := c.api.PostHeartbeat(ctx, req)
+	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK)
+	return answer, wrap("heartbeat", err)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// clip cuts s to n characters, the contract's unit of maxLength.
+func clip(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+func unmarshal(body []byte, into any) error {
+	return newDecoder(bytes.NewReader(body)).Decode(into)
+}

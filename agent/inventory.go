@@ -1,0 +1,327 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// Pool gives out processes that hold one module instance; a process serves one
+// user at a time.
+type Pool interface {
+	// Acquire returns an idle process, or a new one.
+	Acquire(ctx context.Context) (pkcs11.Module, error)
+	// Release takes it back; an unhealthy one is ended.
+	Release(pkcs11.Module)
+}
+
+// Instance is one configured module instance: a vendor module with its settings,
+// or one bay of a software token.
+type Instance struct {
+	Name string
+	Pool Pool
+	// Tokens is how many tokens are written here at most, 0 for no limit. A software
+	// token always shows one more blank slot, which is none.
+	Tokens int
+}
+
+// TokenUse says what a token in a slot is to this station.
+type TokenUse string
+
+// Token uses.
+const (
+	TokenBlank   TokenUse = "blank"   // free to be written
+	TokenBusy    TokenUse = "busy"    // a job is at it
+	TokenUsed    TokenUse = "used"    // initialised by us or by somebody
+	TokenRefused TokenUse = "refused" // failed here before, or not to be told from another
+	TokenUnknown TokenUse = "unknown" // no token profile fits
+)
+
+// TokenView is one token in the inventory.
+type TokenView struct {
+	Module string
+	Slot   string
+	Info   pkcs11.TokenInfo
+	Use    TokenUse
+	JobID  string
+}
+
+// inventory is what is plugged in, instance by instance, in configured order.
+type inventory struct {
+	mu        sync.Mutex
+	instances []*instanceState
+	profile   func(pkcs11.TokenInfo) (provision.TokenProfile, error)
+	// stopped holds the token profiles whose factory SO PIN failed once: the lot is not touched again.
+	stopped map[string]bool
+}
+
+type instanceState struct {
+	Instance
+	seen    bool
+	stale   bool // a job has ended here since the last look
+	err     error
+	slots   []pkcs11.Slot
+	version int                        // grows when a token comes or goes
+	busy    map[pkcs11.Identity]string // the unfinished job that has the token
+	working map[string]bool            // jobs whose token is being written now
+	refused map[pkcs11.Identity]bool   // until the token was seen absent
+}
+
+func newInventory(instances []Instance, profile func(pkcs11.TokenInfo) (provision.TokenProfile, error)) *inventory {
+	inv := &inventory{profile: profile, stopped: map[string]bool{}}
+	for _, i := range instances {
+		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, refused: map[pkcs11.Identity]bool{}})
+	}
+	return inv
+}
+
+func (inv *inventory) instance(name string) *instanceState {
+	for _, i := range inv.instances {
+		if i.Name == name {
+			return i
+		}
+	}
+	return nil
+}
+
+// resting reports whether the watcher should not look: every token that the
+// instance may have is being written, so looking only gets in the way.
+func (inv *inventory) resting(i *instanceState) bool {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	return i.Tokens > 0 && len(i.working) >= i.Tokens
+}
+
+// saw records a look at an instance and reports whether anything changed.
+func (inv *inventory) saw(i *instanceState, slots []pkcs11.Slot, err error) bool {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	before := identities(i.slots)
+	changed := !i.seen || i.stale || (err == nil) != (i.err == nil)
+	i.seen, i.stale, i.err = true, false, err
+	if err != nil {
+		return changed
+	}
+	i.slots = slots
+	after := identities(slots)
+	if !slices.Equal(before, after) {
+		i.version++
+		changed = true
+	}
+	for id := range i.refused {
+		if !slices.Contains(after, id) {
+			delete(i.refused, id)
+		}
+	}
+	return changed
+}
+
+func identities(slots []pkcs11.Slot) []pkcs11.Identity {
+	var out []pkcs11.Identity
+	for _, s := range slots {
+		if s.Token != nil {
+			out = append(out, s.Identity())
+		}
+	}
+	return out
+}
+
+// settled reports whether every instance has been looked at since something happened there.
+func (inv *inventory) settled() bool {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	return !slices.ContainsFunc(inv.instances, func(i *instanceState) bool { return !i.seen || i.stale })
+}
+
+// view lists every token with its use, in order.
+func (inv *inventory) view() []TokenView {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	var out []TokenView
+	for _, i := range inv.instances {
+		ids := identities(i.slots)
+		for _, s := range i.slots {
+			if s.Token == nil {
+				continue
+			}
+			use, job := inv.use(i, s, ids)
+			out = append(out, TokenView{Module: i.Name, Slot: s.Description, Info: *s.Token, Use: use, JobID: job})
+		}
+	}
+	return out
+}
+
+func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity) (TokenUse, string) {
+	id := s.Identity()
+	if job, ok := i.busy[id]; ok {
+		return TokenBusy, job
+	}
+	twice := 0
+	for _, other := range all {
+		if other == id {
+			twice++
+		}
+	}
+	if twice > 1 || i.refused[id] {
+		return TokenRefused, ""
+	}
+	profile, err := inv.profile(*s.Token)
+	switch {
+	case err != nil:
+		return TokenUnknown, ""
+	case s.Token.Initialized() && profile.FactorySOPIN.IsZero():
+		return TokenUsed, ""
+	case s.Token.Initialized() && (s.Token.Flags.Has(pkcs11.FlagUserPINInitialized) || inv.stopped[profile.Name]):
+		return TokenUsed, ""
+	}
+	return TokenBlank, ""
+}
+
+// free returns the tokens that may be written now, in configured order.
+func (inv *inventory) free() []provision.TokenRef {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	var out []provision.TokenRef
+	for _, i := range inv.instances {
+		if i.err != nil || i.stale {
+			continue
+		}
+		ids := identities(i.slots)
+		taken := len(i.busy)
+		var blank []pkcs11.Slot
+		for _, s := range i.slots {
+			if s.Token == nil {
+				continue
+			}
+			switch use, _ := inv.use(i, s, ids); use {
+			case TokenBlank:
+				blank = append(blank, s)
+			case TokenUsed, TokenRefused, TokenUnknown:
+				taken++
+			case TokenBusy: // counted as a job already
+			}
+		}
+		for n, s := range blank {
+			if i.Tokens > 0 && taken+n >= i.Tokens {
+				break
+			}
+			out = append(out, provision.TokenRef{Module: i.Name, Identity: s.Identity(), Model: s.Token.Model})
+		}
+	}
+	return out
+}
+
+// occupy gives a token to a job, under the identity that it has now; working says
+// whether it is being written from here on.
+func (inv *inventory) occupy(t provision.TokenRef, jobID string, working bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	i := inv.instance(t.Module)
+	if i == nil {
+		return
+	}
+	i.drop(jobID)
+	i.busy[t.Identity] = jobID
+	if working {
+		i.working[jobID] = true
+	}
+}
+
+// vacate takes a token from a job that has ended; refuse keeps it from being
+// chosen again until it was taken out.
+func (inv *inventory) vacate(t provision.TokenRef, jobID string, refuse bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	i := inv.instance(t.Module)
+	if i == nil {
+		return
+	}
+	i.drop(jobID)
+	if refuse {
+		i.refused[t.Identity] = true
+	}
+}
+
+// drop forgets a job's hold. What the slots show is stale then: the token's
+// identity may have changed under the job.
+func (i *instanceState) drop(jobID string) {
+	for id, job := range i.busy {
+		if job == jobID {
+			delete(i.busy, id)
+		}
+	}
+	if i.working[jobID] {
+		i.stale = true
+		delete(i.working, jobID)
+	}
+}
+
+// present reports whether a token is plugged in, and a number that changes
+// whenever a token comes or goes in its instance.
+func (inv *inventory) present(t provision.TokenRef) (bool, int) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	i := inv.instance(t.Module)
+	if i == nil {
+		return false, 0
+	}
+	return slices.Contains(identities(i.slots), t.Identity), i.version
+}
+
+// stopLot keeps every token of a profile from being tried with its factory SO PIN again.
+func (inv *inventory) stopLot(profile string) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	inv.stopped[profile] = true
+}
+
+// watch looks at one instance until ctx ends, and tells when something changed.
+func (a *Agent) watch(ctx context.Context, i *instanceState) {
+	for ctx.Err() == nil {
+		if !a.inventory.resting(i) {
+			slots, err := look(ctx, i)
+			if ctx.Err() != nil {
+				return
+			}
+			if a.inventory.saw(i, slots, err) {
+				if err != nil {
+					a.log.Warn("module cannot be read", "module", i.Name, "error", err)
+				}
+				a.poke()
+			}
+		}
+		a.sleep(ctx, a.WatchInterval, a.looked(i))
+	}
+}
+
+// looked gives the watcher a channel on which it is asked to look at once.
+func (a *Agent) looked(i *instanceState) <-chan struct{} { return a.look[i.Name] }
+
+func look(ctx context.Context, i *instanceState) ([]pkcs11.Slot, error) {
+	module, err := i.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer i.Pool.Release(module)
+	slots, err := module.Slots(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil, ctx.Err()
+	}
+	return slots, err
+}
+
+// sleep waits for d, for the end of ctx or for one of wake.
+func (a *Agent) sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-wake:
+	}
+}

@@ -1,0 +1,395 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// job is an unfinished job. While it runs, its record belongs to its goroutine.
+type job struct {
+	rec     *provision.Record
+	lease   *lease
+	phase   provision.StepName
+	running bool
+
+	// Of a job that is parked:
+	why      *provision.StepError
+	after    time.Time // not before
+	version  int       // of its instance's inventory when it stopped
+	failures int       // in a row, without getting past a step
+}
+
+type jobEnd struct {
+	id  string
+	err error
+}
+
+// maxFailures is how often a job is tried again by itself at one step.
+const maxFailures = 5
+
+// slowRetry is how often a job that waits for a person is tried again, in case
+// what it waits for has happened unseen.
+const slowRetry = 15 * time.Second
+
+// retries reports whether the job goes on by itself: at work, or after a passing failure.
+func (j *job) retries() bool {
+	if j.running || j.why == nil {
+		return true
+	}
+	return j.why.Class == provision.ClassRetry && j.failures < maxFailures
+}
+
+// adopt takes up the jobs that the journal holds unfinished. What the server said
+// at the session's opening decides about leases: a unit whose key is bound is ours
+// in any case; another one only if the server still lists it.
+func (a *Agent) adopt() error {
+	records, err := a.Runner.Journal.Unfinished()
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, rec := range records {
+		l := newLease(a.clock, rec.Epoch, a.clock(), 0)
+		listed := slices.ContainsFunc(a.pending, func(p heldLease) bool {
+			return p.UnitId == rec.Job.UnitID() && int(p.Generation) == rec.Job.Generation
+		})
+		if !listed && !rec.Facts.Bound {
+			l.end(rec.Epoch, provision.ErrLeaseLost)
+		}
+		j := &job{rec: rec, lease: l, phase: rec.Step}
+		if l.lost() && rec.Waiting == provision.WaitingLease {
+			j.why = &provision.StepError{Step: rec.Step, Class: provision.ClassOperator, Waiting: rec.Waiting, Hint: rec.Hint, Err: provision.ErrLeaseLost}
+		}
+		a.jobs[rec.Job.ID] = j
+		a.inventory.occupy(rec.Token, rec.Job.ID, false)
+		a.log.Info("job taken up again", "job", rec.Job.ID, "step", rec.Step, "state", rec.State)
+	}
+	return nil
+}
+
+// assign gives every lease that came in to its job, or makes a job of it on a free token.
+func (a *Agent) assign(ctx context.Context) {
+	a.mu.Lock()
+	pending := a.pending
+	a.pending = nil
+	a.mu.Unlock()
+	for _, l := range pending {
+		if err := a.assignOne(ctx, l); err != nil {
+			a.log.Error("unit is given back", "unit", l.UnitId, "error", err)
+		}
+	}
+}
+
+func (a *Agent) assignOne(ctx context.Context, l heldLease) error {
+	if old := a.jobOfUnit(l.UnitId); old != nil {
+		taken, err := a.takeLease(old, l)
+		if taken || err != nil {
+			return err
+		}
+	}
+	known, err := a.Runner.Journal.Knows(l.UnitId, int(l.Generation), l.Epoch)
+	if err != nil || known {
+		return err // its report is on the way
+	}
+	label, err := a.Label(l.ProductCode)
+	if err != nil {
+		return a.giveBack(ctx, l, api.OrderUnusable, err)
+	}
+	j, err := jobOf(l.Lease, label, a.Runner.Now())
+	if err != nil {
+		return a.giveBack(ctx, l, api.OrderUnusable, err)
+	}
+	free := a.inventory.free()
+	if len(free) == 0 {
+		if !a.inventory.settled() {
+			// A token may be coming free; the lease lasts a while.
+			a.mu.Lock()
+			a.pending = append(a.pending, l)
+			a.mu.Unlock()
+			return nil
+		}
+		return a.giveBack(ctx, l, api.NoToken, errors.New("no free token"))
+	}
+	rec, err := a.Runner.Journal.Create(j, l.Epoch, free[0])
+	if err != nil {
+		return a.giveBack(ctx, l, api.NoToken, err)
+	}
+	a.inventory.occupy(rec.Token, rec.Job.ID, true)
+	a.start(ctx, &job{rec: rec, lease: newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds)})
+	return nil
+}
+
+func (a *Agent) jobOfUnit(unitID string) *job {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, j := range a.jobs {
+		if j.rec.Job.UnitID() == unitID {
+			return j
+		}
+	}
+	return nil
+}
+
+// takeLease lets an unfinished job go on under a lease that came in for its unit.
+// A job of an older generation, or one that was stopped by the loss of its lease
+// and whose token is not here, ends instead, and the unit gets another token.
+func (a *Agent) takeLease(j *job, l heldLease) (bool, error) {
+	a.mu.Lock()
+	running, lost := j.running, j.lease.lost()
+	a.mu.Unlock()
+	sameKey := int(l.Generation) == j.rec.Job.Generation
+	if running || !lost && sameKey {
+		j.lease.renewTo(l.Epoch, l.asked, l.LeaseSeconds)
+		return true, nil
+	}
+	if present, _ := a.inventory.present(j.rec.Token); sameKey && present {
+		a.mu.Lock()
+		j.lease, j.why, j.failures, j.after = newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds), nil, 0, time.Time{}
+		a.mu.Unlock()
+		return true, nil
+	}
+	err := a.runner.Abandon(j.rec, "the unit was claimed again while this token was not here",
+		"Wipe this token before it is used again; its unit is written on another one.")
+	if err != nil {
+		return true, err
+	}
+	a.mu.Lock()
+	delete(a.jobs, j.rec.Job.ID)
+	a.count(j.rec)
+	a.mu.Unlock()
+	a.inventory.vacate(j.rec.Token, j.rec.Job.ID, true)
+	return false, nil
+}
+
+// giveBack releases a unit for which there is no job; if the server cannot be
+// reached the lease simply expires.
+func (a *Agent) giveBack(ctx context.Context, l heldLease, reason api.ReleaseRequestReason, why error) error {
+	_, err := a.Central.release(ctx, l.UnitId, l.Epoch, reason, why.Error())
+	a.mu.Lock()
+	a.asked = a.asked || reason == api.NoToken // no use in claiming it again
+	a.mu.Unlock()
+	return errors.Join(why, err)
+}
+
+// start runs a job on its token in a goroutine of its own.
+func (a *Agent) start(ctx context.Context, j *job) {
+	a.mu.Lock()
+	j.running, j.phase = true, j.rec.Step
+	a.jobs[j.rec.Job.ID] = j
+	a.mu.Unlock()
+	go func() {
+		a.ended <- jobEnd{j.rec.Job.ID, a.work(ctx, j)}
+	}()
+}
+
+func (a *Agent) work(ctx context.Context, j *job) error {
+	instance := a.inventory.instance(j.rec.Token.Module)
+	if instance == nil {
+		return &provision.StepError{Step: j.rec.Step, Class: provision.ClassOperator, Waiting: provision.WaitingPerson,
+			Hint: "Put the module back into the configuration.",
+			Err:  fmt.Errorf("module %q is not in the configuration any more", j.rec.Token.Module)}
+	}
+	module, err := instance.Pool.Acquire(ctx)
+	if err != nil {
+		return &provision.StepError{Step: j.rec.Step, Class: provision.ClassRetry, Waiting: provision.WaitingToken,
+			Hint: "The job is tried again by itself.", Err: err}
+	}
+	defer instance.Pool.Release(module)
+	return a.runner.Run(ctx, j.rec, module, j.lease)
+}
+
+// jobEnded takes note of a job that came to an end or was parked.
+func (a *Agent) jobEnded(e jobEnd) {
+	a.mu.Lock()
+	j := a.jobs[e.id]
+	stepBefore := j.phase
+	j.running = false
+	rec := j.rec
+	a.asked = false
+	if rec.State.Final() {
+		delete(a.jobs, e.id)
+		a.count(rec)
+	}
+	a.mu.Unlock()
+
+	defer signal(a.look[rec.Token.Module])
+	defer signal(a.flush)
+	if rec.State.Final() {
+		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished)
+		if errors.Is(e.err, provision.ErrFactorySOPIN) {
+			a.stopLot(rec)
+		}
+		return
+	}
+	a.inventory.occupy(rec.Token, rec.Job.ID, false)
+	a.parked(j, e.err, stepBefore)
+}
+
+// parked decides when a job that stopped is tried again.
+func (a *Agent) parked(j *job, err error, at provision.StepName) {
+	var why *provision.StepError
+	if !errors.As(err, &why) {
+		why = &provision.StepError{Step: at, Class: provision.ClassOperator, Waiting: provision.WaitingPerson, Err: err}
+	}
+	_, version := a.inventory.present(j.rec.Token)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if j.why == nil || j.why.Step != why.Step {
+		j.failures = 0
+	}
+	j.why, j.version = why, version
+	switch {
+	case errors.Is(err, provision.ErrLeaseTooShort):
+		j.after = time.Now().Add(time.Second)
+		signal(a.beat)
+	case why.Class == provision.ClassRetry && why.Waiting == provision.WaitingNetwork:
+		// The network may be away for long; that says nothing against the job.
+		j.after = time.Now().Add(backoff(j.failures))
+		j.failures = min(j.failures+1, maxFailures-1)
+	case why.Class == provision.ClassRetry:
+		j.after = time.Now().Add(backoff(j.failures))
+		j.failures++
+	default:
+		j.after = time.Now().Add(slowRetry)
+	}
+	a.log.Warn("job parked", "job", j.rec.Job.ID, "step", why.Step, "class", why.Class, "waiting", why.Waiting, "error", err)
+}
+
+// resume lets parked jobs go on whose time has come.
+func (a *Agent) resume(ctx context.Context) {
+	a.mu.Lock()
+	all := make([]*job, 0, len(a.jobs))
+	for _, j := range a.jobs {
+		if !j.running {
+			all = append(all, j)
+		}
+	}
+	a.mu.Unlock()
+	slices.SortFunc(all, func(x, y *job) int { return x.rec.UpdatedAt.Compare(y.rec.UpdatedAt) })
+	for _, j := range all {
+		if a.due(j) {
+			a.inventory.occupy(j.rec.Token, j.rec.Job.ID, true)
+			a.start(ctx, j)
+		}
+	}
+}
+
+func (a *Agent) due(j *job) bool {
+	present, version := a.inventory.present(j.rec.Token)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if j.why == nil {
+		return true // taken up from the journal, or under a new lease
+	}
+	switch {
+	case j.why.Waiting == provision.WaitingLease:
+		return false
+	case j.why.Class == provision.ClassOperator && j.why.Waiting == provision.WaitingToken:
+		return present && (version != j.version || time.Now().After(j.after))
+	}
+	return time.Now().After(j.after)
+}
+
+// count adds a job that ended to the summary. a.mu is held.
+func (a *Agent) count(rec *provision.Record) {
+	switch rec.State {
+	case provision.StateFinished:
+		a.summary.Finished++
+	case provision.StateFailed:
+		a.summary.Failed++
+	case provision.StateQuarantined:
+		a.summary.Quarantined++
+	}
+}
+
+// stopLot keeps the rest of the lot from being tried with a factory SO PIN that
+// was wrong once: every wrong try costs a token one of its few.
+func (a *Agent) stopLot(rec *provision.Record) {
+	for _, t := range a.inventory.view() {
+		if t.Module == rec.Token.Module && t.Info.Serial == rec.Token.Identity.Serial {
+			if p, err := a.Runner.TokenProfile(t.Info); err == nil {
+				a.inventory.stopLot(p.Name)
+				a.log.Error("factory SO PIN refused: no further token of this profile is tried", "profile", p.Name, "token", string(t.Info.Serial))
+			}
+		}
+	}
+}
+
+// mayClaim asks for work when there are free tokens.
+func (a *Agent) mayClaim(ctx context.Context, loops *sync.WaitGroup) {
+	if !a.inventory.settled() && a.Drain {
+		return
+	}
+	free := len(a.inventory.free())
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.claiming || free == 0 || a.session.Drain || len(a.pending) > 0 || a.Drain && a.asked {
+		return
+	}
+	a.claiming = true
+	loops.Go(func() { a.answer <- a.claim(ctx, min(free, 256)) })
+}
+
+// claimWait is the length of a long poll for work, in seconds.
+const claimWait = 20
+
+// claim asks once; a lost answer is asked for again under the same key, so that no
+// lease is left lying at the server.
+func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
+	if err := a.Runner.Journal.Check(ctx); err != nil {
+		a.log.Error("no unit is claimed: the journal cannot be written", "error", err)
+		a.sleep(ctx, backoff(3), nil)
+		return claimAnswer{err: err}
+	}
+	wait := claimWait
+	if a.Drain {
+		wait = 0
+	}
+	key := uuid.NewString()
+	for n := 0; ; n++ {
+		a.mu.Lock()
+		session := a.session.SessionId
+		a.mu.Unlock()
+		asked := a.clock()
+		leases, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: a.Products})
+		switch {
+		case err == nil:
+			answer := claimAnswer{}
+			for _, l := range leases {
+				answer.leases = append(answer.leases, heldLease{l, asked})
+			}
+			return answer
+		case ctx.Err() != nil:
+			return claimAnswer{err: ctx.Err()}
+		case isProblem(err, api.ProblemSessionUnknown):
+			err = a.openSession(ctx)
+			key = uuid.NewString() // what the old key got is among the session's leases
+			a.forget("session", err)
+		default:
+			a.log.Warn("claim failed", "error", err)
+		}
+		a.sleep(ctx, backoff(n), nil)
+	}
+}
+
+func (a *Agent) claimAnswered(c claimAnswer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.claiming = false
+	if c.err != nil {
+		return
+	}
+	a.asked = len(c.leases) == 0
+	for _, l := range c.leases {
+		a.hold([]api.Lease{l.Lease}, l.asked)
+	}
+}

@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// outboxBatch is how many reports are held in memory at a time.
+const outboxBatch = 16
+
+// outbox delivers the reports in their order until ctx ends. A report leaves the
+// outbox only when the server has answered it; what cannot be delivered is tried
+// again without end.
+func (a *Agent) outbox(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		sent, err := a.deliver(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			a.log.Warn("a report waits in the outbox", "error", err)
+			a.sleep(ctx, backoff(failures), nil)
+			failures++
+		case sent == 0:
+			failures = 0
+			a.poke()
+			a.sleep(ctx, 5*time.Second, a.flush)
+		default:
+			failures = 0
+		}
+	}
+}
+
+// lastReports gives the outbox one more chance when the daemon stops; what is left waits on disk.
+func (a *Agent) lastReports() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	for {
+		if sent, err := a.deliver(ctx); sent == 0 || err != nil {
+			return
+		}
+	}
+}
+
+// deliver sends one batch and returns how many reports were answered.
+func (a *Agent) deliver(ctx context.Context) (int, error) {
+	reports, err := a.Runner.Journal.PendingReports(outboxBatch)
+	if err != nil {
+		return 0, err
+	}
+	for i, r := range reports {
+		answer, err := a.Central.Report(ctx, r)
+		switch {
+		case err == nil:
+		case errors.Is(err, provision.ErrLeaseLost) && r.Kind == provision.ReportRelease:
+			answer = "not ours any more" // somebody else has the unit: there is nothing to give back
+		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrLeaseLost):
+			answer = "refused: " + err.Error()
+			a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)
+			a.mu.Lock()
+			a.summary.Refused++
+			a.mu.Unlock()
+		default:
+			return i, err
+		}
+		if err := a.Runner.Journal.ReportSent(r.ID, answer); err != nil {
+			return i, err
+		}
+		a.mu.Lock()
+		a.asked = false // a unit given back may be claimed again
+		a.mu.Unlock()
+	}
+	return len(reports), nil
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/config"
+)
+
+func newConfigCheck(s streams, path *string, load func() (*config.Station, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: "check", Short: "Check the configuration and the files it names", Args: cobra.NoArgs,
+		Long: `Check the configuration and the files it names, and print every fault with the
+path of its field. Nothing is loaded, contacted or written.`,
+		RunE: func(*cobra.Command, []string) error {
+			station, err := load()
+			if err != nil {
+				return err
+			}
+			_, productErr := newCatalogue(station)
+			_, profileErr := tokenProfiles(station)
+			_, trustErr := readCertificates("certificateTrust", station.CertificateTrust)
+			if err := errors.Join(productErr, profileErr, trustErr); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(s.out, "%s is in order: station %s, %d modules, %d token profiles, %d products\n",
+				*path, station.Name, len(station.Modules), len(station.TokenProfiles), len(station.Products))
+			if enrolled := station.Enrolled(); enrolled != nil {
+				_, _ = fmt.Fprintln(s.out, "The station has no credential yet:", enrolled)
+			}
+			return err
+		},
+	}
+}

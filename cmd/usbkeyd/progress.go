@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/mattn/go-runewidth"
+	"github.com/usbkeyd/usbkeyd/provision"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// progress shows the work: on a terminal one line per token and a total with the
+// time left, elsewhere plain lines.
+type progress interface {
+	observe(provision.Progress)
+	close()
+}
+
+func newProgress(w io.Writer, interactive bool) progress {
+	if interactive {
+		return newBars(w)
+	}
+	return &plainLines{w: w, begun: map[string]time.Time{}}
+}
+
+// plainLines prints a line when a job begins and when it stops.
+type plainLines struct {
+	mu    sync.Mutex
+	w     io.Writer
+	begun map[string]time.Time
+	done  int
+}
+
+func (l *plainLines) observe(p provision.Progress) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	begun, known := l.begun[p.Job.ID]
+	if !known {
+		begun = time.Now()
+		l.begun[p.Job.ID] = begun
+		l.say("%s  begins on %s: %s, key %d of %d", p.Job.UnitID(), p.Token.Module, p.Job.Subject.Company.Name, p.Job.Subject.Sequence, p.Job.Subject.Of)
+	}
+	switch p.State {
+	case provision.StateRunning, provision.StateQueued:
+	case provision.StateFinished:
+		l.done++
+		l.say("%s  finished: token %s, %.1f s (%d of %d known)", p.Job.UnitID(), p.Token.Identity.Serial, time.Since(begun).Seconds(), l.done, len(l.begun))
+	default:
+		l.say("%s  %s at %s: %s %s", p.Job.UnitID(), p.State, p.Step, p.Reason, p.Hint)
+	}
+}
+
+func (l *plainLines) say(format string, args ...any) { _, _ = fmt.Fprintf(l.w, format+"\n", args...) }
+
+func (l *plainLines) close() {}
+
+// bars draws on a terminal.
+type bars struct {
+	mu    sync.Mutex
+	box   *mpb.Progress
+	total *mpb.Bar
+	steps int64
+	jobs  map[string]*jobBar
+}
+
+type jobBar struct {
+	bar  *mpb.Bar
+	now  provision.Progress
+	mu   sync.Mutex
+	last int
+}
+
+func newBars(w io.Writer) *bars {
+	b := &bars{box: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40), mpb.WithAutoRefresh()), jobs: map[string]*jobBar{}}
+	b.total = b.box.New(0, mpb.BarStyle().Rbound("|").Lbound("|"),
+		mpb.BarPriority(1<<20), // below all tokens
+		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return b.count() })),
+		mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.Name("  "),
+			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 6}), "done"), decor.Name(" left")))
+	return b
+}
+
+// count is the head of the total line.
+func (b *bars) count() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	finished := 0
+	for _, j := range b.jobs {
+		if j.state() == provision.StateFinished {
+			finished++
+		}
+	}
+	return runewidth.FillRight(fmt.Sprintf("%d of %d keys", finished, len(b.jobs)), 44)
+}
+
+func (j *jobBar) state() provision.State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.now.State
+}
+
+// head is the beginning of a token's line; tail its end.
+func (j *jobBar) head() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return runewidth.FillRight(runewidth.Truncate(j.now.Token.Module, 10, "…"), 11) +
+		runewidth.FillRight(runewidth.Truncate(j.now.Job.UnitID()+" "+j.now.Job.Subject.Company.Name, 32, "…"), 33)
+}
+
+func (j *jobBar) tail() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch j.now.State {
+	case provision.StateRunning:
+		return " " + string(j.now.Step)
+	case provision.StateFinished:
+		return " ✓ " + string(j.now.Token.Identity.Serial)
+	}
+	return " ✗ " + string(j.now.State) + ": " + runewidth.Truncate(j.now.Reason, 60, "…")
+}
+
+func (b *bars) observe(p provision.Progress) {
+	b.mu.Lock()
+	j := b.jobs[p.Job.ID]
+	if j == nil {
+		j = &jobBar{now: p}
+		b.jobs[p.Job.ID] = j
+		b.steps += int64(p.Steps)
+	}
+	steps, place := b.steps, len(b.jobs)
+	b.mu.Unlock()
+	if j.bar == nil {
+		// Not under b.mu: drawing, which New waits for, takes it. A job tells its steps one after another.
+		j.bar = b.box.New(int64(p.Steps), mpb.BarStyle(), mpb.BarPriority(place),
+			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return j.head() })),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return j.tail() })))
+	}
+
+	done := p.Index
+	if p.State == provision.StateFinished {
+		done = p.Steps
+	}
+	j.mu.Lock()
+	gained := max(0, done-j.last)
+	j.now, j.last = p, max(done, j.last)
+	j.mu.Unlock()
+	j.bar.SetCurrent(int64(done))
+	b.total.SetTotal(steps, false)
+	b.total.IncrBy(gained)
+}
+
+func (b *bars) close() {
+	b.mu.Lock()
+	all := make([]*mpb.Bar, 0, len(b.jobs))
+	for _, j := range b.jobs {
+		if j.bar != nil {
+			all = append(all, j.bar)
+		}
+	}
+	b.mu.Unlock()
+	for _, bar := range all {
+		bar.Abort(false)
+	}
+	b.total.SetTotal(-1, true)
+	b.box.Wait()
+}

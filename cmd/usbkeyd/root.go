@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/agent"
+	"github.com/usbkeyd/usbkeyd/config"
+)
+
+// Exit codes, documented in the root command's help.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitUnfinished  = 3
+	exitCentral     = 4
+	exitConfig      = 5
+	defaultConfig   = "/etc/usbkeyd/station.yaml"
+	environmentHelp = `Exit codes:
+  0  all is well
+  1  the command failed
+  2  wrong usage
+  3  the work ended, but a unit failed, is quarantined or waits for somebody
+  4  the central server cannot be reached, or does not accept this station
+  5  the configuration is wrong`
+)
+
+// codeError carries an exit code up to main.
+type codeError struct {
+	code int
+	err  error
+}
+
+// Error implements error.
+func (e *codeError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e *codeError) Unwrap() error { return e.err }
+
+// streams are what a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// execute runs the command line and returns the exit code.
+func execute(args []string, in io.Reader, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
+	defer stop()
+	root := newRoot(streams{in, out, errOut})
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintln(errOut, "usbkeyd:", err)
+	return exitCode(err)
+}
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	var code *codeError
+	var field *config.FieldError
+	switch {
+	case errors.As(err, &code):
+		return code.code
+	case errors.As(err, &field), errors.Is(err, config.ErrSyntax), errors.Is(err, config.ErrInvalid):
+		return exitConfig
+	case errors.Is(err, agent.ErrForbidden):
+		return exitCentral
+	}
+	return exitFailure
+}
+
+func newRoot(s streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "usbkeyd",
+		Short: "Turn approved orders into finished USB keys",
+		Long: `usbkeyd pulls approved orders from the central server, has each attached token
+make its own key pair, installs the certificate, sets the PINs, checks
+everything and reports the serial numbers.
+
+` + environmentHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &codeError{exitUsage, fmt.Errorf("%w\nRun %q for the flags there are.", err, c.CommandPath()+" --help")}
+	})
+	var path string
+	root.PersistentFlags().StringVar(&path, "config", defaultConfig, "station configuration `file`")
+	load := func() (*config.Station, error) { return config.Load(path) }
+	root.AddCommand(
+		newRun(s, &path, load),
+		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load)),
+		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load)),
+		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),
+		newService(s, &path),
+		newVersion(s),
+	)
+	return root
+}
+
+// group is a command that only holds others.
+func group(use, short string, children ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(children...)
+	return c
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/agent"
+	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/provision"
+	"golang.org/x/term"
+)
+
+type runOptions struct {
+	streams
+	load  func() (*config.Station, error)
+	drain bool
+	junit string
+	log   string
+	level slog.Level
+}
+
+func newRun(s streams, _ *string, load func() (*config.Station, error)) *cobra.Command {
+	o := &runOptions{streams: s, load: load}
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Write keys: the daemon itself",
+		Long: `Write keys until stopped (SIGTERM or Ctrl-C): each job comes to the end of its
+step and is parked, and the next start goes on from there. With --drain, return
+once no work is left that this station can do now.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+	}
+	c.Flags().BoolVar(&o.drain, "drain", false, "return once no work is left")
+	c.Flags().StringVar(&o.junit, "junit", "", "write a JUnit report of the units to `file` at the end")
+	c.Flags().StringVar(&o.log, "log", "", "write the log (JSON lines) to `file`, - for standard error (default: standard error, or usbkeyd.log in the state folder when progress is shown on a terminal)")
+	c.Flags().TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	return c
+}
+
+func (o *runOptions) run(ctx context.Context) (err error) {
+	station, err := o.load()
+	if err != nil {
+		return err
+	}
+	var interactive bool
+	if f, ok := o.err.(*os.File); ok {
+		interactive = term.IsTerminal(int(f.Fd()))
+	}
+	// The state folder comes first: the log may live there.
+	st, err := openState(station.StateDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	logTo, closeLog, err := o.openLog(station.StateDir, interactive)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeLog()) }()
+	log := slog.New(slog.NewJSONHandler(logTo, &slog.HandlerOptions{Level: o.level})).With("station", station.Name)
+
+	progress := newProgress(o.err, interactive)
+	records := newUnitRecord()
+	a, closeAgent, err := newAgent(station, st, log, func(p provision.Progress) {
+		progress.observe(p)
+		records.observe(p)
+	})
+	if err != nil {
+		return err
+	}
+	defer closeAgent()
+	a.Drain = o.drain
+	log.Info("usbkeyd starts", "version", version(), "config", station.Name, "modules", len(station.Modules), "drain", o.drain)
+	begun := time.Now()
+	summary, err := a.Run(ctx)
+	progress.close()
+	log.Info("usbkeyd ends", "finished", summary.Finished, "failed", summary.Failed, "quarantined", summary.Quarantined, "waiting", len(summary.Waiting))
+	if o.junit != "" {
+		err = errors.Join(err, records.writeJUnit(o.junit, time.Since(begun)))
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // asked to stop
+	}
+	if err != nil {
+		return &codeError{centralOr(err), err}
+	}
+	return o.conclude(ctx, summary)
+}
+
+// centralOr tells a central server out of reach from other failures.
+func centralOr(err error) int {
+	if errors.Is(err, provision.ErrJournal) {
+		return exitFailure
+	}
+	return exitCentral
+}
+
+// conclude says how it ended and what a person has to do.
+func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
+	_, _ = fmt.Fprintf(o.err, "%d finished, %d failed, %d quarantined, %d waiting\n", s.Finished, s.Failed, s.Quarantined, len(s.Waiting))
+	for _, w := range s.Waiting {
+		if w.Reason != "" && ctx.Err() == nil {
+			_, _ = fmt.Fprintf(o.err, "  %s waits at %s: %s\n    %s\n", w.Job.UnitID(), w.Step, w.Reason, w.Hint)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil // asked to stop: what is parked goes on at the next start
+	}
+	if s.Failed+s.Quarantined+len(s.Waiting)+s.Refused > 0 {
+		return &codeError{exitUnfinished, errors.New("not every unit is finished; see usbkeyd jobs list")}
+	}
+	return nil
+}
+
+// openLog opens where the log goes.
+func (o *runOptions) openLog(stateDir string, interactive bool) (io.Writer, func() error, error) {
+	nothing := func() error { return nil }
+	path := o.log
+	if path == "-" || path == "" && !interactive {
+		return o.err, nothing, nil
+	}
+	if path == "" {
+		path = filepath.Join(stateDir, "usbkeyd.log")
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, nothing, fmt.Errorf("log: %w", err)
+	}
+	return f, f.Close, nil
+}
+
+// newAgent wires the daemon together.
+func newAgent(station *config.Station, st *state, log *slog.Logger, observe func(provision.Progress)) (*agent.Agent, func(), error) {
+	cat, err := newCatalogue(station)
+	if err != nil {
+		return nil, nil, err
+	}
+	profile, err := tokenProfiles(station)
+	if err != nil {
+		return nil, nil, err
+	}
+	anchors, err := readCertificates("certificateTrust", station.CertificateTrust)
+	if err != nil {
+		return nil, nil, err
+	}
+	central, err := newCentral(station)
+	if err != nil {
+		return nil, nil, err
+	}
+	modules, closeModules := instances(station, log)
+	return agent.New(agent.Config{
+		Central: central, Instances: modules,
+		Runner: provision.Runner{
+			Journal: st.journal, Vault: st.vault, Anchors: anchors,
+			Product: cat.product, TokenProfile: profile, Now: time.Now,
+		},
+		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),
+		UserPINRecipients: station.Recipients.UserPIN, SOPINRecipients: station.Recipients.SOPIN,
+		InstanceID: st.instanceID, BootID: bootID(), Version: version(), Log: log, Observe: observe,
+	}), closeModules, nil
+}
+
+// version is the module's version and commit as the toolchain recorded them.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			v += " " + s.Value[:12]
+		}
+	}
+	return v
+}

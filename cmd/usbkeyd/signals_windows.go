@@ -1,0 +1,6 @@
+package main
+
+import "os"
+
+// stopSignals ask for a clean stop; the service manager has a way of its own.
+func stopSignals() []os.Signal { return []os.Signal{os.Interrupt} }

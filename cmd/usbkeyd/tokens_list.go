@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/output"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+)
+
+// tokenRow is one slot as tokens list shows it.
+type tokenRow struct {
+	Module  string `json:"module"`
+	Slot    string `json:"slot"`
+	Model   string `json:"model"`
+	Serial  string `json:"tokenSerial"`
+	Label   string `json:"tokenLabel"`
+	State   string `json:"state"`
+	Profile string `json:"profile"`
+}
+
+func newTokensList(s streams, load func() (*config.Station, error)) *cobra.Command {
+	var format output.Format
+	c := &cobra.Command{
+		Use: "list", Short: "List the tokens in every configured module", Args: cobra.NoArgs,
+		Long: `List the tokens in every configured module. Each module is loaded in a process
+of its own, nothing is written and no PIN is tried. A module that cannot be read
+is named, and the rest is listed all the same.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			station, err := load()
+			if err != nil {
+				return err
+			}
+			rows, err := listTokens(c.Context(), station)
+			table := output.Rows{Header: []string{"MODULE", "SLOT", "MODEL", "TOKEN SERIAL", "LABEL", "STATE", "PROFILE"}, Empty: "No tokens are plugged in."}
+			for _, r := range rows {
+				table.Rows = append(table.Rows, []string{r.Module, r.Slot, r.Model, r.Serial, r.Label, r.State, r.Profile})
+			}
+			return errors.Join(format.Print(s.out, table, map[string]any{"tokens": rows}), err)
+		},
+	}
+	output.AddFlag(c.Flags(), &format)
+	return c
+}
+
+// listTokens reads all modules side by side and keeps their order.
+func listTokens(ctx context.Context, station *config.Station) ([]tokenRow, error) {
+	perModule := make([][]tokenRow, len(station.Modules))
+	errs := make([]error, len(station.Modules))
+	var wait sync.WaitGroup
+	few := make(chan struct{}, 8)
+	for i, m := range station.Modules {
+		wait.Go(func() {
+			few <- struct{}{}
+			defer func() { <-few }()
+			perModule[i], errs[i] = listModule(ctx, station, m)
+		})
+	}
+	wait.Wait()
+	rows := []tokenRow{}
+	for _, r := range perModule {
+		rows = append(rows, r...)
+	}
+	return rows, errors.Join(errs...)
+}
+
+func listModule(ctx context.Context, station *config.Station, m config.Module) (rows []tokenRow, err error) {
+	module, err := worker.Start(ctx, worker.Spec{Path: m.Path, Env: m.Env, Deadlines: longest(station.TokenProfiles)})
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name, err)
+	}
+	defer func() { err = errors.Join(err, module.Close()) }()
+	slots, err := module.Slots(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("module %s: %w", m.Name, err)
+	}
+	initialised := 0
+	for _, s := range slots {
+		if s.Token != nil && s.Token.Initialized() {
+			initialised++
+		}
+	}
+	for _, s := range slots {
+		if s.Token == nil {
+			continue
+		}
+		if !s.Token.Initialized() && m.Tokens > 0 && initialised >= m.Tokens {
+			continue // the blank slot that a software token shows beside its tokens
+		}
+		rows = append(rows, describeToken(station, m, s))
+	}
+	return rows, nil
+}
+
+func describeToken(station *config.Station, m config.Module, s pkcs11.Slot) tokenRow {
+	row := tokenRow{
+		Module: m.Name, Slot: s.Description, Model: s.Token.Model,
+		Serial: string(s.Token.Serial), Label: string(s.Token.Label), State: "uninitialised",
+	}
+	if s.Token.Initialized() {
+		row.State = "initialised"
+	}
+	if p, ok := station.TokenProfileFor(s.Token.Manufacturer, s.Token.Model); ok {
+		row.Profile = p.Name
+	} else {
+		row.State += ", no profile fits"
+	}
+	return row
+}

@@ -1,0 +1,103 @@
+// Package output prints what a command found, as a table for people or as JSON
+// for programs (-o table|json). It owns layout only; it must not know what the
+// rows mean.
+package output
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+	"github.com/spf13/pflag"
+)
+
+// Format is the value of the flag -o. It implements pflag.Value.
+type Format string
+
+// Formats.
+const (
+	Table Format = "table"
+	JSON  Format = "json"
+)
+
+// AddFlag adds -o, --output to the flags of a command; f holds the default.
+func AddFlag(flags *pflag.FlagSet, f *Format) {
+	*f = Table
+	flags.VarP(f, "output", "o", "output format: table or json")
+}
+
+// Set implements pflag.Value.
+func (f *Format) Set(s string) error {
+	switch Format(s) {
+	case Table, JSON:
+		*f = Format(s)
+		return nil
+	}
+	return fmt.Errorf("%q: use table or json", s)
+}
+
+// String implements pflag.Value.
+func (f *Format) String() string { return string(*f) }
+
+// Type implements pflag.Value.
+func (f *Format) Type() string { return "table|json" }
+
+// Rows is a table: a header and its rows, or a sentence when there are none.
+type Rows struct {
+	Header []string
+	Rows   [][]string
+	// Empty is said instead of an empty table.
+	Empty string
+}
+
+// Print writes rows as a table, or value as JSON.
+func (f Format) Print(w io.Writer, rows Rows, value any) error {
+	if f == JSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(value)
+	}
+	return rows.write(w)
+}
+
+func (r Rows) write(w io.Writer) error {
+	if len(r.Rows) == 0 {
+		_, err := fmt.Fprintln(w, r.Empty)
+		return err
+	}
+	lines := append([][]string{r.Header}, r.Rows...)
+	widths := make([]int, len(r.Header))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], runewidth.StringWidth(clean(cell)))
+		}
+	}
+	for _, line := range lines {
+		var b strings.Builder
+		for i, cell := range line {
+			cell = clean(cell)
+			b.WriteString(cell)
+			if i < len(line)-1 {
+				// Chinese characters are two columns wide, so bytes and runes both count wrongly.
+				b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell)+2))
+			}
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clean keeps control characters, of which token labels may hold any, from reaching a terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '·'
+		}
+		return r
+	}, s)
+}

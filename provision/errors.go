@@ -1,0 +1,126 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// Class says what follows from a failed step.
+type Class string
+
+// Classes.
+const (
+	ClassRetry    Class = "retry"    // the same again, by itself, later
+	ClassOperator Class = "operator" // parked until a person has put something right
+	ClassTerminal Class = "terminal" // this job is over
+)
+
+// Sentinel is a constant error of this package.
+type Sentinel string
+
+// Error implements error.
+func (s Sentinel) Error() string { return string(s) }
+
+// What Central returns, beside errors of its own that are retried.
+const (
+	// ErrLeaseLost: the unit is not ours any more under this epoch. Nothing more is written to the token.
+	ErrLeaseLost Sentinel = "the lease on the unit is lost"
+	// ErrCancelled: the order was withdrawn.
+	ErrCancelled Sentinel = "the order was cancelled"
+	// ErrRefused: the central server will never accept this request.
+	ErrRefused Sentinel = "refused by the central server"
+)
+
+// What steps return.
+const (
+	ErrNotBlank           Sentinel = "the token is not blank"
+	ErrFactorySOPIN       Sentinel = "the factory SO PIN does not open the token"
+	ErrUnexpected         Sentinel = "the token holds something that this job did not put there"
+	ErrKeyUnfit           Sentinel = "the generated key is not as ordered"
+	ErrRefusedCertificate Sentinel = "the CA's answer does not fit the order"
+	ErrReadBack           Sentinel = "what was read back is not what was written"
+	ErrProfileMisfit      Sentinel = "the profile does not fit the token"
+	ErrLeaseTooShort      Sentinel = "too little of the lease is left to begin"
+	ErrJournal            Sentinel = "the journal cannot be written"
+	ErrSecretLost         Sentinel = "a secret in the journal cannot be opened"
+	ErrTokenIdentity      Sentinel = "the token cannot be told from others"
+)
+
+// StepError is why a job stopped at a step.
+type StepError struct {
+	Step  StepName
+	Class Class
+	// Waiting says what a parked job waits for.
+	Waiting Waiting
+	// Hint is the next action, in words, for the operator.
+	Hint string
+	Err  error
+}
+
+// Error implements error.
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Step, e.Err) }
+
+// Unwrap gives the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// classify is the one place where a cause becomes a class and a hint.
+func classify(step StepName, err error) *StepError {
+	var done *StepError
+	if errors.As(err, &done) {
+		return done
+	}
+	type rule struct {
+		is      error
+		class   Class
+		waiting Waiting
+		hint    string
+	}
+	rules := []rule{
+		{context.Canceled, ClassRetry, WaitingNothing, "The job goes on when the service runs again."},
+		{context.DeadlineExceeded, ClassRetry, WaitingNetwork, "The job is tried again by itself."},
+		{ErrJournal, ClassRetry, WaitingPerson, "Make room on the disk that holds the state folder; the job then goes on by itself."},
+		{ErrSecretLost, ClassTerminal, WaitingNothing, "The journal key was replaced or damaged. Ask the recovery officer for the SO PIN, wipe the token, then return it to stock."},
+		{ErrLeaseLost, ClassOperator, WaitingLease, "The unit went back to the queue. The job goes on if this station gets the unit again."},
+		{ErrLeaseTooShort, ClassRetry, WaitingNetwork, "The job goes on once the lease is renewed."},
+		{ErrCancelled, ClassTerminal, WaitingNothing, "Put the token aside: it must be wiped before it can be used again."},
+		{ErrRefused, ClassTerminal, WaitingNothing, "Show the reason to whoever runs the central server. Put the token aside."},
+		{ErrNotBlank, ClassTerminal, WaitingNothing, "Take the token out: it has been used before. Wipe it only with an approval."},
+		{ErrFactorySOPIN, ClassTerminal, WaitingNothing, "Stop using this lot of tokens and ask the supplier for its factory SO PIN."},
+		{ErrUnexpected, ClassTerminal, WaitingNothing, "Put the token aside for inspection."},
+		{ErrKeyUnfit, ClassTerminal, WaitingNothing, "Put the token aside: this token model does not make the key that was ordered."},
+		{ErrReadBack, ClassTerminal, WaitingNothing, "Put the token aside: it does not keep what is written to it."},
+		{ErrProfileMisfit, ClassTerminal, WaitingNothing, "Correct the product or token profile in the configuration."},
+		{ErrTokenIdentity, ClassTerminal, WaitingNothing, "Put the token aside: the module gives it no usable serial number."},
+		{ErrRefusedCertificate, ClassTerminal, WaitingNothing, "The CA's answer was not written to the token. Put the token aside and show the reason to the CA."},
+		{csr.ErrBadOrder, ClassTerminal, WaitingNothing, "The order does not fit the product's certificate profile. Show the reason to whoever approved the order."},
+		{pkcs11.ErrTokenReplaced, ClassOperator, WaitingToken, "Another token is in its place. Put the right token back."},
+		{pkcs11.ErrTokenRemoved, ClassOperator, WaitingToken, "Put the token back."},
+		{pkcs11.ErrAmbiguous, ClassOperator, WaitingToken, "Two tokens show the same serial number. Take one of them out."},
+		{pkcs11.ErrNotFound, ClassOperator, WaitingToken, "Put the token back."},
+		{pkcs11.ErrModuleCrashed, ClassRetry, WaitingToken, "The token's library crashed. The job is tried again by itself."},
+		{pkcs11.ErrModuleHung, ClassRetry, WaitingToken, "The token's library did not answer. The job is tried again by itself."},
+		{pkcs11.ErrPINIncorrect, ClassTerminal, WaitingNothing, "The token does not take the PIN that was set on it. Put it aside; do not try other PINs."},
+		{pkcs11.ErrPINLocked, ClassTerminal, WaitingNothing, "The token's PIN is locked. Put it aside."},
+		{pkcs11.ErrPINLastTry, ClassTerminal, WaitingNothing, "Only one PIN try is left on the token. Put it aside."},
+		{pkcs11.ErrPINInvalid, ClassTerminal, WaitingNothing, "Correct the PIN length and alphabet in the profile: the token does not take such a PIN."},
+		{pkcs11.ErrPINPad, ClassTerminal, WaitingNothing, "Tokens with a PIN pad cannot be written unattended. Use another token."},
+		{pkcs11.ErrTemplateRefused, ClassTerminal, WaitingNothing, "Add the refused attributes to omitAttributes in the token profile."},
+		{pkcs11.ErrUnsupported, ClassTerminal, WaitingNothing, "This token model cannot do what the product asks for. Use another model."},
+		{pkcs11.ErrTokenFull, ClassTerminal, WaitingNothing, "The token's memory is full. Put it aside."},
+		{pkcs11.ErrWriteProtected, ClassTerminal, WaitingNothing, "The token is write-protected. Use another token."},
+		{pkcs11.ErrModuleUnusable, ClassOperator, WaitingPerson, "Correct the module's path in the configuration."},
+		{pkcs11.ErrDevice, ClassOperator, WaitingToken, "Take the token out and put it back."},
+		{pkcs11.ErrGeneral, ClassOperator, WaitingToken, "Take the token out and put it back."},
+	}
+	for _, r := range rules {
+		if errors.Is(err, r.is) {
+			return &StepError{Step: step, Class: r.class, Waiting: r.waiting, Hint: r.hint, Err: err}
+		}
+	}
+	// What nobody foresaw is most often the network; it is repeated, never guessed about.
+	return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingNetwork, Hint: "The job is tried again by itself.", Err: err}
+}

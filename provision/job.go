@@ -1,0 +1,171 @@
+package provision
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// Kind is what is to be done with a token.
+type Kind string
+
+// KindInitial makes the first key and certificate on a blank token (初购).
+const KindInitial Kind = "initial"
+
+// Job is one unit leased by this station. It never changes once it is journalled;
+// what happens to it is in its Record.
+type Job struct {
+	// ID is "<unit>-g<generation>-<attempt>", unique at this station.
+	ID            string
+	Kind          Kind
+	Subject       csr.SubjectData
+	Generation    int
+	ValidityYears int
+	DueAt         time.Time
+	// TokenLabel is rendered from the product's template.
+	TokenLabel pkcs11.TokenLabel
+	CreatedAt  time.Time
+}
+
+// UnitID names the unit.
+func (j Job) UnitID() string { return j.Subject.UnitID }
+
+// JobID makes the id of the n-th attempt (from 1) of this station at a unit's generation.
+func JobID(unitID string, generation, attempt int) string {
+	return fmt.Sprintf("%s-g%d-%d", unitID, generation, attempt)
+}
+
+// Product is what a product code asks of a key and its certificate.
+type Product struct {
+	Code      string
+	Algorithm pkcs11.Algorithm
+	Profile   *csr.CompiledProfile
+	UserPIN   PINPolicy
+}
+
+// TokenProfile is what this station knows of a token model.
+type TokenProfile struct {
+	Name string
+	// SOPIN says how a new SO PIN is chosen.
+	SOPIN PINPolicy
+	// FactorySOPIN is zero when the model comes uninitialised.
+	FactorySOPIN pkcs11.SOPIN
+	// WorstKeyGeneration bounds C_GenerateKeyPair on this model.
+	WorstKeyGeneration time.Duration
+	// OmitAttributes are left out of key templates, by their PKCS#11 names.
+	OmitAttributes []string
+}
+
+// TokenRef says which token a job writes: the module instance, and the token's
+// identity in it. Before C_InitToken the identity is a slot description, after it a serial.
+type TokenRef struct {
+	Module   string
+	Identity pkcs11.Identity
+	Model    string
+}
+
+// Facts is what a job has found out and chosen so far, all of it durable before
+// anything outside depends on it. PINs are in it only as boxes of the Vault and as
+// envelopes for their recipients.
+type Facts struct {
+	// Touched is set before the first write to the token.
+	Touched bool `json:",omitempty"`
+	// Factory says that the token was blank under the factory SO PIN.
+	Factory bool `json:",omitempty"`
+
+	EscrowID          string   `json:",omitempty"`
+	SOPINBox          []byte   `json:",omitempty"`
+	UserPINBox        []byte   `json:",omitempty"`
+	SOPINEnvelope     []byte   `json:",omitempty"`
+	UserPINEnvelope   []byte   `json:",omitempty"`
+	SOPINRecipients   []string `json:",omitempty"` // SHA-256 of certificates, hexadecimal
+	UserPINRecipients []string `json:",omitempty"`
+
+	KeyID     pkcs11.KeyID `json:",omitempty"`
+	PublicKey []byte       `json:",omitempty"` // DER SubjectPublicKeyInfo
+	CSR       []byte       `json:",omitempty"` // DER
+	// Bound is set before the request is first sent: from then on the unit's key is this one.
+	Bound bool `json:",omitempty"`
+
+	Bundle            []byte `json:",omitempty"` // certs-only PKCS#7, DER
+	CertificateSerial string `json:",omitempty"` // hexadecimal
+	CertificateSHA256 string `json:",omitempty"`
+	// CertificateSubject is RFC 4514 text, for people.
+	CertificateSubject string `json:",omitempty"`
+}
+
+// Record is a job with everything that the journal knows of it.
+type Record struct {
+	Job   Job
+	State State
+	// Step is the step to go on with; its intent is journalled.
+	Step  StepName
+	Epoch int64
+	Token TokenRef
+	Facts Facts
+	// Reason says in words why the job is parked, failed or quarantined; Hint what a person does next.
+	Reason string
+	Hint   string
+	// Waiting says what a parked job waits for.
+	Waiting Waiting
+	// Busy is the time spent working on the token.
+	Busy      time.Duration
+	UpdatedAt time.Time
+}
+
+// ReportKind is what is told to the central server about a job that ended.
+type ReportKind string
+
+// Report kinds.
+const (
+	// ReportResult goes to the unit's generation once a key was bound.
+	ReportResult ReportKind = "result"
+	// ReportRelease gives an unbound unit back.
+	ReportRelease ReportKind = "release"
+)
+
+// Outcome is how a bound unit ended.
+type Outcome string
+
+// Outcomes.
+const (
+	OutcomeInstalled          Outcome = "installed"
+	OutcomeFaulty             Outcome = "faulty"
+	OutcomeRefusedCertificate Outcome = "refused-certificate"
+)
+
+// ReleaseReason is why an unbound unit is given back.
+type ReleaseReason string
+
+// Release reasons.
+const (
+	ReleaseTokenFaulty   ReleaseReason = "token-faulty"
+	ReleaseOrderUnusable ReleaseReason = "order-unusable"
+)
+
+// Report is one line of the outbox: what became of a job, written in the same
+// transaction as the job's last state.
+type Report struct {
+	ID         int64 // position in the outbox; reports are sent in this order
+	JobID      string
+	Kind       ReportKind
+	UnitID     string
+	Generation int
+	Epoch      int64
+
+	Outcome Outcome       `json:",omitempty"`
+	Release ReleaseReason `json:",omitempty"`
+	Reason  string        `json:",omitempty"`
+
+	TokenSerial       pkcs11.TokenSerial `json:",omitempty"`
+	TokenLabel        pkcs11.TokenLabel  `json:",omitempty"`
+	KeyID             pkcs11.KeyID       `json:",omitempty"`
+	CertificateSerial string             `json:",omitempty"`
+	CertificateSHA256 string             `json:",omitempty"`
+	EscrowID          string             `json:",omitempty"`
+	UserPINEnvelope   []byte             `json:",omitempty"`
+	UserPINRecipients []string           `json:",omitempty"`
+	Busy              time.Duration      `json:",omitempty"`
+}

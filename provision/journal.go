@@ -1,0 +1,338 @@
+package provision
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+)
+
+// Journal is the durable memory of a station's jobs and its outbox: one SQLite
+// file (WAL, synchronous FULL), so that a job's last state and its report are one
+// transaction. It is safe for concurrent use.
+type Journal struct {
+	db   *sql.DB
+	path string
+}
+
+//go:embed schema.sql
+var journalSchema string
+
+// journalVersion is the schema's version, kept in SQLite's user_version. A file of
+// a newer version is refused.
+const journalVersion = 1
+
+// JournalExists reports whether there is a journal file at path.
+func JournalExists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// OpenJournal opens the file, or makes it (0600) in an existing folder. A damaged
+// file and one of a newer version are errors: nothing is repaired silently.
+func OpenJournal(path string) (*Journal, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	if err := errors.Join(f.Close(), onlyOwnerReads(path)); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	j, err := openJournal(path, "rw")
+	if err != nil {
+		return nil, err
+	}
+	if err := j.prepare(); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, syncDir(filepath.Dir(path))
+}
+
+// ReadJournal opens an existing journal for reading only, beside a running daemon.
+func ReadJournal(path string) (*Journal, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	return openJournal(path, "ro")
+}
+
+func openJournal(path, mode string) (*Journal, error) {
+	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}, "_pragma": {"busy_timeout(10000)", "foreign_keys(1)"}}
+	if mode != "ro" {
+		q["_pragma"] = append(q["_pragma"], "journal_mode(WAL)", "synchronous(FULL)")
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("journal %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1) // one writer; a station's load is a few transactions a second
+	return &Journal{db: db, path: path}, nil
+}
+
+// prepare checks the file and brings its schema up to date.
+func (j *Journal) prepare() error {
+	var check string
+	if err := j.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil || check != "ok" {
+		return fmt.Errorf("journal %s is damaged (%s): keep it, and put back the last copy: %w", j.path, check, errors.Join(err, ErrJournal))
+	}
+	var version int
+	if err := j.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("journal %s: %w", j.path, err)
+	}
+	switch {
+	case version == journalVersion:
+		return nil
+	case version > journalVersion:
+		return fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d): install that version again", j.path, version, journalVersion)
+	}
+	return j.transact(func(tx *sql.Tx) error {
+		if _, err := tx.Exec(journalSchema); err != nil {
+			return err
+		}
+		_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", journalVersion))
+		return err
+	})
+}
+
+// Close closes the file.
+func (j *Journal) Close() error { return j.db.Close() }
+
+// transact runs f in one durable transaction; whatever fails is an ErrJournal.
+func (j *Journal) transact(f func(*sql.Tx) error) error {
+	tx, err := j.db.Begin()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	if err := f(tx); err != nil {
+		return errors.Join(fmt.Errorf("%w: %w", ErrJournal, err), ignoreDone(tx.Rollback()))
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+// Create journals a new job for a token before anything is done for it, and gives
+// the job its id. A token or unit that another unfinished job has is refused.
+func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) {
+	rec := &Record{Job: job, State: StateQueued, Epoch: epoch, Token: token}
+	if steps := Plan(job); len(steps) > 0 {
+		rec.Step = steps[0].Name
+	}
+	err := j.transact(func(tx *sql.Tx) error {
+		var attempt int
+		err := tx.QueryRow("SELECT 1 + COALESCE(MAX(attempt), 0) FROM job WHERE unit_id = $1 AND generation = $2",
+			job.UnitID(), job.Generation).Scan(&attempt)
+		if err != nil {
+			return err
+		}
+		rec.Job.ID = JobID(job.UnitID(), job.Generation, attempt)
+		body, err := json.Marshal(rec.Job)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(`INSERT INTO job (id, unit_id, generation, attempt, state, step, epoch, module, token_serial, token_slot,
+			token_model, waiting, reason, hint, busy_ms, updated_at, job, facts)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', '', '', 0, $12, $13, '{}')`,
+			rec.Job.ID, job.UnitID(), job.Generation, attempt, rec.State, rec.Step, epoch,
+			token.Module, token.Identity.Serial, token.Identity.SlotDescription, token.Model, job.CreatedAt.UnixMilli(), body)
+		if err != nil {
+			return err
+		}
+		return j.note(tx, rec, "claimed")
+	})
+	if err != nil {
+		return nil, fmt.Errorf("job for unit %s on %s: %w", job.UnitID(), token.Identity, err)
+	}
+	return rec, nil
+}
+
+// Save makes the record durable, with a note of what is about to be done.
+func (j *Journal) Save(rec *Record, note string) error {
+	return j.transact(func(tx *sql.Tx) error { return j.save(tx, rec, note) })
+}
+
+// Finish makes a final state durable together with its report, if there is one.
+func (j *Journal) Finish(rec *Record, report *Report) error {
+	return j.transact(func(tx *sql.Tx) error {
+		if err := j.save(tx, rec, string(rec.State)); err != nil || report == nil {
+			return err
+		}
+		body, err := json.Marshal(report)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec("INSERT INTO report (job_id, body, sha256, made_at) VALUES ($1, $2, $3, $4)",
+			report.JobID, body, sha256hex(body), rec.UpdatedAt.UnixMilli())
+		return err
+	})
+}
+
+func (j *Journal) save(tx *sql.Tx, rec *Record, note string) error {
+	rec.UpdatedAt = time.Now()
+	facts, err := json.Marshal(rec.Facts)
+	if err != nil {
+		return err
+	}
+	var key any
+	if len(rec.Facts.PublicKey) > 0 {
+		key = sha256hex(rec.Facts.PublicKey)
+	}
+	res, err := tx.Exec(`UPDATE job SET state = $1, step = $2, epoch = $3, token_serial = $4, token_slot = $5, token_model = $6,
+		waiting = $7, reason = $8, hint = $9, busy_ms = $10, updated_at = $11, public_key_sha256 = $12, facts = $13 WHERE id = $14`,
+		rec.State, rec.Step, rec.Epoch, rec.Token.Identity.Serial, rec.Token.Identity.SlotDescription, rec.Token.Model,
+		rec.Waiting, rec.Reason, rec.Hint, rec.Busy.Milliseconds(), rec.UpdatedAt.UnixMilli(), key, facts, rec.Job.ID)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(err, fmt.Errorf("job %s is not in the journal", rec.Job.ID))
+	}
+	return j.note(tx, rec, note)
+}
+
+func (j *Journal) note(tx *sql.Tx, rec *Record, note string) error {
+	_, err := tx.Exec("INSERT INTO entry (job_id, at, state, step, epoch, note) VALUES ($1, $2, $3, $4, $5, $6)",
+		rec.Job.ID, time.Now().UnixMilli(), rec.State, rec.Step, rec.Epoch, note)
+	return err
+}
+
+// Check writes and takes back a row, so that a full disk is found before a unit is claimed.
+func (j *Journal) Check(ctx context.Context) error {
+	tx, err := j.db.BeginTx(ctx, nil)
+	if err == nil {
+		_, err = tx.Exec("CREATE TABLE probe (filler BLOB)")
+		if err == nil {
+			_, err = tx.Exec("INSERT INTO probe VALUES (zeroblob(65536))")
+		}
+		err = errors.Join(err, tx.Rollback())
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+const recordColumns = "state, step, epoch, module, token_serial, token_slot, token_model, waiting, reason, hint, busy_ms, updated_at, job, facts"
+
+func scanRecord(row interface{ Scan(...any) error }) (*Record, error) {
+	var r Record
+	var busy, updated int64
+	var job, facts []byte
+	err := row.Scan(&r.State, &r.Step, &r.Epoch, &r.Token.Module, &r.Token.Identity.Serial, &r.Token.Identity.SlotDescription,
+		&r.Token.Model, &r.Waiting, &r.Reason, &r.Hint, &busy, &updated, &job, &facts)
+	if err != nil {
+		return nil, err
+	}
+	r.Busy, r.UpdatedAt = time.Duration(busy)*time.Millisecond, time.UnixMilli(updated)
+	if err := errors.Join(json.Unmarshal(job, &r.Job), json.Unmarshal(facts, &r.Facts)); err != nil {
+		return nil, fmt.Errorf("%w: job %s: %w", ErrJournal, r.Job.ID, err)
+	}
+	return &r, nil
+}
+
+// Jobs returns the records that the condition selects, oldest first.
+func (j *Journal) jobs(where string, args ...any) ([]*Record, error) {
+	rows, err := j.db.Query("SELECT "+recordColumns+" FROM job WHERE "+where+" ORDER BY rowid", args...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	var out []*Record
+	for rows.Next() {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		out = append(out, r)
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}
+
+// All returns every job, oldest first.
+func (j *Journal) All() ([]*Record, error) { return j.jobs("1 = 1") }
+
+// Unfinished returns the jobs that are in no final state, oldest first.
+func (j *Journal) Unfinished() ([]*Record, error) {
+	return j.jobs("state IN ('queued', 'running', 'parked')")
+}
+
+// Job returns one job by its id; nil when there is none.
+func (j *Journal) Job(id string) (*Record, error) {
+	all, err := j.jobs("id = $1", id)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// Knows reports whether there has been a job for the unit's generation that bound
+// a key, or worked under this epoch or a later one. Such a unit must not be begun again.
+func (j *Journal) Knows(unitID string, generation int, epoch int64) (bool, error) {
+	found, err := j.jobs(`unit_id = $1 AND generation = $2 AND (epoch >= $3 OR facts ->> '$.Bound' = 1)`, unitID, generation, epoch)
+	return len(found) > 0, err
+}
+
+// SerialsOfOthers returns the token serials that other jobs have had in the same module.
+func (j *Journal) SerialsOfOthers(rec *Record) ([]pkcs11.TokenSerial, error) {
+	rows, err := j.db.Query("SELECT DISTINCT token_serial FROM job WHERE module = $1 AND id <> $2 AND token_serial <> ''", rec.Token.Module, rec.Job.ID)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	var out []pkcs11.TokenSerial
+	for rows.Next() {
+		var s pkcs11.TokenSerial
+		if err := rows.Scan(&s); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		out = append(out, s)
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}
+
+// Entry is one line of a job's history.
+type Entry struct {
+	At    time.Time
+	State State
+	Step  StepName
+	Epoch int64
+	Note  string
+}
+
+// History returns what the journal noted of a job, in order.
+func (j *Journal) History(jobID string) ([]Entry, error) {
+	rows, err := j.db.Query("SELECT at, state, step, epoch, note FROM entry WHERE job_id = $1 ORDER BY seq", jobID)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	var out []Entry
+	for rows.Next() {
+		var e Entry
+		var at int64
+		if err := rows.Scan(&at, &e.State, &e.Step, &e.Epoch, &e.Note); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		e.At = time.UnixMilli(at)
+		out = append(out, e)
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}

@@ -1,0 +1,54 @@
+package provision
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The outbox is the journal's table of reports: they enter it with the job's last
+// state and leave it only when the central server has answered.
+
+// PendingReports returns up to max reports that were not answered yet, oldest first.
+// A report whose checksum does not fit is an error that names it, never skipped.
+func (j *Journal) PendingReports(max int) ([]Report, error) {
+	rows, err := j.db.Query("SELECT id, body, sha256 FROM report WHERE sent_at IS NULL ORDER BY id LIMIT $1", max)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	var out []Report
+	for rows.Next() {
+		var id int64
+		var body []byte
+		var sum string
+		if err := rows.Scan(&id, &body, &sum); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		var r Report
+		if sha256hex(body) != sum || json.Unmarshal(body, &r) != nil {
+			return nil, errors.Join(fmt.Errorf("%w: report %d in the outbox is damaged", ErrJournal, id), rows.Close())
+		}
+		r.ID = id
+		out = append(out, r)
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}
+
+// CountPendingReports returns how many reports wait for an answer.
+func (j *Journal) CountPendingReports() (int, error) {
+	var n int
+	if err := j.db.QueryRow("SELECT COUNT(*) FROM report WHERE sent_at IS NULL").Scan(&n); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return n, nil
+}
+
+// ReportSent takes a report out of the outbox with the central server's answer.
+func (j *Journal) ReportSent(id int64, answer string) error {
+	return j.transact(func(tx *sql.Tx) error {
+		_, err := tx.Exec("UPDATE report SET sent_at = $1, answer = $2 WHERE id = $3 AND sent_at IS NULL", time.Now().UnixMilli(), answer, id)
+		return err
+	})
+}

@@ -1,0 +1,373 @@
+package provision
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/csr/envelope"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// Central is what a job needs of the central server. Errors other than
+// ErrLeaseLost, ErrCancelled and ErrRefused are taken for passing ones.
+type Central interface {
+	// Escrow returns once the sealed SO PIN is durable there.
+	Escrow(ctx context.Context, e Escrow) error
+	// NameEscrow tells which token the escrowed SO PIN is on.
+	NameEscrow(ctx context.Context, escrowID string, serial pkcs11.TokenSerial) error
+	// Bind sends the request; the certs-only PKCS#7 (DER) if it is there at once, else nil.
+	Bind(ctx context.Context, b Bind) ([]byte, error)
+	// Collect waits a while for the certificate; nil when it is not there yet.
+	Collect(ctx context.Context, unitID string, generation int) ([]byte, error)
+}
+
+// Escrow is a sealed SO PIN on its way to the central server.
+type Escrow struct {
+	ID         string
+	UnitID     string
+	Epoch      int64
+	Envelope   []byte // CMS EnvelopedData, DER
+	Recipients []string
+}
+
+// Bind is a certification request on its way to the central server.
+type Bind struct {
+	UnitID      string
+	Generation  int
+	Epoch       int64
+	CSR         []byte // DER
+	TokenSerial pkcs11.TokenSerial
+	TokenModel  string
+	KeyID       pkcs11.KeyID
+	EscrowID    string
+}
+
+// Lease is the station's hold on the unit.
+type Lease interface {
+	// Epoch is the number that every call to the central server names.
+	Epoch() int64
+	// Check returns nil when at least need of the lease is left. Once a key is
+	// bound only what the central server has said counts, not the clock.
+	// ErrLeaseLost, ErrLeaseTooShort, ErrCancelled.
+	Check(need time.Duration, bound bool) error
+}
+
+// Recipients are those to whom PINs are sealed, checked against the configuration.
+type Recipients struct {
+	UserPIN []envelope.Recipient
+	SOPIN   []envelope.Recipient
+}
+
+// Progress is told as a job goes on.
+type Progress struct {
+	Job   Job
+	Token TokenRef
+	State State
+	// Step is the step now at work, Index of Steps (from 0).
+	Step  StepName
+	Index int
+	Steps int
+	// Reason and Hint are set when the job stopped.
+	Reason string
+	Hint   string
+}
+
+// Runner runs jobs. It holds what all jobs share and is safe for concurrent use.
+type Runner struct {
+	Journal *Journal
+	Vault   *Vault
+	Central Central
+	// Anchors are the roots of the customers' CA.
+	Anchors []*x509.Certificate
+	// Product and TokenProfile look settings up; an error ends the job untouched.
+	Product      func(code string) (Product, error)
+	TokenProfile func(pkcs11.TokenInfo) (TokenProfile, error)
+	// Recipients returns the checked recipients of both kinds of PIN.
+	Recipients func() (Recipients, error)
+	// Now is time.Now outside tests.
+	Now func() time.Time
+	// Observe hears of every step; it may be nil.
+	Observe func(Progress)
+}
+
+// run is one job at work.
+type run struct {
+	*Runner
+	rec    *Record
+	module pkcs11.Module
+	lease  Lease
+
+	steps   []Step
+	dirty   bool // facts that the journal does not have yet
+	token   pkcs11.Token
+	info    *pkcs11.TokenInfo
+	login   login
+	product *Product
+	profile *TokenProfile
+	chain   *csr.Chain
+	waited  time.Duration // time spent on waiting for others
+}
+
+type login int
+
+const (
+	loginNone login = iota
+	loginSO
+	loginUser
+)
+
+// Run takes the job as far as it goes on the tokens of module, and leaves rec as
+// the journal has it. It returns nil when the job finished, else the *StepError
+// that parked or ended it. A job that was at work before (after a crash, or
+// parked) goes on where the journal says, and the token outranks the journal.
+//
+// When ctx ends, the call into the module that is under way comes to its end and
+// the job is parked before the next step.
+func (r *Runner) Run(ctx context.Context, rec *Record, module pkcs11.Module, lease Lease) (err error) {
+	j := &run{Runner: r, rec: rec, module: module, lease: lease, steps: Plan(rec.Job)}
+	if len(j.steps) == 0 {
+		return fmt.Errorf("job %s: unknown kind %q", rec.Job.ID, rec.Job.Kind)
+	}
+	begun := r.Now()
+	defer func() {
+		if j.token != nil {
+			err = errors.Join(err, ignoreGone(j.token.Close()))
+		}
+	}()
+	first, resumed, err := j.start()
+	if err != nil {
+		return err
+	}
+	for i := first; i < len(j.steps); i++ {
+		j.tell(i)
+		stepErr := ctx.Err()
+		if stepErr == nil {
+			stepErr = j.do(ctx, i, resumed && i == first)
+		}
+		if stepErr != nil {
+			rec.Busy += r.Now().Sub(begun) - j.waited
+			return j.stop(i, stepErr)
+		}
+	}
+	rec.Busy += r.Now().Sub(begun) - j.waited
+	return j.complete()
+}
+
+// start finds the step to go on with.
+func (j *run) start() (first int, resumed bool, err error) {
+	resumed = j.rec.State != StateQueued
+	state, err := Advance(j.rec.State, EventStart)
+	if err != nil {
+		return 0, false, fmt.Errorf("job %s: %w", j.rec.Job.ID, err)
+	}
+	for i, s := range j.steps {
+		if s.Name == j.rec.Step {
+			first = i
+		}
+	}
+	j.rec.State, j.rec.Epoch = state, j.lease.Epoch()
+	j.rec.Reason, j.rec.Hint, j.rec.Waiting = "", "", WaitingNothing
+	return first, resumed, nil
+}
+
+// do runs one step: intent into the journal, what does the token say, run, verify.
+func (j *run) do(ctx context.Context, i int, resumed bool) error {
+	s := j.steps[i]
+	if !s.Network {
+		ctx = context.WithoutCancel(ctx)
+	}
+	if s.Effect == EffectIrreversible || s.Effect == EffectRepeatable && j.dirty {
+		if s.WritesToken {
+			j.rec.Facts.Touched = true
+		}
+		if err := j.commit(s.Name); err != nil {
+			return err
+		}
+	}
+	observed := NotDone
+	if resumed && s.observe != nil {
+		var err error
+		if observed, err = s.observe(ctx, j); err != nil {
+			return err
+		}
+	}
+	if observed == NotDone {
+		if s.WritesToken {
+			if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
+				return err
+			}
+		}
+		if err := s.run(ctx, j); err != nil {
+			return err
+		}
+	}
+	if s.verify != nil {
+		return s.verify(ctx, j)
+	}
+	return nil
+}
+
+// commit makes the facts and the intent of a step durable.
+func (j *run) commit(step StepName) error {
+	j.rec.Step = step
+	if err := j.Journal.Save(j.rec, string(step)); err != nil {
+		return err
+	}
+	j.dirty = false
+	return nil
+}
+
+// complete ends a job whose steps are all done.
+func (j *run) complete() error {
+	state, err := Advance(j.rec.State, EventFinish)
+	if err != nil {
+		return err
+	}
+	report := j.report()
+	report.Outcome = OutcomeInstalled
+	if err := j.end(state, report); err != nil {
+		return j.stop(len(j.steps)-1, err)
+	}
+	j.tell(len(j.steps) - 1)
+	return nil
+}
+
+// stop parks or ends the job after a failed step.
+func (j *run) stop(i int, cause error) error {
+	e := classify(j.steps[i].Name, cause)
+	if errors.Is(cause, ErrJournal) {
+		// The journal keeps what it had; after a restart the job goes on from there.
+		return e
+	}
+	j.rec.Reason, j.rec.Hint, j.rec.Waiting = e.Error(), e.Hint, e.Waiting
+	j.rec.Step = j.resumeAt(i)
+	event := EventPark
+	if e.Class == ClassTerminal || e.Waiting == WaitingLease && !j.rec.Facts.Touched {
+		event = EventFail
+		if j.rec.Facts.Touched {
+			event = EventIsolate
+		}
+	}
+	state, err := Advance(j.rec.State, event)
+	if err != nil {
+		return errors.Join(e, err)
+	}
+	defer j.tell(i)
+	if event == EventPark {
+		j.rec.State = state
+		if err := j.Journal.Save(j.rec, "parked"); err != nil {
+			return errors.Join(e, err)
+		}
+		return e
+	}
+	return errors.Join(e, j.end(state, j.endReport(cause)))
+}
+
+// resumeAt is the step at which a job that stopped at step i goes on: i itself,
+// except that reading steps hand on what they read in memory only, so the work
+// starts again from the first of them in a row.
+func (j *run) resumeAt(i int) StepName {
+	for i > 0 && j.steps[i].Effect == EffectReads && j.steps[i-1].Effect == EffectReads {
+		i--
+	}
+	return j.steps[i].Name
+}
+
+// end makes a final state and its report durable in one transaction.
+func (j *run) end(state State, report *Report) error {
+	was := j.rec.State
+	j.rec.State = state
+	if err := j.Journal.Finish(j.rec, report); err != nil {
+		j.rec.State = was
+		return err
+	}
+	return nil
+}
+
+// report is the report of a bound unit, without its outcome.
+func (j *run) report() *Report {
+	f := j.rec.Facts
+	return &Report{
+		JobID: j.rec.Job.ID, Kind: ReportResult,
+		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
+		TokenSerial: j.rec.Token.Identity.Serial, TokenLabel: j.rec.Job.TokenLabel, KeyID: f.KeyID,
+		CertificateSerial: f.CertificateSerial, CertificateSHA256: f.CertificateSHA256,
+		EscrowID: f.EscrowID, UserPINEnvelope: f.UserPINEnvelope, UserPINRecipients: f.UserPINRecipients,
+		Busy: j.rec.Busy,
+	}
+}
+
+// endReport says what the central server hears about a job given up: nothing when
+// the unit is not ours any more, a release before a key was bound, a result after.
+func (j *run) endReport(cause error) *Report {
+	if errors.Is(cause, ErrLeaseLost) {
+		return nil
+	}
+	r := j.report()
+	r.Reason = j.rec.Reason
+	if j.rec.Facts.Bound {
+		r.Outcome = OutcomeFaulty
+		if errors.Is(cause, ErrRefusedCertificate) {
+			r.Outcome = OutcomeRefusedCertificate
+		}
+		return r
+	}
+	r.Kind, r.Release = ReportRelease, ReleaseTokenFaulty
+	if errors.Is(cause, ErrRefused) || errors.Is(cause, ErrProfileMisfit) || errors.Is(cause, csr.ErrBadOrder) {
+		r.Release = ReleaseOrderUnusable
+	}
+	return r
+}
+
+func (j *run) tell(i int) {
+	if j.Observe == nil {
+		return
+	}
+	j.Observe(Progress{
+		Job: j.rec.Job, Token: j.rec.Token, State: j.rec.State,
+		Step: j.steps[i].Name, Index: i, Steps: len(j.steps),
+		Reason: j.rec.Reason, Hint: j.rec.Hint,
+	})
+}
+
+// Abandon ends a job that cannot go on because its unit is not ours any more: the
+// token is quarantined if it was written, else left as it was.
+func (r *Runner) Abandon(rec *Record, reason, hint string) error {
+	event := EventFail
+	if rec.Facts.Touched {
+		event = EventIsolate
+	}
+	state, err := Advance(rec.State, event)
+	if err != nil {
+		return fmt.Errorf("job %s: %w", rec.Job.ID, err)
+	}
+	rec.State, rec.Reason, rec.Hint, rec.Waiting = state, reason, hint, WaitingNothing
+	if err := r.Journal.Finish(rec, nil); err != nil {
+		return err
+	}
+	if r.Observe != nil {
+		r.Observe(Progress{Job: rec.Job, Token: rec.Token, State: rec.State, Step: rec.Step, Steps: len(Plan(rec.Job)), Reason: reason, Hint: hint})
+	}
+	return nil
+}
+
+// ignoreGone drops the errors that closing a token gives when it or its process has gone already.
+func ignoreGone(err error) error {
+	for _, gone := range []error{pkcs11.ErrTokenRemoved, pkcs11.ErrModuleCrashed, pkcs11.ErrModuleHung, pkcs11.ErrDevice} {
+		if errors.Is(err, gone) {
+			return nil
+		}
+	}
+	return err
+}
+
+func sha256hex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

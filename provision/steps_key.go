@@ -1,0 +1,216 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"fmt"
+
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// The steps that make the key on the token and bind its request.
+
+// observeGenerateKey asks the token for the journalled CKA_ID: a whole pair was
+// made by this job; half a pair is removed; anything else is not ours.
+func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return NotDone, err
+	}
+	objects, err := token.Objects(ctx, pkcs11.Query{})
+	if err != nil {
+		return NotDone, err
+	}
+	private, public := 0, 0
+	for _, o := range objects {
+		switch {
+		case o.Class == pkcs11.ClassPrivateKey && o.ID.Equal(j.rec.Facts.KeyID):
+			private++
+		case o.Class == pkcs11.ClassPublicKey && o.ID.Equal(j.rec.Facts.KeyID):
+			public++
+			j.rec.Facts.PublicKey, j.dirty = o.PublicKey, true
+		default:
+			return NotDone, fmt.Errorf("%w: an object with CKA_ID %s", ErrUnexpected, o.ID)
+		}
+	}
+	switch {
+	case private == 1 && public == 1:
+		return Done, nil
+	case private > 1 || public > 1:
+		return NotDone, fmt.Errorf("%w: more than one key with CKA_ID %s", ErrUnexpected, j.rec.Facts.KeyID)
+	case private+public == 0:
+		return NotDone, nil
+	}
+	j.rec.Facts.PublicKey = nil
+	if err := j.lease.Check(0, false); err != nil {
+		return NotDone, err
+	}
+	_, err = token.Destroy(ctx, pkcs11.Query{ID: j.rec.Facts.KeyID})
+	return NotDone, err
+}
+
+func generateKey(ctx context.Context, j *run) error {
+	product, err := j.ordered()
+	if err != nil {
+		return err
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
+	if err := j.lease.Check(profile.WorstKeyGeneration, false); err != nil {
+		return err
+	}
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return err
+	}
+	key, err := token.GenerateKeyPair(ctx, pkcs11.KeyPairTemplate{
+		Algorithm: product.Algorithm, ID: j.rec.Facts.KeyID,
+		Label: string(j.rec.Job.TokenLabel), Omit: profile.OmitAttributes,
+	})
+	if err != nil {
+		return err
+	}
+	j.rec.Facts.KeyID, j.rec.Facts.PublicKey, j.dirty = key.ID, key.PublicKey, true
+	return nil
+}
+
+// checkKey reads the private key's attributes back and compares the public key
+// with what was ordered. What the module says of the private key is a claim; a
+// module that does not even claim it is refused.
+func checkKey(ctx context.Context, j *run) error {
+	product, err := j.ordered()
+	if err != nil {
+		return err
+	}
+	if err := checkPublicKey(j.rec.Facts.PublicKey, product.Algorithm); err != nil {
+		return err
+	}
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return err
+	}
+	class := pkcs11.ClassPrivateKey
+	keys, err := token.Objects(ctx, pkcs11.Query{Class: &class})
+	if err != nil {
+		return err
+	}
+	if len(keys) != 1 || !keys[0].ID.Equal(j.rec.Facts.KeyID) {
+		return fmt.Errorf("%w: %d private keys, wanted the one just made", ErrUnexpected, len(keys))
+	}
+	c := keys[0].Claims
+	for _, claim := range []struct {
+		name string
+		got  pkcs11.Claim
+		want pkcs11.Claim
+	}{
+		{"CKA_PRIVATE", c.Private, pkcs11.ClaimYes},
+		{"CKA_SENSITIVE", c.Sensitive, pkcs11.ClaimYes},
+		{"CKA_EXTRACTABLE", c.Extractable, pkcs11.ClaimNo},
+		{"CKA_NEVER_EXTRACTABLE", c.NeverExtractable, pkcs11.ClaimYes},
+		{"CKA_ALWAYS_SENSITIVE", c.AlwaysSensitive, pkcs11.ClaimYes},
+		{"CKA_LOCAL", c.Local, pkcs11.ClaimYes},
+		{"CKA_SIGN", c.Sign, pkcs11.ClaimYes},
+	} {
+		if claim.got != claim.want {
+			got := string(claim.got)
+			if claim.got == pkcs11.ClaimAbsent {
+				got = "absent"
+			}
+			return fmt.Errorf("%w: %s is %s, wanted %s", ErrKeyUnfit, claim.name, got, claim.want)
+		}
+	}
+	return nil
+}
+
+// checkPublicKey compares a SubjectPublicKeyInfo with an algorithm.
+func checkPublicKey(spki []byte, want pkcs11.Algorithm) error {
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return fmt.Errorf("%w: public key: %w", ErrKeyUnfit, err)
+	}
+	switch key := pub.(type) {
+	case *rsa.PublicKey:
+		if want.KeyType != pkcs11.KeyTypeRSA || key.N.BitLen() != want.ModulusBits {
+			return fmt.Errorf("%w: RSA of %d bits, ordered was %s", ErrKeyUnfit, key.N.BitLen(), want.Name)
+		}
+		// FIPS 186-5, A.1.1: the exponent is odd and above 2^16.
+		if key.E%2 == 0 || key.E <= 1<<16 {
+			return fmt.Errorf("%w: public exponent %d", ErrKeyUnfit, key.E)
+		}
+	case *ecdsa.PublicKey:
+		var info struct {
+			Algorithm struct {
+				Algorithm  asn1.ObjectIdentifier
+				Parameters asn1.RawValue
+			}
+			Key asn1.BitString
+		}
+		if _, err := asn1.Unmarshal(spki, &info); err != nil {
+			return fmt.Errorf("%w: %w", ErrKeyUnfit, err)
+		}
+		if want.KeyType != pkcs11.KeyTypeEC || !bytes.Equal(info.Algorithm.Parameters.FullBytes, want.ECParams) {
+			return fmt.Errorf("%w: key on curve %s, ordered was %s", ErrKeyUnfit, key.Curve.Params().Name, want.Name)
+		}
+	default:
+		return fmt.Errorf("%w: %T", ErrKeyUnfit, pub)
+	}
+	return nil
+}
+
+// buildCSR signs the request on the token. A request that is journalled already is
+// kept: the same bytes must reach the central server again.
+func buildCSR(ctx context.Context, j *run) error {
+	if len(j.rec.Facts.CSR) > 0 {
+		return nil
+	}
+	product, err := j.ordered()
+	if err != nil {
+		return err
+	}
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return err
+	}
+	signer, err := pkcs11.NewSigner(ctx, token, pkcs11.Object{ID: j.rec.Facts.KeyID, PublicKey: j.rec.Facts.PublicKey}, product.Algorithm)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrKeyUnfit, err)
+	}
+	request, err := product.Profile.Request(j.rec.Job.Subject)
+	if err != nil {
+		return err
+	}
+	der, err := csr.Build(signer, request)
+	if err != nil {
+		return err
+	}
+	j.rec.Facts.CSR, j.rec.Facts.Bound, j.dirty = der, true, true
+	return nil
+}
+
+// bindCSR sends the request. Bound was made durable with it: from here on the
+// central server may have it, until it says that it never will.
+func bindCSR(ctx context.Context, j *run) error {
+	f := &j.rec.Facts
+	bundle, err := j.Central.Bind(ctx, Bind{
+		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
+		CSR: f.CSR, TokenSerial: j.rec.Token.Identity.Serial, TokenModel: j.rec.Token.Model,
+		KeyID: f.KeyID, EscrowID: f.EscrowID,
+	})
+	if definitelyNotBound(err) {
+		f.Bound, j.dirty = false, true
+	}
+	if err != nil {
+		return err
+	}
+	if bundle != nil {
+		f.Bundle, j.dirty = bundle, true
+	}
+	return nil
+}

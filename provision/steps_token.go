@@ -1,0 +1,418 @@
+package provision
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/usbkeyd/usbkeyd/csr/envelope"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// The steps that make a blank token ours, up to the user PIN.
+
+// open returns the job's token, found by its identity.
+func (j *run) open(ctx context.Context) (pkcs11.Token, error) {
+	if j.token != nil {
+		return j.token, nil
+	}
+	token, err := j.module.Open(ctx, j.rec.Token.Identity)
+	if err != nil {
+		return nil, err
+	}
+	j.token, j.login = token, loginNone
+	return token, nil
+}
+
+// tokenInfo reads the token's info once; refresh reads it anew.
+func (j *run) tokenInfo(ctx context.Context, refresh bool) (pkcs11.TokenInfo, error) {
+	if j.info != nil && !refresh {
+		return *j.info, nil
+	}
+	token, err := j.open(ctx)
+	if err != nil {
+		return pkcs11.TokenInfo{}, err
+	}
+	info, err := token.Info(ctx)
+	if err != nil {
+		return pkcs11.TokenInfo{}, err
+	}
+	j.info = &info
+	return info, nil
+}
+
+// tokenProfile is the profile of the token's model.
+func (j *run) tokenProfile(ctx context.Context) (*TokenProfile, error) {
+	if j.profile != nil {
+		return j.profile, nil
+	}
+	info, err := j.tokenInfo(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	p, err := j.TokenProfile(info)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProfileMisfit, err)
+	}
+	j.profile = &p
+	return j.profile, nil
+}
+
+// ordered is the product that the unit was ordered as.
+func (j *run) ordered() (*Product, error) {
+	if j.product != nil {
+		return j.product, nil
+	}
+	p, err := j.Product(j.rec.Job.Subject.ProductCode)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProfileMisfit, err)
+	}
+	j.product = &p
+	return j.product, nil
+}
+
+const (
+	fieldSOPIN   = "so-pin"
+	fieldUserPIN = "user-pin"
+)
+
+func (j *run) soPIN() (pkcs11.SOPIN, error) {
+	v, err := j.Vault.open(j.rec.Job.ID, fieldSOPIN, j.rec.Facts.SOPINBox)
+	return pkcs11.NewSOPIN(v), err
+}
+
+func (j *run) userPIN() (pkcs11.UserPIN, error) {
+	v, err := j.Vault.open(j.rec.Job.ID, fieldUserPIN, j.rec.Facts.UserPINBox)
+	return pkcs11.NewUserPIN(v), err
+}
+
+// loginAs makes sure that the token is open and the login is the wanted one.
+func (j *run) loginAs(ctx context.Context, want login) (pkcs11.Token, error) {
+	token, err := j.open(ctx)
+	if err != nil || j.login == want {
+		return token, err
+	}
+	if err := j.logout(ctx); err != nil {
+		return nil, err
+	}
+	if want == loginSO {
+		pin, err := j.soPIN()
+		if err != nil {
+			return nil, err
+		}
+		if err := token.LoginSO(ctx, pin); err != nil {
+			return nil, err
+		}
+	} else {
+		pin, err := j.userPIN()
+		if err != nil {
+			return nil, err
+		}
+		if err := token.LoginUser(ctx, pin); err != nil {
+			return nil, err
+		}
+	}
+	j.login = want
+	return token, nil
+}
+
+func (j *run) logout(ctx context.Context) error {
+	if j.login == loginNone {
+		return nil
+	}
+	j.login = loginNone
+	return j.token.Logout(ctx)
+}
+
+// reopen drops the handle and finds the token by its present identity.
+func (j *run) reopen(id pkcs11.Identity) error {
+	if j.token != nil {
+		if err := ignoreGone(j.token.Close()); err != nil {
+			return err
+		}
+	}
+	j.token, j.info, j.login = nil, nil, loginNone
+	j.rec.Token.Identity = id
+	j.dirty = true
+	return nil
+}
+
+func identify(ctx context.Context, j *run) error {
+	info, err := j.tokenInfo(ctx, true)
+	if err != nil {
+		return err
+	}
+	if info.Flags.Has(pkcs11.FlagProtectedAuthenticationPath) {
+		return fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrPINPad)
+	}
+	if info.Flags.Has(pkcs11.FlagWriteProtected) {
+		return fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrWriteProtected)
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
+	product, err := j.ordered()
+	if err != nil {
+		return err
+	}
+	if n := product.UserPIN.Length; n < info.MinPINLen || n > info.MaxPINLen {
+		return fmt.Errorf("%w: product %s wants a user PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, product.Code, n, info.MinPINLen, info.MaxPINLen)
+	}
+	if n := profile.SOPIN.Length; n < info.MinPINLen || n > info.MaxPINLen {
+		return fmt.Errorf("%w: token profile %s wants an SO PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, profile.Name, n, info.MinPINLen, info.MaxPINLen)
+	}
+	j.rec.Token.Model = info.Model
+	return nil
+}
+
+// checkBlank accepts an uninitialised token, or one that opens with the model's
+// factory SO PIN, has no user PIN and shows no object. The factory SO PIN is tried once.
+func checkBlank(ctx context.Context, j *run) error {
+	info, err := j.tokenInfo(ctx, false)
+	if err != nil {
+		return err
+	}
+	if !info.Initialized() {
+		return nil
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
+	if profile.FactorySOPIN.IsZero() {
+		return fmt.Errorf("%w: %s, label %q, is initialised already", ErrNotBlank, j.rec.Token.Identity, string(info.Label))
+	}
+	objects, err := j.token.Objects(ctx, pkcs11.Query{})
+	if err != nil {
+		return err
+	}
+	if len(objects) > 0 {
+		return fmt.Errorf("%w: %s, label %q, holds %d objects", ErrNotBlank, j.rec.Token.Identity, string(info.Label), len(objects))
+	}
+	if err := j.token.LoginSO(ctx, profile.FactorySOPIN); err != nil {
+		if errors.Is(err, pkcs11.ErrPINIncorrect) || errors.Is(err, pkcs11.ErrPINLastTry) || errors.Is(err, pkcs11.ErrPINLocked) {
+			return fmt.Errorf("%w %s: %w", ErrFactorySOPIN, j.rec.Token.Identity, err)
+		}
+		return err
+	}
+	j.rec.Facts.Factory = true
+	return j.token.Logout(ctx)
+}
+
+// prepare chooses both PINs, seals them, and chooses the escrow's and the key's id.
+// All of it is durable before the next step makes it known outside.
+func prepare(ctx context.Context, j *run) error {
+	if j.rec.Facts.EscrowID != "" {
+		return nil
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
+	product, err := j.ordered()
+	if err != nil {
+		return err
+	}
+	to, err := j.Recipients()
+	if err != nil {
+		return err
+	}
+	f := j.rec.Facts
+	so, err := profile.SOPIN.Draw(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("%w: SO PIN: %w", ErrProfileMisfit, err)
+	}
+	user, err := product.UserPIN.Draw(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("%w: user PIN: %w", ErrProfileMisfit, err)
+	}
+	if f.SOPINEnvelope, err = envelope.Seal(to.SOPIN, []byte(so)); err != nil {
+		return err
+	}
+	if f.UserPINEnvelope, err = envelope.Seal(to.UserPIN, []byte(user)); err != nil {
+		return err
+	}
+	f.SOPINRecipients, f.UserPINRecipients = fingerprints(to.SOPIN), fingerprints(to.UserPIN)
+	f.SOPINBox = j.Vault.seal(j.rec.Job.ID, fieldSOPIN, so)
+	f.UserPINBox = j.Vault.seal(j.rec.Job.ID, fieldUserPIN, user)
+	f.EscrowID = uuid.NewString()
+	// Eight random bytes: unlike a constant they cannot meet the id of another key on the token.
+	f.KeyID = make(pkcs11.KeyID, 8)
+	if _, err := rand.Read(f.KeyID); err != nil {
+		return err
+	}
+	j.rec.Facts, j.dirty = f, true
+	return nil
+}
+
+func fingerprints(rs []envelope.Recipient) []string {
+	out := make([]string, len(rs))
+	for i, r := range rs {
+		out[i] = r.SHA256()
+	}
+	return out
+}
+
+func escrowSOPIN(ctx context.Context, j *run) error {
+	return j.Central.Escrow(ctx, Escrow{
+		ID: j.rec.Facts.EscrowID, UnitID: j.rec.Job.UnitID(), Epoch: j.rec.Epoch,
+		Envelope: j.rec.Facts.SOPINEnvelope, Recipients: j.rec.Facts.SOPINRecipients,
+	})
+}
+
+// observeInitialise looks for a token with our label and a serial that no other
+// job of this station has; only C_InitToken of this job can have made it.
+func observeInitialise(ctx context.Context, j *run) (Observed, error) {
+	slots, err := j.module.Slots(ctx)
+	if err != nil {
+		return NotDone, err
+	}
+	others, err := j.Journal.SerialsOfOthers(j.rec)
+	if err != nil {
+		return NotDone, err
+	}
+	var ours []pkcs11.Slot
+	stillThere := false
+	for _, s := range slots {
+		if s.Token == nil {
+			continue
+		}
+		if s.Token.Initialized() && s.Token.Label == j.rec.Job.TokenLabel && !slices.Contains(others, s.Token.Serial) {
+			ours = append(ours, s)
+		}
+		stillThere = stillThere || s.Identity() == j.rec.Token.Identity && s.Token.Initialized() == j.rec.Facts.Factory
+	}
+	switch {
+	case len(ours) > 1:
+		return NotDone, fmt.Errorf("%w: %d tokens carry the label %q", pkcs11.ErrAmbiguous, len(ours), string(j.rec.Job.TokenLabel))
+	case len(ours) == 0 && stillThere:
+		return NotDone, nil
+	case len(ours) == 0:
+		return NotDone, fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrTokenRemoved)
+	}
+	if err := j.reopen(ours[0].Identity()); err != nil {
+		return NotDone, err
+	}
+	if !j.rec.Facts.Factory {
+		if _, err := j.loginAs(ctx, loginSO); err != nil {
+			return NotDone, err
+		}
+	}
+	return Done, nil
+}
+
+func initialise(ctx context.Context, j *run) error {
+	// Read again: it may have been exchanged since it was found blank.
+	before, err := j.tokenInfo(ctx, true)
+	if err != nil {
+		return err
+	}
+	if before.Initialized() != j.rec.Facts.Factory {
+		return fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrTokenReplaced)
+	}
+	token, err := j.open(ctx)
+	if err != nil {
+		return err
+	}
+	pin, err := j.soPIN()
+	if err != nil {
+		return err
+	}
+	if j.rec.Facts.Factory {
+		profile, err := j.tokenProfile(ctx)
+		if err != nil {
+			return err
+		}
+		pin = profile.FactorySOPIN
+	}
+	info, err := token.Init(ctx, pin, j.rec.Job.TokenLabel)
+	if err != nil {
+		return err
+	}
+	j.info, j.login = &info, loginNone
+	j.rec.Token.Identity, j.dirty = token.Identity(), true
+	return nil
+}
+
+func verifyInitialise(ctx context.Context, j *run) error {
+	info, err := j.tokenInfo(ctx, false)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !info.Initialized() || info.Label != j.rec.Job.TokenLabel:
+		return fmt.Errorf("%w: label %q after C_InitToken, wanted %q", ErrReadBack, string(info.Label), string(j.rec.Job.TokenLabel))
+	case info.Serial == "":
+		return ErrTokenIdentity
+	}
+	return nil
+}
+
+// observeSetSOPIN tries the new SO PIN before the factory one: each at most once.
+func observeSetSOPIN(ctx context.Context, j *run) (Observed, error) {
+	if !j.rec.Facts.Factory {
+		return NotDone, nil
+	}
+	_, err := j.loginAs(ctx, loginSO)
+	switch {
+	case err == nil:
+		return Done, nil
+	case errors.Is(err, pkcs11.ErrPINIncorrect):
+		return NotDone, nil
+	default:
+		return NotDone, err
+	}
+}
+
+// setSOPIN replaces the factory SO PIN. A token that came uninitialised got the
+// new one by C_InitToken already.
+func setSOPIN(ctx context.Context, j *run) error {
+	if !j.rec.Facts.Factory {
+		return nil
+	}
+	token, err := j.open(ctx)
+	if err != nil {
+		return err
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
+	pin, err := j.soPIN()
+	if err != nil {
+		return err
+	}
+	if err := token.LoginSO(ctx, profile.FactorySOPIN); err != nil {
+		return err
+	}
+	j.login = loginSO
+	if err := token.SetSOPIN(ctx, profile.FactorySOPIN, pin); err != nil {
+		return err
+	}
+	// The next step logs in with the new one, which proves it.
+	return j.logout(ctx)
+}
+
+func nameEscrow(ctx context.Context, j *run) error {
+	return j.Central.NameEscrow(ctx, j.rec.Facts.EscrowID, j.rec.Token.Identity.Serial)
+}
+
+// setUserPIN is repeatable: the security officer sets the same PIN again.
+func setUserPIN(ctx context.Context, j *run) error {
+	token, err := j.loginAs(ctx, loginSO)
+	if err != nil {
+		return err
+	}
+	pin, err := j.userPIN()
+	if err != nil {
+		return err
+	}
+	if err := token.InitUserPIN(ctx, pin); err != nil {
+		return err
+	}
+	return j.logout(ctx)
+}
