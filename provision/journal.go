@@ -155,7 +155,7 @@ func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) 
 			token_model, waiting, reason, hint, busy_ms, updated_at, job, facts)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', '', '', 0, $12, $13, '{}')`,
 			rec.Job.ID, job.UnitID(), job.Generation, attempt, rec.State, rec.Step, epoch,
-			token.Module, token.Identity.Serial, token.Identity.SlotDescription, token.Model, job.CreatedAt.UnixMilli(), body)
+			token.Module, token.Identity.Serial, token.Identity.SlotDescription, token.Model, job.CreatedAt.UnixMilli(), string(body))
 		if err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (j *Journal) Finish(rec *Record, report *Report) error {
 			return err
 		}
 		_, err = tx.Exec("INSERT INTO report (job_id, body, sha256, made_at) VALUES ($1, $2, $3, $4)",
-			report.JobID, body, sha256hex(body), rec.UpdatedAt.UnixMilli())
+			report.JobID, string(body), sha256hex(body), rec.UpdatedAt.UnixMilli())
 		return err
 	})
 }
@@ -201,7 +201,7 @@ func (j *Journal) save(tx *sql.Tx, rec *Record, note string) error {
 	res, err := tx.Exec(`UPDATE job SET state = $1, step = $2, epoch = $3, token_serial = $4, token_slot = $5, token_model = $6,
 		waiting = $7, reason = $8, hint = $9, busy_ms = $10, updated_at = $11, public_key_sha256 = $12, facts = $13 WHERE id = $14`,
 		rec.State, rec.Step, rec.Epoch, rec.Token.Identity.Serial, rec.Token.Identity.SlotDescription, rec.Token.Model,
-		rec.Waiting, rec.Reason, rec.Hint, rec.Busy.Milliseconds(), rec.UpdatedAt.UnixMilli(), key, facts, rec.Job.ID)
+		rec.Waiting, rec.Reason, rec.Hint, rec.Busy.Milliseconds(), rec.UpdatedAt.UnixMilli(), key, string(facts), rec.Job.ID)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package provision
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -121,6 +120,3 @@ func holdsDate(pin string) bool {
 	}
 	return false
 }
-
-// randomReader is crypto/rand.Reader, named here so that every draw says where it comes from.
-func randomReader() io.Reader { return rand.Reader }

@@ -182,6 +182,12 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 	if !s.Network {
 		ctx = context.WithoutCancel(ctx)
 	}
+	if s.WritesToken && (!resumed || s.observe == nil) {
+		// Before the intent: what is refused here has not touched the token.
+		if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
+			return err
+		}
+	}
 	if s.Effect == EffectIrreversible || s.Effect == EffectRepeatable && j.dirty {
 		if s.WritesToken {
 			j.rec.Facts.Touched = true
@@ -196,13 +202,13 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 		if observed, err = s.observe(ctx, j); err != nil {
 			return err
 		}
-	}
-	if observed == NotDone {
-		if s.WritesToken {
+		if observed == NotDone && s.WritesToken {
 			if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
 				return err
 			}
 		}
+	}
+	if observed == NotDone {
 		if err := s.run(ctx, j); err != nil {
 			return err
 		}
