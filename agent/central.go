@@ -85,7 +85,8 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	base := f.bases[int(at)%len(f.bases)]
 	req = req.Clone(req.Context())
 	req.URL.Scheme, req.URL.Host = base.Scheme, base.Host
-	req.URL.Path = strings.TrimRight(base.Path, "/") + req.URL.Path
+	// A base may be written with or without the contract's version.
+	req.URL.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), "/v1") + req.URL.Path
 	req.Host = ""
 	resp, err := f.next.RoundTrip(req)
 	if err != nil {

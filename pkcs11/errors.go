@@ -32,6 +32,7 @@ const (
 	ErrModuleUnusable  Sentinel = "not a usable PKCS#11 module"
 	ErrModuleCrashed   Sentinel = "module process ended"
 	ErrModuleHung      Sentinel = "module did not answer in time"
+	ErrClosed          Sentinel = "used after Close"
 	ErrGeneral         Sentinel = "module reported an error"
 )
 
@@ -62,21 +63,33 @@ func codes() map[Code]codeMeaning {
 		0x011: {"CKR_ATTRIBUTE_SENSITIVE", ErrTemplateRefused},
 		0x012: {"CKR_ATTRIBUTE_TYPE_INVALID", ErrTemplateRefused},
 		0x013: {"CKR_ATTRIBUTE_VALUE_INVALID", ErrTemplateRefused},
+		0x020: {"CKR_DATA_INVALID", ErrGeneral},
+		0x021: {"CKR_DATA_LEN_RANGE", ErrGeneral},
 		0x030: {"CKR_DEVICE_ERROR", ErrDevice},
 		0x031: {"CKR_DEVICE_MEMORY", ErrTokenFull},
 		0x032: {"CKR_DEVICE_REMOVED", ErrTokenRemoved},
+		0x050: {"CKR_FUNCTION_CANCELED", ErrGeneral},
 		0x054: {"CKR_FUNCTION_NOT_SUPPORTED", ErrUnsupported},
+		0x060: {"CKR_KEY_HANDLE_INVALID", ErrNotFound},
+		0x062: {"CKR_KEY_SIZE_RANGE", ErrUnsupported},
+		0x063: {"CKR_KEY_TYPE_INCONSISTENT", ErrUnsupported},
+		0x068: {"CKR_KEY_FUNCTION_NOT_PERMITTED", ErrUnsupported},
 		0x070: {"CKR_MECHANISM_INVALID", ErrUnsupported},
 		0x071: {"CKR_MECHANISM_PARAM_INVALID", ErrUnsupported},
 		0x082: {"CKR_OBJECT_HANDLE_INVALID", ErrNotFound},
+		0x090: {"CKR_OPERATION_ACTIVE", ErrGeneral},
 		0x0A0: {"CKR_PIN_INCORRECT", ErrPINIncorrect},
 		0x0A1: {"CKR_PIN_INVALID", ErrPINInvalid},
 		0x0A2: {"CKR_PIN_LEN_RANGE", ErrPINInvalid},
 		0x0A3: {"CKR_PIN_EXPIRED", ErrPINExpired},
 		0x0A4: {"CKR_PIN_LOCKED", ErrPINLocked},
 		0x0B0: {"CKR_SESSION_CLOSED", ErrTokenRemoved},
+		0x0B1: {"CKR_SESSION_COUNT", ErrGeneral},
 		0x0B3: {"CKR_SESSION_HANDLE_INVALID", ErrTokenRemoved},
+		0x0B5: {"CKR_SESSION_READ_ONLY", ErrWriteProtected},
 		0x0B6: {"CKR_SESSION_EXISTS", ErrSessionExists},
+		0x0B7: {"CKR_SESSION_READ_ONLY_EXISTS", ErrGeneral},
+		0x0B8: {"CKR_SESSION_READ_WRITE_SO_EXISTS", ErrGeneral},
 		0x0D0: {"CKR_TEMPLATE_INCOMPLETE", ErrTemplateRefused},
 		0x0D1: {"CKR_TEMPLATE_INCONSISTENT", ErrTemplateRefused},
 		0x0E0: {"CKR_TOKEN_NOT_PRESENT", ErrTokenRemoved},
@@ -86,7 +99,10 @@ func codes() map[Code]codeMeaning {
 		0x101: {"CKR_USER_NOT_LOGGED_IN", ErrNotLoggedIn},
 		0x102: {"CKR_USER_PIN_NOT_INITIALIZED", ErrPINInvalid},
 		0x104: {"CKR_USER_ANOTHER_ALREADY_LOGGED_IN", ErrGeneral},
+		0x140: {"CKR_DOMAIN_PARAMS_INVALID", ErrUnsupported},
+		0x150: {"CKR_BUFFER_TOO_SMALL", ErrGeneral},
 		0x190: {"CKR_CRYPTOKI_NOT_INITIALIZED", ErrGeneral},
+		0x191: {"CKR_CRYPTOKI_ALREADY_INITIALIZED", ErrGeneral},
 	}
 }
 

@@ -89,8 +89,11 @@ func (i TokenInfo) Initialized() bool { return i.Flags.Has(FlagTokenInitialized)
 type Slot struct {
 	// Description is CK_SLOT_INFO.slotDescription, blanks trimmed: the reader's name on most modules.
 	Description string
-	// Token is nil when the slot is empty.
+	// Token is nil when the slot is empty, or holds what cannot be read.
 	Token *TokenInfo
+	// Fault says why the token in the slot cannot be read: ErrTokenUnknown or
+	// ErrDevice, mostly. It is nil when there is none or all is well.
+	Fault *Error
 }
 
 // Identity names a token within its module: by serial, and only while it has
@@ -202,7 +205,8 @@ type CertificateObject struct {
 
 // Module is one initialised instance of a PKCS#11 module.
 //
-// Every method may also fail with ErrModuleCrashed, ErrModuleHung, ErrGeneral or ctx's error.
+// Every method may also fail with ErrModuleCrashed, ErrModuleHung, ErrClosed,
+// ErrGeneral or ctx's error.
 type Module interface {
 	// Info returns C_GetInfo.
 	Info(ctx context.Context) (ModuleInfo, error)
@@ -219,8 +223,8 @@ type Module interface {
 // call that writes. Its methods are for one goroutine at a time.
 //
 // Every method may fail with ErrTokenRemoved, ErrTokenReplaced, ErrAmbiguous,
-// ErrDevice, ErrModuleCrashed, ErrModuleHung, ErrGeneral or ctx's error; further
-// errors are listed at each.
+// ErrDevice, ErrModuleCrashed, ErrModuleHung, ErrClosed, ErrGeneral or ctx's
+// error; further errors are listed at each.
 type Token interface {
 	// Identity is the identity by which the token is held; Init gives it a new one.
 	Identity() Identity

@@ -71,7 +71,7 @@ func newJobsList(s streams, load func() (*config.Station, error)) *cobra.Command
 				table.Rows = append(table.Rows, []string{row.JobID, row.State, row.Step, row.Module, row.TokenSerial, row.Company,
 					fmt.Sprintf("%d/%d", row.Sequence, row.Of), row.Reason})
 			}
-			return format.Print(s.out, table, map[string]any{"jobs": rows})
+			return format.Print(s.out, table, rows)
 		},
 	}
 	output.AddFlag(c.Flags(), &format)

@@ -41,7 +41,7 @@ is named, and the rest is listed all the same.`,
 			for _, r := range rows {
 				table.Rows = append(table.Rows, []string{r.Module, r.Slot, r.Model, r.Serial, r.Label, r.State, r.Profile})
 			}
-			return errors.Join(format.Print(s.out, table, map[string]any{"tokens": rows}), err)
+			return errors.Join(format.Print(s.out, table, rows), err)
 		},
 	}
 	output.AddFlag(c.Flags(), &format)

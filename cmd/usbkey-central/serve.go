@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usbkeyd/usbkeyd/internal/central"
+)
+
+// maxPEM bounds a recipient's file.
+const maxPEM = 1 << 20
+
+type serveOptions struct {
+	data                string
+	listen, adminListen string
+	names               []string
+	userPINRecipients   []string
+	soPINRecipients     []string
+	leaseSeconds        int
+}
+
+func newServe(s streams, data *string) *cobra.Command {
+	o := serveOptions{}
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the central server until it is told to stop", Args: noArgs,
+		Long: `Run the central server until it gets SIGTERM or SIGINT.
+
+The data directory holds everything: the database, the development CA, the root
+of the stations' certificates, the server's own TLS certificate and the
+administration token. It is made at the first start.
+
+The addresses are printed, one per line, once requests are answered, and written
+to addresses.json in the data directory. The log goes to standard error as JSON.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.data = *data
+			return o.run(c.Context(), s)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` for stations (HTTPS); port 0 takes a free one")
+	f.StringVar(&o.adminListen, "admin-listen", "127.0.0.1:8444", "loopback `address` for administration (HTTP); port 0 takes a free one")
+	f.StringArrayVar(&o.names, "name", nil, "host `name` or IP address under which stations reach the server, beside localhost; may be repeated")
+	f.StringArrayVar(&o.userPINRecipients, "pin-recipient", nil, "`file` with the certificate (PEM) of one who may open user PINs; may be repeated")
+	f.StringArrayVar(&o.soPINRecipients, "so-pin-recipient", nil, "`file` with the certificate (PEM) of one who may open SO PINs; may be repeated")
+	f.IntVar(&o.leaseSeconds, "lease-seconds", 120, "shortest lease, at least 2; a session's lease is never shorter than its worst key generation plus 60 s (or half of this, where that is less)")
+	return c
+}
+
+func (o serveOptions) run(ctx context.Context, s streams) error {
+	if o.data == "" {
+		return usagef("serve needs --data DIR")
+	}
+	if o.leaseSeconds < 2 || o.leaseSeconds > 86400 {
+		return usagef("--lease-seconds is %d, must be from 2 to 86400", o.leaseSeconds)
+	}
+	users, err := readRecipients(o.userPINRecipients)
+	if err != nil {
+		return err
+	}
+	officers, err := readRecipients(o.soPINRecipients)
+	if err != nil {
+		return err
+	}
+	srv, err := central.New(ctx, central.Config{
+		DataDir: o.data, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
+		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second,
+		Logger: slog.New(slog.NewJSONHandler(s.err, nil)), Version: version(),
+	})
+	if err != nil {
+		return err
+	}
+	remove, err := srv.WriteAddresses()
+	if err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	_, err = fmt.Fprintf(s.out, "stations: %s\nadministration: %s\n", srv.StationURL(), srv.AdminURL())
+	if err != nil {
+		return errors.Join(fmt.Errorf("print the addresses: %w", err), remove(), srv.Close())
+	}
+	return errors.Join(srv.Serve(ctx), remove())
+}
+
+func readRecipients(paths []string) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("read recipient: %w", err)
+		}
+		if !info.Mode().IsRegular() || info.Size() > maxPEM {
+			return nil, fmt.Errorf("read recipient %s: not a regular file of at most %d bytes", path, maxPEM)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("read recipient: %w", err)
+		}
+		block, _ := pem.Decode(text)
+		if block == nil || block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("read recipient %s: it holds no certificate in PEM", path)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("read recipient %s: %w", path, err)
+		}
+		out = append(out, cert)
+	}
+	return out, nil
+}

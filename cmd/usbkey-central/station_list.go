@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usbkeyd/usbkeyd/internal/output"
+)
+
+type stationListOptions struct{ format output.Format }
+
+func newStationList(s streams, dial connect) *cobra.Command {
+	o := stationListOptions{}
+	c := &cobra.Command{
+		Use: "list", Short: "List stations and when they were last heard of", Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), s, dial) },
+	}
+	output.AddFlag(c.Flags(), &o.format)
+	return c
+}
+
+func (o stationListOptions) run(ctx context.Context, s streams, dial connect) error {
+	client, err := dial()
+	if err != nil {
+		return err
+	}
+	stations, err := client.Stations(ctx)
+	if err != nil {
+		return err
+	}
+	rows := output.Rows{
+		Header: []string{"STATION", "LAST SEEN", "UNITS", "VERSION", "CERTIFICATE UNTIL"},
+		Empty:  "No stations yet. Enrol one with \"usbkey-central station add NAME --out DIR\".",
+	}
+	for _, r := range stations {
+		seen, held := "never", 0
+		if r.LastSeenAt != nil {
+			seen = when(*r.LastSeenAt)
+		}
+		if r.Leased != nil {
+			held = *r.Leased
+		}
+		rows.Rows = append(rows.Rows, []string{r.Name, seen, strconv.Itoa(held), orDash(r.Version), when(r.NotAfter)})
+	}
+	return o.format.Print(s.out, rows, stations)
+}
+
+func itoa(n int32) string { return strconv.FormatInt(int64(n), 10) }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/output"
+)
+
+type unitsListOptions struct {
+	order  string
+	state  string
+	format output.Format
+}
+
+func newUnitsList(s streams, dial connect) *cobra.Command {
+	o := unitsListOptions{}
+	c := &cobra.Command{
+		Use: "list", Short: "List units, by order and sequence", Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context(), s, dial) },
+	}
+	c.Flags().StringVar(&o.order, "order", "", "only units of this `order`")
+	c.Flags().StringVar(&o.state, "state", "", "only units in this `state`, such as READY or HELD")
+	output.AddFlag(c.Flags(), &o.format)
+	return c
+}
+
+func (o unitsListOptions) run(ctx context.Context, s streams, dial connect) error {
+	state := api.UnitStateName(strings.ToUpper(o.state))
+	if state != "" && !state.Valid() {
+		return usagef("--state %q is not a state: use READY, LEASED, BOUND, ISSUING, ISSUE_UNKNOWN, ISSUED, INSTALLED, HELD or STRANDED", o.state)
+	}
+	client, err := dial()
+	if err != nil {
+		return err
+	}
+	units, err := client.Units(ctx, o.order, state)
+	if err != nil {
+		return err
+	}
+	return o.format.Print(s.out, unitRows(units), units)
+}
+
+func unitRows(units []api.Unit) output.Rows {
+	rows := output.Rows{
+		Header: []string{"UNIT", "STATE", "STATION", "TOKEN SERIAL", "CERTIFICATE SERIAL", "COMPANY", "NOTE"},
+		Empty:  "No such units.",
+	}
+	for _, u := range units {
+		note := orDash(u.Phase)
+		switch {
+		case u.HeldReason != nil:
+			note = *u.HeldReason
+		case u.Attempts > 0:
+			note = strings.TrimPrefix(fmt.Sprintf("%s, %d failed attempt(s)", note, u.Attempts), "-, ")
+		}
+		rows.Rows = append(rows.Rows, []string{
+			u.UnitId, string(u.State), orDash(u.Station), orDash(u.TokenSerial), orDash(u.CertificateSerial), u.Company, note,
+		})
+	}
+	return rows
+}

@@ -1,0 +1,142 @@
+package config
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// KeyAlgorithms are the names that products[].key.algorithm may have.
+func KeyAlgorithms() []string { return []string{"rsa2048", "rsa3072", "rsa4096", "ec-p256", "ec-p384"} }
+
+// Deliveries are the ways in which a user PIN leaves the station. sealed: in an
+// envelope for recipients.userPin, through the central server.
+func Deliveries() []string { return []string{"sealed"} }
+
+// Alphabets are the named PIN alphabets. readable leaves out characters that
+// look alike in print (0 and O, 1 and I and L).
+func Alphabets() map[string]string {
+	const digits, upper, lower = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+	return map[string]string{
+		"digits":       digits,
+		"hex":          digits + "abcdef",
+		"alphanumeric": digits + upper + lower,
+		"readable":     "23456789ABCDEFGHJKMNPQRSTUVWXYZ",
+	}
+}
+
+// Characters are those that the PIN is drawn from.
+func (p PINPolicy) Characters() string {
+	if named, ok := Alphabets()[p.Alphabet]; ok {
+		return named
+	}
+	return p.Alphabet
+}
+
+// AllowedEnvironment lists the variables that a module may be given: the ones by
+// which modules find their tokens and settings. Nothing that loads code into the
+// process (LD_PRELOAD, OPENSSL_CONF) and nothing that writes a log with PINs in
+// it (PKCS11SPY, YKCS11_DBG, OPENSC_DEBUG) is among them.
+func AllowedEnvironment() []string {
+	return []string{
+		"KRYOPTIC_CONF",
+		"OPENSC_CONF",
+		"P11_KIT_SERVER_ADDRESS",
+		"PCSCLITE_CSOCK_NAME", // which pcscd
+		"SOFTHSM2_CONF",
+		"TPM2_PKCS11_STORE",
+		"TPM2_PKCS11_TCTI",
+	}
+}
+
+// BuiltinTokenProfiles are tried after the configured ones.
+func BuiltinTokenProfiles() []TokenProfile {
+	softhsm := defaultTokenProfile()
+	softhsm.Name = "softhsm2"
+	softhsm.Match = Match{Manufacturer: "SoftHSM project", Model: "SoftHSM v2"}
+	return []TokenProfile{softhsm}
+}
+
+func defaultStation() Station {
+	return Station{Central: Central{Certificate: "station.crt", Key: "station.key"}}
+}
+
+func defaultModule() Module { return Module{Tokens: 1} }
+
+func defaultTokenProfile() TokenProfile {
+	return TokenProfile{
+		Match: Match{Manufacturer: "*", Model: "*"},
+		SOPIN: PINPolicy{Length: 16, Alphabet: "digits"},
+		// RSA on a smart card takes seconds to more than a minute, so the bound is wide.
+		Deadlines: Deadlines{KeyGeneration: 180 * time.Second, Init: 60 * time.Second, Call: 20 * time.Second},
+	}
+}
+
+func defaultProduct() Product {
+	return Product{
+		Certificate: Certificate{ValidityTolerance: 24 * time.Hour, ClockTolerance: 10 * time.Minute},
+		UserPIN:     UserPIN{Length: 8, Alphabet: "digits", Delivery: "sealed"},
+		TokenLabel:  "{{.UnitID}}",
+	}
+}
+
+// UnmarshalYAML starts from the defaults of one module.
+func (m *Module) UnmarshalYAML(decode func(any) error) error {
+	type plain Module
+	p := plain(defaultModule())
+	if err := decode(&p); err != nil {
+		return err
+	}
+	*m = Module(p)
+	return nil
+}
+
+// UnmarshalYAML starts from the defaults of one token profile.
+func (t *TokenProfile) UnmarshalYAML(decode func(any) error) error {
+	type plain TokenProfile
+	p := plain(defaultTokenProfile())
+	if err := decode(&p); err != nil {
+		return err
+	}
+	*t = TokenProfile(p)
+	return nil
+}
+
+// UnmarshalYAML starts from the defaults of one product.
+func (p *Product) UnmarshalYAML(decode func(any) error) error {
+	type plain Product
+	q := plain(defaultProduct())
+	if err := decode(&q); err != nil {
+		return err
+	}
+	*p = Product(q)
+	return nil
+}
+
+// TokenProfileFor returns the first profile that matches a token's manufacturer
+// and model, or false: a model without a profile is not written.
+func (s *Station) TokenProfileFor(manufacturer, model string) (TokenProfile, bool) {
+	i := slices.IndexFunc(s.TokenProfiles, func(t TokenProfile) bool {
+		return matches(t.Match.Manufacturer, manufacturer) && matches(t.Match.Model, model)
+	})
+	if i < 0 {
+		return TokenProfile{}, false
+	}
+	return s.TokenProfiles[i], true
+}
+
+func matches(pattern, value string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(value, prefix)
+	}
+	return pattern == value
+}
+
+// ProductFor returns the product of that code, or false.
+func (s *Station) ProductFor(code string) (Product, bool) {
+	i := slices.IndexFunc(s.Products, func(p Product) bool { return p.Code == code })
+	if i < 0 {
+		return Product{}, false
+	}
+	return s.Products[i], true
+}

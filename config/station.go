@@ -1,0 +1,157 @@
+package config
+
+import "time"
+
+// Station is the whole configuration of one issuing workstation. Paths are
+// absolute after Parse.
+type Station struct {
+	// Name is the station's name, [a-z0-9-], 1 to 63 characters.
+	Name string `yaml:"station"`
+	// StateDir is where journal, outbox and keys of the daemon live; absolute.
+	StateDir string  `yaml:"stateDir"`
+	Central  Central `yaml:"central"`
+	// Recipients are who PINs may be sealed to.
+	Recipients Recipients `yaml:"recipients"`
+	// CertificateTrust is a PEM file with the roots of the customers' CA.
+	CertificateTrust string   `yaml:"certificateTrust"`
+	Modules          []Module `yaml:"modules"`
+	// TokenProfiles are tried in order, the built-in ones last.
+	TokenProfiles []TokenProfile `yaml:"tokenProfiles"`
+	Products      []Product      `yaml:"products"`
+}
+
+// Central is how the central server is reached.
+type Central struct {
+	// URLs are tried in turn; https only.
+	URLs []string `yaml:"urls"`
+	// Trust is a PEM file with the roots of the server's TLS certificate.
+	Trust string `yaml:"trust"`
+	// Certificate and Key are the station's own. They appear when it enrols, see Enrolled.
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+// Recipients lists the SHA-256 of certificates (64 lower-case hexadecimal digits
+// after Parse) that PINs may be sealed to.
+type Recipients struct {
+	UserPIN []string `yaml:"userPin"`
+	SOPIN   []string `yaml:"soPin"`
+}
+
+// Module is one PKCS#11 module, to be loaded in a process of its own.
+type Module struct {
+	// Name is unique on the station, [a-z0-9-].
+	Name string `yaml:"name"`
+	// Path is the shared library; absolute.
+	Path string `yaml:"path"`
+	// Env are variables of the module's process, from AllowedEnvironment.
+	Env map[string]string `yaml:"env"`
+	// Tokens is how many tokens are written in this module at most; further
+	// blank slots are left alone (SoftHSM always shows one more).
+	Tokens int `yaml:"tokens"`
+}
+
+// TokenProfile is what one model of token needs.
+type TokenProfile struct {
+	Name  string `yaml:"name"`
+	Match Match  `yaml:"match"`
+	// SOPIN is how new SO PINs are made.
+	SOPIN PINPolicy `yaml:"soPin"`
+	// FactorySOPINFile holds the SO PIN that tokens come with; "" when they come uninitialised.
+	FactorySOPINFile string    `yaml:"factorySoPinFile"`
+	Deadlines        Deadlines `yaml:"deadlines"`
+	// OmitAttributes are CKA_ names left out of key templates.
+	OmitAttributes []string `yaml:"omitAttributes"`
+}
+
+// Match selects tokens by CK_TOKEN_INFO, blanks trimmed: the exact text, or a
+// beginning followed by one "*".
+type Match struct {
+	Manufacturer string `yaml:"manufacturer"`
+	Model        string `yaml:"model"`
+}
+
+// Deadlines bound calls into the module.
+type Deadlines struct {
+	KeyGeneration time.Duration `yaml:"keyGeneration"`
+	Init          time.Duration `yaml:"init"`
+	Call          time.Duration `yaml:"call"`
+}
+
+// PINPolicy is how a PIN is made.
+type PINPolicy struct {
+	// Length in characters, which are bytes here.
+	Length int `yaml:"length"`
+	// Alphabet is a name from Alphabets or the characters themselves; see Characters.
+	Alphabet string `yaml:"alphabet"`
+}
+
+// UserPIN is how a product's user PIN is made and delivered.
+type UserPIN struct {
+	Length   int    `yaml:"length"`
+	Alphabet string `yaml:"alphabet"`
+	// Delivery is one of Deliveries.
+	Delivery string `yaml:"delivery"`
+}
+
+// Policy is the part that says how the PIN is made.
+func (u UserPIN) Policy() PINPolicy { return PINPolicy{u.Length, u.Alphabet} }
+
+// Product is what is made for one product code.
+type Product struct {
+	Code        string      `yaml:"code"`
+	Key         Key         `yaml:"key"`
+	Certificate Certificate `yaml:"certificate"`
+	UserPIN     UserPIN     `yaml:"userPin"`
+	// TokenLabel is a template over UnitData; at most 32 bytes, different for every unit.
+	TokenLabel string `yaml:"tokenLabel"`
+}
+
+// Key is the key pair to generate.
+type Key struct {
+	// Algorithm is one of KeyAlgorithms.
+	Algorithm string `yaml:"algorithm"`
+}
+
+// Certificate is the product's certificate profile. Names of attributes and
+// usages and the templates are those of package csr, whose Profile.Compile
+// judges them.
+type Certificate struct {
+	Subject          []SubjectAttribute `yaml:"subject"`
+	EmailSAN         string             `yaml:"emailSan"`
+	EmailSANOptional bool               `yaml:"emailSanOptional"`
+	MayAdd           []string           `yaml:"mayAdd"`
+	Forbidden        []string           `yaml:"forbidden"`
+	KeyUsage         []string           `yaml:"keyUsage"`
+	ExtKeyUsage      []string           `yaml:"extKeyUsage"`
+	// ValidityTolerance is how far the certificate's end may be from the ordered one.
+	ValidityTolerance time.Duration `yaml:"validityTolerance"`
+	// ClockTolerance is how far in the future the certificate may begin.
+	ClockTolerance time.Duration `yaml:"clockTolerance"`
+}
+
+// SubjectAttribute is one attribute of the subject.
+type SubjectAttribute struct {
+	Type string `yaml:"type"`
+	// Value is a template over UnitData.
+	Value string `yaml:"value"`
+	// Optional leaves the attribute out when its value renders empty.
+	Optional bool `yaml:"optional"`
+}
+
+// UnitData is what templates see: the same fields as csr.SubjectData, which
+// renders them. It is here so that labels can be tried out without knowing csr.
+type UnitData struct {
+	OrderID      string
+	UnitID       string
+	Sequence, Of int
+	Company      Company
+	Handler      Handler
+	ProductCode  string
+}
+
+// Company is the buyer.
+type Company struct{ Name, USCC string }
+
+// Handler is who acts for the buyer.
+type Handler struct{ Name, Email string }

@@ -1,0 +1,222 @@
+package config
+
+import (
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Limits of counts.
+const (
+	maxURLs       = 8
+	maxRecipients = 8 // as many as one envelope is sealed to
+	maxModules    = 64
+	maxTokens     = 64
+)
+
+// Validate looks at every value, and at the files that must be there, and
+// returns all faults joined, each a *FieldError. Names that belong to
+// certificates (attribute types, usages, templates of the subject) are judged
+// by package csr when the profile is compiled.
+func (s *Station) Validate() error {
+	var v validator
+	v.check("station", checkName(s.Name, 63))
+	if !filepath.IsAbs(s.StateDir) {
+		v.fault("stateDir", "an absolute path is wanted")
+	}
+	v.central(s.Central)
+	v.fingerprints("recipients.userPin", s.Recipients.UserPIN)
+	v.fingerprints("recipients.soPin", s.Recipients.SOPIN)
+	v.check("certificateTrust", checkPEM(s.CertificateTrust))
+	v.modules(s.Modules)
+	for i, t := range s.TokenProfiles {
+		v.tokenProfile(fmt.Sprintf("tokenProfiles[%d]", i), t, s.TokenProfiles[:i])
+	}
+	if len(s.Products) == 0 {
+		v.fault("products", "at least one is needed")
+	}
+	for i, p := range s.Products {
+		v.product(fmt.Sprintf("products[%d]", i), p, s.Products[:i])
+	}
+	return errors.Join(v.errs...)
+}
+
+// Enrolled tells whether the station's certificate and key are there, the key
+// readable by its owner alone. Validate leaves them alone as long as both are
+// missing, because a station is configured before it enrols.
+func (s *Station) Enrolled() error {
+	var v validator
+	v.check("central.certificate", checkPEM(s.Central.Certificate))
+	v.check("central.key", checkKeyFile(s.Central.Key))
+	return errors.Join(v.errs...)
+}
+
+type validator struct{ errs []error }
+
+func (v *validator) check(field string, err error) {
+	if err != nil {
+		v.errs = append(v.errs, &FieldError{field, err})
+	}
+}
+
+func (v *validator) fault(field, format string, args ...any) {
+	v.check(field, fmt.Errorf(format, args...))
+}
+
+func (v *validator) central(c Central) {
+	if len(c.URLs) == 0 || len(c.URLs) > maxURLs {
+		v.fault("central.urls", "1 to %d are needed, %d are given", maxURLs, len(c.URLs))
+	}
+	for i, raw := range c.URLs {
+		field := fmt.Sprintf("central.urls[%d]", i)
+		u, err := url.Parse(raw)
+		switch {
+		case err != nil:
+			v.fault(field, "not a URL")
+		case u.Scheme != "https":
+			v.fault(field, "only https is allowed")
+		case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
+			v.fault(field, "a host, a port and a path only: no user, query or fragment")
+		case slices.Contains(c.URLs[:i], raw):
+			v.fault(field, "given twice")
+		}
+	}
+	v.check("central.trust", checkPEM(c.Trust))
+	if c.Certificate == "" || c.Key == "" {
+		if c.Certificate == "" {
+			v.fault("central.certificate", "a file is needed")
+		}
+		if c.Key == "" {
+			v.fault("central.key", "a file is needed")
+		}
+		return
+	}
+	if absent(c.Certificate) && absent(c.Key) {
+		return
+	}
+	v.check("central.certificate", checkPEM(c.Certificate))
+	v.check("central.key", checkKeyFile(c.Key))
+}
+
+func (v *validator) fingerprints(field string, prints []string) {
+	if len(prints) == 0 || len(prints) > maxRecipients {
+		v.fault(field, "1 to %d are needed, %d are given", maxRecipients, len(prints))
+	}
+	for i, p := range prints {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if b, err := hex.DecodeString(p); err != nil || len(b) != 32 {
+			v.fault(at, "not a SHA-256 of 64 hexadecimal digits")
+		} else if slices.Contains(prints[:i], p) {
+			v.fault(at, "given twice")
+		}
+	}
+}
+
+func (v *validator) modules(modules []Module) {
+	if len(modules) == 0 || len(modules) > maxModules {
+		v.fault("modules", "1 to %d are needed, %d are given", maxModules, len(modules))
+	}
+	for i, m := range modules {
+		field := fmt.Sprintf("modules[%d]", i)
+		v.check(field+".name", checkName(m.Name, 63))
+		if slices.ContainsFunc(modules[:i], func(o Module) bool { return o.Name == m.Name }) {
+			v.fault(field+".name", "%q is given twice", m.Name)
+		}
+		v.check(field+".path", checkModule(m.Path))
+		for _, name := range slices.Sorted(maps.Keys(m.Env)) {
+			switch value := m.Env[name]; {
+			case !slices.Contains(AllowedEnvironment(), name):
+				v.fault(field+".env."+name, "not allowed; these are: %s", strings.Join(AllowedEnvironment(), ", "))
+			case value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c == 0x7f }):
+				v.fault(field+".env."+name, "a value without control characters is needed")
+			}
+		}
+		if m.Tokens < 1 || m.Tokens > maxTokens {
+			v.fault(field+".tokens", "%d is not between 1 and %d", m.Tokens, maxTokens)
+		}
+	}
+}
+
+// checkName takes a DNS label in small letters (RFC 1123, 2.1): it ends up in file names and certificates.
+func checkName(s string, limit int) error {
+	bad := strings.ContainsFunc(s, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' })
+	if s == "" || len(s) > limit || bad || strings.HasPrefix(s, "-") || strings.HasSuffix(s, "-") {
+		return fmt.Errorf("1 to %d of a-z, 0-9 and -, neither beginning nor ending with -, are wanted", limit)
+	}
+	return nil
+}
+
+func checkModule(path string) error {
+	if !filepath.IsAbs(path) {
+		return errors.New("an absolute path is wanted")
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	return nil
+}
+
+func absent(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// checkPEM wants certificates and nothing else in the file. Whether they are
+// any good is for who uses them.
+func checkPEM(path string) error {
+	if path == "" {
+		return errors.New("a file is needed")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, MaxFile))
+	if err != nil {
+		return err
+	}
+	certificates := 0
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("%s holds a PEM block %q; only certificates belong there", path, block.Type)
+		}
+		certificates++
+	}
+	if certificates == 0 {
+		return fmt.Errorf("%s holds no PEM certificate", path)
+	}
+	return nil
+}
+
+func checkKeyFile(path string) error {
+	data, err := readPrivate(path, MaxFile)
+	if err != nil {
+		return err
+	}
+	defer clear(data)
+	block, _ := pem.Decode(data)
+	if block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		return fmt.Errorf("%s holds no PEM private key", path)
+	}
+	return nil
+}

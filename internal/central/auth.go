@@ -1,0 +1,130 @@
+package central
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
+	"github.com/usbkeyd/usbkeyd/internal/central/store"
+)
+
+type stationKey struct{}
+
+// stationOf is the name of the station that calls. Only operations of aStation ask.
+func stationOf(ctx context.Context) string {
+	name, _ := ctx.Value(stationKey{}).(string)
+	return name
+}
+
+// authenticateStation checks the client certificate. The handshake only asked for
+// it and saw that the caller has its key.
+func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request, error) {
+	switch who {
+	case anybody:
+		return r, nil
+	case aStation:
+	default:
+		return nil, problem(api.ProblemForbidden, "not on this listener")
+	}
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil, problem(api.ProblemUnauthenticated, "a client certificate under the station root is needed")
+	}
+	cert := r.TLS.PeerCertificates[0]
+	name, err := s.stationRoot.Verify(cert)
+	if err != nil {
+		return nil, problem(api.ProblemUnauthenticated, "the client certificate is not accepted: "+err.Error())
+	}
+	station, err := s.store.Station(r.Context(), name)
+	var refusal *store.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return nil, problem(api.ProblemForbidden, "this station is not known here")
+	case err != nil:
+		return nil, err
+	case station.Revoked:
+		return nil, problem(api.ProblemForbidden, "this station is revoked")
+	case station.CertificateSHA256 != hexSHA256(cert.Raw):
+		return nil, problem(api.ProblemForbidden, "this is not the station's present certificate")
+	}
+	infoOf(r.Context()).station = name
+	return r.WithContext(context.WithValue(r.Context(), stationKey{}, name)), nil
+}
+
+// authenticateAdmin checks the bearer token (RFC 6750, 2.1).
+func (s *Server) authenticateAdmin(r *http.Request, who caller) (*http.Request, error) {
+	if who != anAdmin {
+		return nil, problem(api.ProblemForbidden, "not on this listener")
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.adminToken))
+	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		return nil, problem(api.ProblemUnauthenticated, "a bearer token is needed; it is in the file "+TokenFile+" of the server's data directory")
+	}
+	return r, nil
+}
+
+// withHosts lets through only requests for the listener's own names: a page in a
+// browser on this machine can make any name point to the loopback (DNS rebinding).
+func withHosts(allowed []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, h := range allowed {
+			if strings.EqualFold(r.Host, h) {
+				next.ServeHTTP(w, r)
+				return
+			}
+		}
+		fail(w, r, problem(api.ProblemForbidden, "the Host header names another server"))
+	})
+}
+
+// adminHosts are the names under which the administration listener may be called.
+func adminHosts(addr net.Addr) []string {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return nil
+	}
+	return []string{addr.String(), net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port), net.JoinHostPort("localhost", port)}
+}
+
+// TokenFile holds the administration token, in the data directory.
+const TokenFile = "admin.token"
+
+// openToken reads the token, or makes one at first start.
+func openToken(path string) (string, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		b := make([]byte, 32)
+		if _, err := rand.Read(b); err != nil {
+			return "", fmt.Errorf("make the administration token: %w", err)
+		}
+		token := base64.RawURLEncoding.EncodeToString(b)
+		return token, keyfile.WriteNew(path, keyfile.File{Content: []byte(token + "\n"), Secret: true})
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the administration token: %w", err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", path, info.Mode().Perm())
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read the administration token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if len(token) < 32 {
+		return "", fmt.Errorf("%s holds no token of at least 32 characters: remove it to have a new one made", path)
+	}
+	return token, nil
+}

@@ -1,0 +1,317 @@
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"database/sql"
+	"embed"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
+	"github.com/usbkeyd/usbkeyd/internal/central/sqlitedb"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	rootYears   = 30
+	issuerYears = 20
+	// backdate lets a workstation whose clock is a little slow use its certificate at once.
+	backdate = 5 * time.Minute
+	// serialBytes of randomness: more than the 64 bits that the CA/Browser Forum asks
+	// for, fewer than the 20 octets of RFC 5280, 4.1.2.2.
+	serialBytes = 16
+)
+
+// Development is a CA for demonstrations and tests: a root and an issuing CA,
+// their keys in files, and a record in a SQLite file of its own.
+//
+// There is one hierarchy, of ECDSA P-256, for RSA and EC keys alike: what signs a
+// certificate need not be of the kind that it certifies (RFC 5280, 4.1.1.2), and
+// one hierarchy is one trust anchor to hand out. A real CA brings its own.
+type Development struct {
+	db     *sqlitedb.DB
+	root   *x509.Certificate
+	issuer *x509.Certificate
+	key    crypto.Signer
+	clock  func() time.Time
+}
+
+// OpenDevelopment opens the CA in dir, or makes it there at first start.
+func OpenDevelopment(ctx context.Context, dir string, clock func() time.Time) (*Development, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := makeHierarchy(dir, clock()); err != nil {
+			return nil, fmt.Errorf("make the development CA: %w", err)
+		}
+	}
+	d := &Development{clock: clock}
+	var err error
+	if d.root, err = keyfile.ReadCertificate(filepath.Join(dir, "root.pem")); err != nil {
+		return nil, fmt.Errorf("open the development CA: %w", err)
+	}
+	if d.issuer, err = keyfile.ReadCertificate(filepath.Join(dir, "issuer.pem")); err != nil {
+		return nil, fmt.Errorf("open the development CA: %w", err)
+	}
+	if d.key, err = keyfile.ReadKey(filepath.Join(dir, "issuer.key")); err != nil {
+		return nil, fmt.Errorf("open the development CA: %w", err)
+	}
+	if err := d.issuer.CheckSignatureFrom(d.root); err != nil {
+		return nil, fmt.Errorf("open the development CA: issuer.pem does not stand under root.pem: %w", err)
+	}
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("open the development CA: %w", err)
+	}
+	if d.db, err = sqlitedb.Open(ctx, filepath.Join(dir, "issued.db"), sub); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close closes the record.
+func (d *Development) Close() error { return d.db.Close() }
+
+// CanLookup implements CA.
+func (d *Development) CanLookup() bool { return true }
+
+// Roots implements CA.
+func (d *Development) Roots() []*x509.Certificate { return []*x509.Certificate{d.root} }
+
+// Issue implements CA. The certificate is in the record, on disk, before it is returned.
+func (d *Development) Issue(ctx context.Context, r Request) (Certificate, error) {
+	request, err := csr.ParseRequest(r.CSR)
+	if err != nil {
+		return Certificate{}, &RefusedError{Reason: err.Error()}
+	}
+	if r.ID == "" || r.Profile.ValidityYears < 1 {
+		return Certificate{}, &RefusedError{Reason: "it has no id or no validity"}
+	}
+	tx, err := d.db.Write.BeginTx(ctx, nil)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("issue %s: %w", r.ID, err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	known, requestSum, err := find(ctx, tx, r.ID)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("issue %s: %w", r.ID, err)
+	}
+	if known != nil {
+		if requestSum != sum(r.CSR) {
+			return Certificate{}, &RefusedError{Reason: "another request was answered under id " + r.ID}
+		}
+		return d.answer(known)
+	}
+	leaf, err := d.sign(request, r.Profile)
+	if err != nil {
+		return Certificate{}, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO certificates (number, request_id, request_sha256, serial, sha256, public_key_sha256, subject, issuer, not_before, not_after, certificate)
+		SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM certificates`,
+		r.ID, sum(r.CSR), SerialText(leaf.SerialNumber), Digest(leaf), sum(request.SPKI),
+		NameText(leaf.Subject), NameText(leaf.Issuer), leaf.NotBefore.UnixMilli(), leaf.NotAfter.UnixMilli(), leaf.Raw)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("issue %s: record: %w", r.ID, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return Certificate{}, fmt.Errorf("issue %s: record: %w", r.ID, err)
+	}
+	return d.answer(leaf)
+}
+
+// Lookup implements CA.
+func (d *Development) Lookup(ctx context.Context, id string) (Certificate, bool, error) {
+	leaf, _, err := find(ctx, d.db.Write, id)
+	if err != nil {
+		return Certificate{}, false, fmt.Errorf("look up %s: %w", id, err)
+	}
+	if leaf == nil {
+		return Certificate{}, false, nil
+	}
+	c, err := d.answer(leaf)
+	return c, err == nil, err
+}
+
+// Issued implements Recorder.
+func (d *Development) Issued(ctx context.Context, limit, offset int) ([]Record, int, error) {
+	fail := func(err error) ([]Record, int, error) { return nil, 0, fmt.Errorf("list certificates: %w", err) }
+	var total int
+	if err := d.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM certificates`).Scan(&total); err != nil {
+		return fail(err)
+	}
+	rows, err := d.db.Read.QueryContext(ctx, `SELECT request_id, serial, sha256, public_key_sha256, subject, issuer, not_before, not_after
+		FROM certificates ORDER BY number LIMIT $1 OFFSET $2`, limit, offset)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = rows.Close() }() // its error is that of rows.Err
+	var out []Record
+	for rows.Next() {
+		var r Record
+		var from, to int64
+		if err := rows.Scan(&r.RequestID, &r.Serial, &r.SHA256, &r.PublicKeySHA256, &r.Subject, &r.Issuer, &from, &to); err != nil {
+			return fail(err)
+		}
+		r.NotBefore, r.NotAfter = time.UnixMilli(from).UTC(), time.UnixMilli(to).UTC()
+		out = append(out, r)
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	return out, total, nil
+}
+
+func find(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, id string) (*x509.Certificate, string, error) {
+	var der []byte
+	var requestSum string
+	err := q.QueryRowContext(ctx, `SELECT certificate, request_sha256 FROM certificates WHERE request_id = $1`, id).Scan(&der, &requestSum)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return leaf, requestSum, err
+}
+
+// answer puts the leaf and the issuing CA into a bundle. The root is not in it:
+// who trusts it has it already, and who has not must not get it this way.
+func (d *Development) answer(leaf *x509.Certificate) (Certificate, error) {
+	p7, err := csr.EncodeBundle([]*x509.Certificate{leaf, d.issuer})
+	if err != nil {
+		return Certificate{}, fmt.Errorf("encode certificates: %w", err)
+	}
+	return Certificate{PKCS7: p7, Leaf: leaf}, nil
+}
+
+func (d *Development) sign(request *csr.ParsedRequest, p Profile) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	keyID, err := subjectKeyID(request.SPKI)
+	if err != nil {
+		return nil, err
+	}
+	notBefore := d.clock().UTC().Add(-backdate).Truncate(time.Second)
+	notAfter := notBefore.AddDate(p.ValidityYears, 0, 0)
+	if notAfter.After(d.issuer.NotAfter) {
+		return nil, &RefusedError{Reason: "it would outlive the issuing CA"}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber:          serial,
+		RawSubject:            request.RawSubject,
+		EmailAddresses:        request.Emails,
+		NotBefore:             notBefore,
+		NotAfter:              notAfter,
+		KeyUsage:              p.KeyUsage, // Go marks it critical, as RFC 5280, 4.2.1.3 wants
+		ExtKeyUsage:           p.ExtKeyUsage,
+		BasicConstraintsValid: true, // CA:FALSE, critical
+		SubjectKeyId:          keyID,
+	}, d.issuer, request.PublicKey, d.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate: %w", err)
+	}
+	return leaf, nil
+}
+
+// newSerial is random, positive and always of the same length: the top bit is
+// clear, the one below it set.
+func newSerial() (*big.Int, error) {
+	b := make([]byte, serialBytes)
+	if _, err := rand.Read(b); err != nil {
+		return nil, fmt.Errorf("make certificate serial number: %w", err)
+	}
+	b[0] = b[0]&0x7f | 0x40
+	return new(big.Int).SetBytes(b), nil
+}
+
+// subjectKeyID is method 1 of RFC 7093, 2: the leftmost 160 bits of the SHA-256 of the key's BIT STRING.
+func subjectKeyID(spki []byte) ([]byte, error) {
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(spki, &info); err != nil {
+		return nil, fmt.Errorf("subject key identifier: %w", err)
+	}
+	s := sha256.Sum256(info.Key.RightAlign())
+	return s[:20], nil
+}
+
+func makeHierarchy(dir string, now time.Time) error {
+	rootKey, err := keyfile.NewKey()
+	if err != nil {
+		return err
+	}
+	issuerKey, err := keyfile.NewKey()
+	if err != nil {
+		return err
+	}
+	name := func(cn string) pkix.Name {
+		return pkix.Name{Country: []string{"CN"}, Organization: []string{"usbkeyd development"}, CommonName: cn}
+	}
+	root, err := makeCA(name("usbkeyd development root CA"), rootYears, now, 1, rootKey, nil, rootKey)
+	if err != nil {
+		return err
+	}
+	issuer, err := makeCA(name("usbkeyd development issuing CA"), issuerYears, now, 0, issuerKey, root, rootKey)
+	if err != nil {
+		return err
+	}
+	rootPEM, err := keyfile.KeyPEM(rootKey)
+	if err != nil {
+		return err
+	}
+	issuerPEM, err := keyfile.KeyPEM(issuerKey)
+	if err != nil {
+		return err
+	}
+	return keyfile.WriteDir(dir,
+		keyfile.File{Name: "root.key", Content: rootPEM, Secret: true},
+		keyfile.File{Name: "root.pem", Content: keyfile.CertificatePEM(root.Raw)},
+		keyfile.File{Name: "issuer.key", Content: issuerPEM, Secret: true},
+		keyfile.File{Name: "issuer.pem", Content: keyfile.CertificatePEM(issuer.Raw)})
+}
+
+// makeCA signs a CA certificate; without a parent it signs itself.
+func makeCA(name pkix.Name, years int, now time.Time, pathLen int, key crypto.Signer, parent *x509.Certificate, parentKey crypto.Signer) (*x509.Certificate, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	notBefore := now.UTC().Add(-24 * time.Hour).Truncate(time.Second)
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: name,
+		NotBefore: notBefore, NotAfter: notBefore.AddDate(years, 0, 0),
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		IsCA:     true, BasicConstraintsValid: true, MaxPathLen: pathLen, MaxPathLenZero: pathLen == 0,
+	}
+	if parent == nil {
+		parent = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	if err != nil {
+		return nil, fmt.Errorf("sign %s: %w", name.CommonName, err)
+	}
+	return x509.ParseCertificate(der)
+}

@@ -1,0 +1,224 @@
+package central
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/store"
+)
+
+const (
+	// caCalls is how many calls of the CA run at the same time.
+	caCalls = 8
+	// maxRetryWait is the longest pause between two questions to a CA that does not answer.
+	maxRetryWait = time.Minute
+)
+
+// issuer gets certificates for bound units in the background, each unit by one
+// goroutine at a time. What it does survives a restart: the intent is stored
+// before the CA is called, and what was left unfinished is taken up by sweep.
+type issuer struct {
+	store   *store.Store
+	ca      ca.CA
+	log     *slog.Logger
+	timeout time.Duration
+	pause   time.Duration // the first pause after a failure; doubled each time
+	changed *bell
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+	calls  chan struct{}
+
+	mu      sync.Mutex
+	closed  bool
+	running map[string]bool
+	retries map[string]retry
+}
+
+type retry struct {
+	at   time.Time
+	wait time.Duration
+}
+
+func newIssuer(st *store.Store, authority ca.CA, cfg Config, changed *bell) *issuer {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &issuer{
+		store: st, ca: authority, log: cfg.Logger, timeout: cfg.CATimeout, pause: cfg.SweepInterval, changed: changed,
+		ctx: ctx, cancel: cancel, calls: make(chan struct{}, caCalls),
+		running: make(map[string]bool), retries: make(map[string]retry),
+	}
+}
+
+// kick begins to get the certificate of a unit, unless that is going on.
+func (i *issuer) kick(unitID string, generation int32) {
+	id := store.RequestID(unitID, generation)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.closed || i.running[id] {
+		return
+	}
+	i.running[id] = true
+	i.work.Go(func() { i.run(id, unitID, generation) })
+}
+
+func (i *issuer) run(id, unitID string, generation int32) {
+	select {
+	case i.calls <- struct{}{}:
+		defer func() { <-i.calls }()
+	case <-i.ctx.Done():
+	}
+	err := i.ctx.Err()
+	if err == nil {
+		err = i.issue(unitID, generation)
+	}
+	i.mu.Lock()
+	delete(i.running, id)
+	if err == nil {
+		delete(i.retries, id)
+	} else {
+		r := i.retries[id]
+		r.wait = min(max(2*r.wait, i.pause), maxRetryWait)
+		r.at = time.Now().Add(r.wait)
+		i.retries[id] = r
+	}
+	i.mu.Unlock()
+	i.changed.ring()
+	if err != nil && i.ctx.Err() == nil {
+		i.log.Error("no certificate yet", "request", id, "error", err)
+	}
+}
+
+// sweep takes up everything that is bound and not issued, such as after a restart.
+func (i *issuer) sweep(ctx context.Context) error {
+	units, err := i.store.Unissued(ctx)
+	if err != nil {
+		return err
+	}
+	for _, u := range units {
+		i.mu.Lock()
+		r, waiting := i.retries[store.RequestID(u.ID, u.Generation)]
+		i.mu.Unlock()
+		if !waiting || !time.Now().Before(r.at) {
+			i.kick(u.ID, u.Generation)
+		}
+	}
+	return nil
+}
+
+// close lets running work end for a while, then cuts it off. A call that was cut
+// off is resumed by the next start, which asks the CA first.
+func (i *issuer) close(grace time.Duration) {
+	i.mu.Lock()
+	i.closed = true
+	i.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		i.work.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	i.cancel()
+	<-done
+}
+
+// issue gets one certificate. An error means that it is to be tried again later.
+func (i *issuer) issue(unitID string, generation int32) error {
+	ctx, cancel := context.WithTimeout(i.ctx, i.timeout)
+	defer cancel()
+	task, err := i.store.Intend(ctx, unitID, generation)
+	var refusal *store.Refusal
+	if errors.As(err, &refusal) {
+		return nil // the unit moved on meanwhile; nothing is to be done
+	}
+	if err != nil {
+		return err
+	}
+	if !task.Fresh {
+		done, err := i.ask(ctx, task)
+		if done || err != nil {
+			return err
+		}
+	}
+	request, err := i.request(ctx, task)
+	if err != nil {
+		return err
+	}
+	cert, err := i.ca.Issue(ctx, request)
+	var refused *ca.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		i.log.Warn("the CA refused a request for good", "request", task.Binding.RequestID)
+		return i.store.RefusedByCA(i.detached(), unitID, generation, refused.Reason)
+	case err != nil:
+		return i.unknown(task, fmt.Errorf("call the CA: %w", err))
+	}
+	return i.keep(task, cert)
+}
+
+// ask finds out what became of a request that may have reached the CA before. It
+// says done when there is nothing left to do now.
+func (i *issuer) ask(ctx context.Context, task store.Task) (done bool, err error) {
+	if !i.ca.CanLookup() {
+		// Telling it again could make a second certificate. A person must find out.
+		return true, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, "the CA cannot be asked what it issued")
+	}
+	cert, found, err := i.ca.Lookup(ctx, task.Binding.RequestID)
+	if err != nil {
+		return false, i.unknown(task, fmt.Errorf("ask the CA: %w", err))
+	}
+	if found {
+		return true, i.keep(task, cert)
+	}
+	return false, i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation)
+}
+
+func (i *issuer) unknown(task store.Task, cause error) error {
+	if i.ctx.Err() != nil {
+		return cause // we are stopping; the intent alone tells the next start enough
+	}
+	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, cause.Error()))
+}
+
+// detached is for what must be written down even though the time of the call is up.
+func (i *issuer) detached() context.Context { return context.WithoutCancel(i.ctx) }
+
+func (i *issuer) request(ctx context.Context, task store.Task) (ca.Request, error) {
+	o, err := i.store.Order(ctx, task.Unit.OrderID)
+	if err != nil {
+		return ca.Request{}, err
+	}
+	var order api.Order
+	if err := json.Unmarshal(o.Content, &order); err != nil {
+		return ca.Request{}, fmt.Errorf("read order %s: %w", o.ID, err)
+	}
+	return ca.Request{ID: task.Binding.RequestID, CSR: task.Binding.CSR, Profile: ca.UserKey(order.ValidityYears)}, nil
+}
+
+// keep stores what the CA answered, as it is: whether it is the certificate that
+// was ordered is judged by the station before it touches the token.
+func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
+	if cert.Leaf == nil || len(cert.PKCS7) == 0 {
+		return i.unknown(task, errors.New("the CA answered without a certificate"))
+	}
+	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, store.Certificate{
+		PKCS7: cert.PKCS7, Serial: ca.SerialText(cert.Leaf.SerialNumber), SHA256: ca.Digest(cert.Leaf),
+		Subject: ca.NameText(cert.Leaf.Subject), NotAfter: cert.Leaf.NotAfter,
+	})
+	if err == nil {
+		i.log.Info("certificate issued", "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+// Package keyfile keeps private keys and certificates in PEM files: keys with
+// mode 0600, nothing ever overwritten by accident, a pair complete or absent.
+//
+// It owns how such files are written and read. It must not know what the keys are for.
+package keyfile
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// maxFile bounds what is read of a PEM file.
+const maxFile = 1 << 20
+
+// NewKey makes an ECDSA P-256 key.
+func NewKey() (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate key: %w", err)
+	}
+	return key, nil
+}
+
+// KeyPEM is a private key as PKCS#8 in PEM (RFC 7468, 10).
+func KeyPEM(key crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode private key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// CertificatePEM is a certificate in PEM (RFC 7468, 5).
+func CertificatePEM(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// ReadKey reads a PKCS#8 private key.
+func ReadKey(path string) (crypto.Signer, error) {
+	block, err := readPEM(path, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block)
+	if err != nil {
+		return nil, fmt.Errorf("%s: not a PKCS#8 private key: %w", path, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%s: a key of type %T cannot sign", path, key)
+	}
+	return signer, nil
+}
+
+// ReadCertificate reads a file of exactly one certificate.
+func ReadCertificate(path string) (*x509.Certificate, error) {
+	block, err := readPEM(path, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(block)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return cert, nil
+}
+
+func readPEM(path, kind string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, maxFile)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || block.Type != kind {
+		return nil, fmt.Errorf("%s: no PEM block of type %s", path, kind)
+	}
+	if more, _ := pem.Decode(rest); more != nil {
+		return nil, fmt.Errorf("%s: more than one PEM block", path)
+	}
+	return block.Bytes, nil
+}
+
+// File is one file of a set that WriteDir makes.
+type File struct {
+	Name    string
+	Content []byte
+	// Secret files get mode 0600, others 0644.
+	Secret bool
+}
+
+// WriteDir makes a directory with all of these files, or no directory at all: it
+// is filled under another name and then renamed. The directory must not exist.
+func WriteDir(dir string, files ...File) (err error) {
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("%s: exists already", dir)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), filepath.Base(dir)+".new-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(tmp))
+		}
+	}()
+	for _, f := range files {
+		if err := WriteNew(filepath.Join(tmp, f.Name), f); err != nil {
+			return err
+		}
+	}
+	return os.Rename(tmp, dir)
+}
+
+// WriteNew writes a file that must not exist yet, and has it on disk when it returns.
+func WriteNew(path string, f File) error {
+	mode := os.FileMode(0o644)
+	if f.Secret {
+		mode = 0o600
+	}
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(f.Content)
+	err = errors.Join(err, out.Sync(), out.Close())
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(path))
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Claim asks for units.
+type Claim struct {
+	Station   string
+	SessionID string
+	// Key is the Idempotency-Key, RequestSHA256 the digest of the request that came with it.
+	Key           string
+	RequestSHA256 string
+	Max           int
+	Products      []string
+}
+
+// Lease is a unit given to a station.
+type Lease struct {
+	Unit  Unit
+	Order Order
+	// Left is how long the lease holds from now; zero when it is lost already, as
+	// may be when a claim is repeated.
+	Left time.Duration
+}
+
+// claimed is what is remembered of a lease under its Idempotency-Key.
+type claimed struct {
+	UnitID string `json:"unitId"`
+	Epoch  int64  `json:"epoch"`
+}
+
+// Claim leases up to Max units and remembers them under the key, in one
+// transaction; a repeat of the key gives the same units. An empty answer is not
+// remembered.
+func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) {
+	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
+		length, err := t.touch(ctx, c.Station, c.SessionID)
+		if err != nil {
+			return err
+		}
+		known, err := t.claimKey(ctx, c)
+		if err != nil {
+			return err
+		}
+		if known != nil {
+			leases, err = t.replay(ctx, c.Station, known, length)
+			return err
+		}
+		if _, err := t.sweep(ctx); err != nil {
+			return err
+		}
+		leases, err = t.lease(ctx, c, length)
+		if err != nil || len(leases) == 0 {
+			return err
+		}
+		return t.rememberClaim(ctx, c, leases)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return leases, nil
+}
+
+func (t *txn) claimKey(ctx context.Context, c Claim) ([]claimed, error) {
+	var sum, leases string
+	err := t.QueryRowContext(ctx, `SELECT request_sha256, leases FROM claim_keys
+		WHERE station = $1 AND claim_key = $2 AND created_at >= $3`,
+		c.Station, c.Key, t.now-t.store.rules.ClaimKeyTTL.Milliseconds()).Scan(&sum, &leases)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up idempotency key: %w", err)
+	}
+	if sum != c.RequestSHA256 {
+		return nil, refuse(ClaimKeyReused, "this Idempotency-Key came before with another request")
+	}
+	var known []claimed
+	if err := json.Unmarshal([]byte(leases), &known); err != nil {
+		return nil, fmt.Errorf("read remembered claim: %w", err)
+	}
+	return known, nil
+}
+
+func (t *txn) rememberClaim(ctx context.Context, c Claim, leases []Lease) error {
+	var list []claimed
+	for _, l := range leases {
+		list = append(list, claimed{l.Unit.ID, l.Unit.Epoch})
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("remember claim: %w", err)
+	}
+	return t.exactlyOne(ctx, "remember claim",
+		`INSERT INTO claim_keys (station, claim_key, request_sha256, leases, created_at) VALUES ($1, $2, $3, $4, $5)
+		 ON CONFLICT (station, claim_key) DO UPDATE SET request_sha256 = excluded.request_sha256,
+			leases = excluded.leases, created_at = excluded.created_at`,
+		c.Station, c.Key, c.RequestSHA256, string(text), t.now)
+}
+
+// replay gives the units of a remembered claim again. The station counts a lease
+// from when it sent the request, so one that is still held is renewed and one
+// that is lost has nothing left.
+func (t *txn) replay(ctx context.Context, station string, known []claimed, length time.Duration) ([]Lease, error) {
+	leases := make([]Lease, 0, len(known))
+	for _, k := range known {
+		u, err := t.unit(ctx, k.UnitID)
+		if err != nil {
+			return nil, err
+		}
+		o, err := scanOrder(t.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders o WHERE o.order_id = $1`, u.OrderID))
+		if err != nil {
+			return nil, fmt.Errorf("read order %s: %w", u.OrderID, err)
+		}
+		l := Lease{Unit: u, Order: o}
+		if l.Left, err = t.renew(ctx, &l.Unit, station, k.Epoch, "", length); err != nil {
+			return nil, err
+		}
+		l.Unit.Epoch = k.Epoch
+		leases = append(leases, l)
+	}
+	return leases, nil
+}
+
+// candidates is what a station may take, best first. An order is taken by one
+// station: its home, until that has been silent for HomeGrace or is revoked.
+func (d dialect) candidates(products int, lock string) string {
+	in := make([]string, products)
+	for i := range in {
+		in[i] = "$" + strconv.Itoa(5+i)
+	}
+	return `SELECT ` + unitColumns + `, ` + orderColumns + `
+		FROM units u JOIN orders o ON o.order_id = u.order_id
+			LEFT JOIN sessions se ON se.station = o.home_station
+			LEFT JOIN stations st ON st.name = o.home_station
+		WHERE u.state = $1
+			AND (o.home_station IS NULL OR o.home_station = $2 OR se.seen_at IS NULL OR se.seen_at < $3 OR st.revoked_at IS NOT NULL)
+			AND o.product_code IN (` + strings.Join(in, ", ") + `)
+		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
+}
+
+func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
+	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), limit}
+	for _, p := range c.Products {
+		args = append(args, p)
+	}
+	return args
+}
+
+func scanCandidate(r rowScanner) (Lease, error) {
+	var l Lease
+	var expires, updated, due, accepted int64
+	if err := r.Scan(append(l.Unit.targets(&expires, &updated), l.Order.targets(&due, &accepted)...)...); err != nil {
+		return Lease{}, err
+	}
+	l.Unit.ExpiresAt, l.Unit.UpdatedAt = fromMillis(expires), fromMillis(updated)
+	l.Order.DueAt, l.Order.AcceptedAt = fromMillis(due), fromMillis(accepted)
+	return l, nil
+}
+
+// Claimable says whether a claim would get something, without a write.
+func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
+	found, err := collect(ctx, s.db.Read, scanCandidate, s.dialect.candidates(len(c.Products), ""),
+		s.candidateArgs(c, millis(s.clock()), 1)...)
+	if err != nil {
+		return false, fmt.Errorf("look for units: %w", err)
+	}
+	return len(found) > 0, nil
+}
+
+func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
+	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lock("o, u")),
+		t.store.candidateArgs(c, t.now, c.Max)...)
+	if err != nil {
+		return nil, fmt.Errorf("find units: %w", err)
+	}
+	for i := range leases {
+		l := &leases[i]
+		if l.Order.HomeStation != c.Station {
+			_, err := t.count(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
+			if err != nil {
+				return nil, err
+			}
+			l.Order.HomeStation = c.Station
+		}
+		l.Unit, err = t.advance(ctx, l.Unit, EventClaim, "", func(u *Unit) {
+			u.Epoch++
+			u.Station = c.Station
+			u.ExpiresAt = fromMillis(t.now).Add(length)
+		})
+		if err != nil {
+			return nil, err
+		}
+		l.Left = length
+	}
+	return leases, nil
+}
+
+// held renews every unbound lease of a station, and gives them in the order in
+// which they should be written.
+func (t *txn) held(ctx context.Context, station string, length time.Duration) ([]Lease, error) {
+	if _, err := t.sweep(ctx); err != nil {
+		return nil, err
+	}
+	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
+		FROM units u JOIN orders o ON o.order_id = u.order_id WHERE u.state = $1 AND u.station = $2
+		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
+	if err != nil {
+		return nil, fmt.Errorf("find leases: %w", err)
+	}
+	for i := range leases {
+		l := &leases[i]
+		if l.Left, err = t.renew(ctx, &l.Unit, station, l.Unit.Epoch, "", length); err != nil {
+			return nil, err
+		}
+	}
+	return leases, nil
+}
+
+// renew prolongs what the station holds and says how long it has from now; zero
+// when it does not hold it any more.
+func (t *txn) renew(ctx context.Context, u *Unit, station string, epoch int64, phase string, length time.Duration) (time.Duration, error) {
+	if u.held(station, epoch) != nil {
+		return 0, nil
+	}
+	switch {
+	case u.State == Leased:
+	case u.State.InCustody():
+		length = t.store.rules.Custody
+	default:
+		return 0, nil
+	}
+	u.ExpiresAt = fromMillis(t.now).Add(length)
+	if phase != "" {
+		u.Phase = phase
+	}
+	return length, t.save(ctx, u)
+}
+
+// Beat is a unit that a station says it holds.
+type Beat struct {
+	UnitID string
+	Epoch  int64
+	Phase  string
+}
+
+// Heartbeat renews what the station holds, all in one transaction, and says for
+// each unit how long it has it from now; zero means lost.
+func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats []Beat) (left []time.Duration, err error) {
+	err = s.write(ctx, "heartbeat of station "+station, func(t *txn) error {
+		length, err := t.touch(ctx, station, sessionID)
+		if err != nil {
+			return err
+		}
+		left = make([]time.Duration, len(beats))
+		for i, b := range beats {
+			u, err := t.unit(ctx, b.UnitID)
+			if isRefusal(err, NotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if left[i], err = t.renew(ctx, &u, station, b.Epoch, b.Phase, length); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return left, err
+}
+
+func isRefusal(err error, reason Reason) bool {
+	var r *Refusal
+	return errors.As(err, &r) && r.Reason == reason
+}
+
+// Release is a unit given back before a key was bound.
+type Release struct {
+	UnitID string
+	Epoch  int64
+	Reason string
+	Detail string
+	// Failed says that it counts as a failed attempt.
+	Failed bool
+}
+
+// Release makes the unit READY, or HELD after MaxAttempts failed attempts.
+func (s *Store) Release(ctx context.Context, station string, r Release) (u Unit, err error) {
+	err = s.write(ctx, "release unit "+r.UnitID, func(t *txn) error {
+		if u, err = t.unit(ctx, r.UnitID); err != nil {
+			return err
+		}
+		if err := u.held(station, r.Epoch); err != nil {
+			return err
+		}
+		if u.State != Leased {
+			return refuse(WrongState, "unit %s is %s: a key is bound to it, so it is reported by a result and not released", u.ID, u.State)
+		}
+		why := r.Reason
+		if r.Detail != "" {
+			why += ": " + r.Detail
+		}
+		event, set := EventRelease, func(*Unit) {}
+		if r.Failed {
+			attempts := u.Attempts + 1
+			set = func(u *Unit) { u.Attempts = attempts }
+			if attempts >= s.rules.MaxAttempts {
+				event = EventHold
+				set = func(u *Unit) {
+					u.Attempts = attempts
+					u.HeldReason = fmt.Sprintf("too many failed attempts (%d), the last: %s", attempts, why)
+				}
+			}
+		}
+		u, err = t.advance(ctx, u, event, why, set)
+		return err
+	})
+	return u, err
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"fmt"
+)
+
+// RequestID is the id under which the CA is asked for a generation of a unit.
+func RequestID(unitID string, generation int32) string {
+	return fmt.Sprintf("%s-g%d", unitID, generation)
+}
+
+// Task is a bound unit whose certificate is to be got.
+type Task struct {
+	Unit    Unit
+	Binding Binding
+	// Fresh says that the intent was written just now, so that the CA has certainly
+	// not been asked yet.
+	Fresh bool
+}
+
+// Unissued lists units whose certificate is outstanding, oldest change first.
+func (s *Store) Unissued(ctx context.Context) ([]Unit, error) {
+	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
+		WHERE u.state IN ($1, $2, $3) ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown)
+	if err != nil {
+		return nil, fmt.Errorf("list units without certificate: %w", err)
+	}
+	return out, nil
+}
+
+// Intend writes down that the CA is about to be asked; it is on disk before the
+// CA hears of it. Called again it says, by Fresh, that the CA may know already.
+func (s *Store) Intend(ctx context.Context, unitID string, generation int32) (task Task, err error) {
+	err = s.write(ctx, "intend to issue for unit "+unitID, func(t *txn) error {
+		task = Task{}
+		u, b, err := t.bound(ctx, unitID, generation)
+		if err != nil {
+			return err
+		}
+		switch u.State {
+		case Issuing, IssueUnknown:
+			task = Task{Unit: u, Binding: b}
+			return nil
+		case Bound:
+		default:
+			return refuse(WrongState, "unit %s is %s", unitID, u.State)
+		}
+		b.RequestID = RequestID(unitID, generation)
+		err = t.exactlyOne(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = $4 WHERE unit_id = $1 AND generation = $2`,
+			unitID, generation, b.RequestID, t.now)
+		if err != nil {
+			return err
+		}
+		u, err = t.advance(ctx, u, EventIntend, b.RequestID, nil)
+		task = Task{Unit: u, Binding: b, Fresh: true}
+		return err
+	})
+	return task, err
+}
+
+// bound reads a unit and the binding of its present generation, without ending its custody.
+func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit, Binding, error) {
+	u, err := t.unit(ctx, unitID)
+	if err != nil {
+		return Unit{}, Binding{}, err
+	}
+	b, ok, err := binding(ctx, t, unitID, generation)
+	if err != nil {
+		return Unit{}, Binding{}, err
+	}
+	if !ok || u.Generation != generation {
+		return Unit{}, Binding{}, refuse(WrongState, "generation %d of unit %s is not bound", generation, unitID)
+	}
+	return u, b, nil
+}
+
+// outstanding says whether the unit, or what a stranded one was, waits for the CA.
+func (u Unit) outstanding() bool {
+	s := u.State
+	if s == Stranded {
+		s = u.StrandedFrom
+	}
+	return s == Issuing || s == IssueUnknown
+}
+
+// Unknown writes down that the CA's answer was lost.
+func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, why string) error {
+	return s.write(ctx, "note an unknown outcome for unit "+unitID, func(t *txn) error {
+		u, _, err := t.bound(ctx, unitID, generation)
+		if err != nil || u.State != Issuing && (u.State != Stranded || u.StrandedFrom != Issuing) {
+			return err
+		}
+		_, err = t.advance(ctx, u, EventUnknown, why, nil)
+		return err
+	})
+}
+
+// Absent writes down that the CA has proved to have issued nothing, so that the
+// same request may go to it again.
+func (s *Store) Absent(ctx context.Context, unitID string, generation int32) error {
+	return s.write(ctx, "note that nothing was issued for unit "+unitID, func(t *txn) error {
+		u, _, err := t.bound(ctx, unitID, generation)
+		if err != nil || u.State != IssueUnknown && (u.State != Stranded || u.StrandedFrom != IssueUnknown) {
+			return err
+		}
+		_, err = t.advance(ctx, u, EventAbsent, "the CA issued nothing under this id", nil)
+		return err
+	})
+}
+
+// RefusedByCA holds a unit that the CA refused for good.
+func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32, why string) error {
+	return s.write(ctx, "hold unit "+unitID, func(t *txn) error {
+		u, _, err := t.bound(ctx, unitID, generation)
+		if err != nil || !u.outstanding() {
+			return err
+		}
+		if u.State == IssueUnknown || u.State == Stranded && u.StrandedFrom == IssueUnknown {
+			if u, err = t.advance(ctx, u, EventAbsent, "the CA refused the request", nil); err != nil {
+				return err
+			}
+		}
+		_, err = t.advance(ctx, u, EventRefused, why, func(u *Unit) { u.HeldReason = "refused by the CA: " + why })
+		return err
+	})
+}
+
+// Issued keeps the certificate. It is kept even when the unit was HELD while the
+// CA worked: whoever resolves that must know that a certificate is out there.
+// Another certificate than the one kept before is an error to raise an alarm about.
+func (s *Store) Issued(ctx context.Context, unitID string, generation int32, c Certificate) error {
+	return s.write(ctx, "keep the certificate of unit "+unitID, func(t *txn) error {
+		u, b, err := t.bound(ctx, unitID, generation)
+		if err != nil {
+			return err
+		}
+		if b.Certificate != nil {
+			if b.Certificate.SHA256 != c.SHA256 {
+				return fmt.Errorf("the CA issued twice under %s: certificate serials %s and %s; revoke one", b.RequestID, b.Certificate.Serial, c.Serial)
+			}
+			return nil
+		}
+		err = t.exactlyOne(ctx, "write certificate",
+			`UPDATE bindings SET pkcs7 = $3, certificate_serial = $4, certificate_sha256 = $5, subject = $6, not_after = $7, issued_at = $8
+			 WHERE unit_id = $1 AND generation = $2`,
+			unitID, generation, c.PKCS7, c.Serial, c.SHA256, c.Subject, millis(c.NotAfter), t.now)
+		if err != nil {
+			return err
+		}
+		switch {
+		case u.outstanding():
+			_, err = t.advance(ctx, u, EventIssued, "certificate "+c.Serial, nil)
+			return err
+		case u.State == Held:
+			u.HeldReason += fmt.Sprintf(" (certificate %s was issued meanwhile)", c.Serial)
+			return t.save(ctx, &u)
+		}
+		return fmt.Errorf("unit %s is %s when its certificate %s arrives", unitID, u.State, c.Serial)
+	})
+}

@@ -1,0 +1,181 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Outcomes of a bound unit that mean something to its life.
+const OutcomeInstalled = "installed"
+
+// Result is what a station reports of a bound unit. Absent fields are empty.
+type Result struct {
+	UnitID            string
+	Generation        int32
+	Epoch             int64
+	Station           string
+	Outcome           string
+	Reason            string
+	TokenSerial       string
+	TokenLabel        string
+	KeyID             string
+	CertificateSerial string
+	CertificateSHA256 string
+	EscrowID          string
+	SealedUserPIN     []byte
+	UserPINRecipients []string
+	Seconds           *float64
+}
+
+// digest is over everything but the epoch: the same fact told again after the
+// epoch moved on is the same fact.
+func (r Result) digest() (string, error) {
+	r.Epoch = 0
+	text, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("digest of result: %w", err)
+	}
+	return hexSum(text), nil
+}
+
+// PutResult takes a result. A late one on an old epoch is taken when generation,
+// token and certificate match, because it is a fact and not a claim; an identical
+// repeat changes nothing; a different one is ResultConflict.
+func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
+	sum, err := r.digest()
+	if err != nil {
+		return Unit{}, err
+	}
+	err = s.write(ctx, "take the result of unit "+r.UnitID, func(t *txn) error {
+		if u, err = t.unit(ctx, r.UnitID); err != nil {
+			return err
+		}
+		b, bound, err := binding(ctx, t, r.UnitID, r.Generation)
+		if err != nil {
+			return err
+		}
+		if err := reportable(u, b, bound, r); err != nil {
+			return err
+		}
+		if done, err := t.repeated(ctx, r, sum); done || err != nil {
+			return err
+		}
+		if fields := mismatches(b, r); len(fields) > 0 {
+			return &Refusal{Reason: ResultMismatch, Fields: fields}
+		}
+		recipients, err := json.Marshal(r.UserPINRecipients)
+		if err != nil {
+			return fmt.Errorf("write result: %w", err)
+		}
+		err = t.exactlyOne(ctx, "write result",
+			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now)
+		if err != nil {
+			return err
+		}
+		u, err = t.applyResult(ctx, u, r)
+		return err
+	})
+	return u, err
+}
+
+// reportable checks who reports, and that there is something to report on.
+func reportable(u Unit, b Binding, bound bool, r Result) error {
+	switch {
+	case !bound:
+		if err := u.held(r.Station, r.Epoch); err != nil {
+			return err
+		}
+		return refuse(WrongState, "no request is bound to generation %d of unit %s; release it instead", r.Generation, r.UnitID)
+	case b.Station != r.Station:
+		return refuse(NotYours, "unit %s was bound by another station", r.UnitID)
+	case r.Epoch > u.Epoch:
+		return &Refusal{Reason: StaleEpoch, CurrentEpoch: u.Epoch,
+			Detail: fmt.Sprintf("unit %s has never been at epoch %d", r.UnitID, r.Epoch)}
+	}
+	return nil
+}
+
+func (t *txn) repeated(ctx context.Context, r Result, sum string) (bool, error) {
+	var known string
+	err := t.QueryRowContext(ctx, `SELECT content_sha256 FROM results WHERE unit_id = $1 AND generation = $2`, r.UnitID, r.Generation).Scan(&known)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read result: %w", err)
+	case known != sum:
+		return false, refuse(ResultConflict, "another result of generation %d of unit %s was reported before", r.Generation, r.UnitID)
+	}
+	return true, nil
+}
+
+// mismatches compares a result with what was bound and issued. An installed unit
+// must say all of it; a failed one must not contradict it.
+func mismatches(b Binding, r Result) []Field {
+	installed := r.Outcome == OutcomeInstalled
+	var out []Field
+	match := func(name, got, want, whose string) {
+		switch {
+		case got == "" && installed:
+			out = append(out, Field{name, "is required for an installed unit"})
+		case got != "" && got != want:
+			out = append(out, Field{name, "is not the one that was " + whose})
+		}
+	}
+	match("tokenSerial", r.TokenSerial, b.TokenSerial, "bound")
+	match("keyId", r.KeyID, b.KeyID, "bound")
+	match("escrowId", r.EscrowID, b.EscrowID, "bound")
+	if installed {
+		var c Certificate
+		if b.Certificate != nil {
+			c = *b.Certificate
+		}
+		match("certificateSerial", r.CertificateSerial, c.Serial, "issued")
+		match("certificateSha256", r.CertificateSHA256, c.SHA256, "issued")
+		if len(r.SealedUserPIN) == 0 {
+			out = append(out, Field{"sealedUserPin", "is required for an installed unit"})
+		}
+	}
+	return out
+}
+
+func (t *txn) applyResult(ctx context.Context, u Unit, r Result) (Unit, error) {
+	reason := r.Outcome
+	if r.Reason != "" {
+		reason += ": " + r.Reason
+	}
+	switch {
+	case u.Generation != r.Generation:
+		// A fact about a generation that was given up; it is kept and moves nothing.
+		return u, nil
+	case r.Outcome == OutcomeInstalled && (u.State == Issued || u.State == Stranded && u.StrandedFrom == Issued):
+		return t.advance(ctx, u, EventInstalled, "token "+r.TokenSerial, nil)
+	case r.Outcome == OutcomeInstalled:
+		return Unit{}, refuse(WrongState, "unit %s is %s; only an issued one can be installed", u.ID, u.State)
+	case u.State == Held:
+		u.HeldReason += "; then reported " + reason
+		return u, t.save(ctx, &u)
+	}
+	return t.advance(ctx, u, EventFailed, reason, func(u *Unit) { u.HeldReason = reason })
+}
+
+// SealedUserPIN is the user PIN's envelope of a unit's present generation.
+func (s *Store) SealedUserPIN(ctx context.Context, unitID string) ([]byte, error) {
+	var sealed []byte
+	err := s.db.Read.QueryRowContext(ctx, `SELECT r.sealed_user_pin FROM units u
+		LEFT JOIN results r ON r.unit_id = u.unit_id AND r.generation = u.generation WHERE u.unit_id = $1`, unitID).Scan(&sealed)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, refuse(NotFound, "there is no unit %s", unitID)
+	case err != nil:
+		return nil, fmt.Errorf("read the sealed PIN of unit %s: %w", unitID, err)
+	case len(sealed) == 0:
+		return nil, refuse(NotFound, "no user PIN was reported for unit %s yet", unitID)
+	}
+	return sealed, nil
+}

@@ -1,0 +1,187 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Station is an issuing workstation that was given a certificate.
+type Station struct {
+	Name              string
+	PublicKeySHA256   string
+	Certificate       []byte
+	CertificateSHA256 string
+	NotAfter          time.Time
+	Revoked           bool
+	// LastSeenAt and Version are those of its session; zero without one.
+	LastSeenAt time.Time
+	Version    string
+	// Held is how many units it has from LEASED to ISSUED.
+	Held int
+}
+
+const stationColumns = `st.name, st.public_key_sha256, st.certificate, st.certificate_sha256, st.not_after,
+	COALESCE(st.revoked_at, 0), COALESCE(se.seen_at, 0), COALESCE(se.version, '')`
+
+func scanStation(r rowScanner) (Station, error) {
+	var s Station
+	var notAfter, revoked, seen int64
+	if err := r.Scan(&s.Name, &s.PublicKeySHA256, &s.Certificate, &s.CertificateSHA256, &notAfter, &revoked, &seen, &s.Version); err != nil {
+		return Station{}, err
+	}
+	s.NotAfter, s.Revoked, s.LastSeenAt = fromMillis(notAfter), revoked != 0, fromMillis(seen)
+	return s, nil
+}
+
+// Station reads one station's record.
+func (s *Store) Station(ctx context.Context, name string) (Station, error) {
+	st, err := s.station(ctx, s.db.Read, name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Station{}, refuse(NotFound, "there is no station %s", name)
+	}
+	if err != nil {
+		return Station{}, fmt.Errorf("read station %s: %w", name, err)
+	}
+	return st, nil
+}
+
+func (s *Store) station(ctx context.Context, q queryer, name string) (Station, error) {
+	return scanStation(q.QueryRowContext(ctx, `SELECT `+stationColumns+`
+		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1`, name))
+}
+
+// Stations lists all stations by name.
+func (s *Store) Stations(ctx context.Context) ([]Station, error) {
+	stations, err := collect(ctx, s.db.Read, scanStation, `SELECT `+stationColumns+`
+		FROM stations st LEFT JOIN sessions se ON se.station = st.name ORDER BY st.name`)
+	if err != nil {
+		return nil, fmt.Errorf("list stations: %w", err)
+	}
+	for i := range stations {
+		err := s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM units WHERE station = $1 AND state IN ($2, $3, $4, $5, $6)`,
+			stations[i].Name, Leased, Bound, Issuing, IssueUnknown, Issued).Scan(&stations[i].Held)
+		if err != nil {
+			return nil, fmt.Errorf("count the units of station %s: %w", stations[i].Name, err)
+		}
+	}
+	return stations, nil
+}
+
+// SignStation makes a station's certificate; it returns it in DER with its notAfter.
+type SignStation func(now time.Time) (certificate []byte, notAfter time.Time, err error)
+
+// PutStation records a station under its key. The same key again gets the
+// certificate that it has while that is valid, then a new one; another key under
+// a known name, or a known key under another name, is StationConflict.
+func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, sign SignStation) (out Station, err error) {
+	err = s.write(ctx, "record station "+name, func(t *txn) error {
+		var owner string
+		err := t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, publicKeySHA256).Scan(&owner)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("look for the key: %w", err)
+		}
+		if owner != "" && owner != name {
+			return refuse(StationConflict, "this key is that of station %s", owner)
+		}
+		known, err := s.station(ctx, t, name)
+		switch {
+		case err == nil && known.PublicKeySHA256 != publicKeySHA256:
+			return refuse(StationConflict, "station %s is known with another key", name)
+		case err == nil && known.Revoked:
+			return refuse(StationConflict, "station %s is revoked", name)
+		case err == nil && millis(known.NotAfter) > t.now:
+			out = known
+			return nil
+		case err != nil && !errors.Is(err, sql.ErrNoRows):
+			return fmt.Errorf("read station: %w", err)
+		}
+		der, notAfter, err := sign(fromMillis(t.now))
+		if err != nil {
+			return err
+		}
+		out = Station{Name: name, PublicKeySHA256: publicKeySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter}
+		return t.exactlyOne(ctx, "write station",
+			`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at)
+			 VALUES ($1, $2, $3, $4, $5, $6)
+			 ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate,
+				certificate_sha256 = excluded.certificate_sha256, not_after = excluded.not_after`,
+			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
+	})
+	return out, err
+}
+
+// RevokeStation shuts a station out for good.
+func (s *Store) RevokeStation(ctx context.Context, name string) error {
+	return s.write(ctx, "revoke station "+name, func(t *txn) error {
+		n, err := t.count(ctx, "revoke", `UPDATE stations SET revoked_at = COALESCE(revoked_at, $2) WHERE name = $1`, name, t.now)
+		if err == nil && n == 0 {
+			return refuse(NotFound, "there is no station %s", name)
+		}
+		return err
+	})
+}
+
+// Session is what a station opens before it claims.
+type Session struct {
+	ID         string
+	Station    string
+	InstanceID string
+	BootID     string
+	Version    string
+	// Slots is what the station declares, kept for people to look at.
+	Slots any
+	// Lease is the length of this session's leases.
+	Lease time.Duration
+}
+
+// PutSession opens or replaces a station's session and gives it a new id. The
+// unbound leases that the station holds are renewed and returned: after a restart
+// it goes on with them. Another instance whose session was seen within SessionTTL
+// is SessionConflict.
+func (s *Store) PutSession(ctx context.Context, in Session) (out Session, held []Lease, err error) {
+	slots, err := json.Marshal(in.Slots)
+	if err != nil {
+		return Session{}, nil, fmt.Errorf("open session: %w", err)
+	}
+	in.ID = uuid.NewString()
+	err = s.write(ctx, "open session of station "+in.Station, func(t *txn) error {
+		n, err := t.count(ctx, "write session",
+			`INSERT INTO sessions (station, session_id, instance_id, boot_id, version, slots, lease_ms, opened_at, seen_at)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+			 ON CONFLICT (station) DO UPDATE SET session_id = excluded.session_id, instance_id = excluded.instance_id,
+				boot_id = excluded.boot_id, version = excluded.version, slots = excluded.slots,
+				lease_ms = excluded.lease_ms, opened_at = excluded.opened_at, seen_at = excluded.seen_at
+			 WHERE sessions.instance_id = excluded.instance_id OR sessions.seen_at < $9`,
+			in.Station, in.ID, in.InstanceID, in.BootID, in.Version, string(slots), in.Lease.Milliseconds(), t.now,
+			t.now-s.rules.SessionTTL.Milliseconds())
+		if err == nil && n == 0 {
+			return refuse(SessionConflict, "another instance of station %s is at work; stop it, or wait until its session has died (%s)", in.Station, s.rules.SessionTTL)
+		}
+		if err != nil {
+			return err
+		}
+		held, err = t.held(ctx, in.Station, in.Lease)
+		return err
+	})
+	return in, held, err
+}
+
+// touch marks a session as alive and gives the length of its leases.
+func (t *txn) touch(ctx context.Context, station, sessionID string) (time.Duration, error) {
+	var lease int64
+	err := t.QueryRowContext(ctx, `UPDATE sessions SET seen_at = $3 WHERE station = $1 AND session_id = $2 RETURNING lease_ms`,
+		station, sessionID, t.now).Scan(&lease)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, refuse(SessionUnknown, "this session was replaced or never opened; open one")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("touch session: %w", err)
+	}
+	return time.Duration(lease) * time.Millisecond, nil
+}

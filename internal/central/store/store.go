@@ -1,0 +1,164 @@
+// Package store keeps what the central server must not forget: stations and
+// their sessions, orders and their units, escrows, bound keys, certificates and
+// results. It owns the life of a unit: the one transition table and the one
+// function that moves a unit along it, with each change written to a history in
+// the same transaction.
+//
+// It must not know HTTP, JSON bodies of the contract, X.509 or how the CA is
+// called; the content of an order is bytes to it. What it refuses, it refuses
+// with a *Refusal.
+//
+// The SQL is one text meant for SQLite today and PostgreSQL as well: $n
+// parameters, UPDATE … RETURNING, ON CONFLICT; the time is a parameter of every
+// statement, read once per transaction. The lock clause is the only fragment that
+// depends on the engine (dialect.go).
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/sqlitedb"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Clock tells the time that leases, custody and history go by.
+type Clock func() time.Time
+
+// Rules are the lengths of time and counts that the life of a unit depends on.
+type Rules struct {
+	// Custody is how long a bound unit may go unheard of before it is STRANDED.
+	Custody time.Duration
+	// SessionTTL is how long a session without a sign of life keeps another instance out.
+	SessionTTL time.Duration
+	// HomeGrace is how long an order stays with its home station after that one's last sign of life.
+	HomeGrace time.Duration
+	// MaxAttempts is the number of failed attempts after which a unit is HELD.
+	MaxAttempts int
+	// ClaimKeyTTL is how long an Idempotency-Key is remembered.
+	ClaimKeyTTL time.Duration
+}
+
+// DefaultRules are those of the dispatch contract; SessionTTL is longer than the
+// longest long poll (25 s) several times over, HomeGrace long enough for a restart.
+func DefaultRules() Rules {
+	return Rules{
+		Custody:     72 * time.Hour,
+		SessionTTL:  2 * time.Minute,
+		HomeGrace:   10 * time.Minute,
+		MaxAttempts: 5,
+		ClaimKeyTTL: 24 * time.Hour,
+	}
+}
+
+// Store is the database. Its methods are safe for use by many goroutines.
+type Store struct {
+	db      *sqlitedb.DB
+	dialect dialect
+	clock   Clock
+	rules   Rules
+}
+
+// Open opens or creates the SQLite file and brings its schema up to date.
+func Open(ctx context.Context, path string, clock Clock, rules Rules) (*Store, error) {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	db, err := sqlitedb.Open(ctx, path, sub)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{db: db, dialect: sqlite, clock: clock, rules: rules}, nil
+}
+
+// Close closes the database.
+func (s *Store) Close() error { return s.db.Close() }
+
+// txn is one writing transaction with the one time that holds in it.
+type txn struct {
+	*sql.Tx
+	store *Store
+	now   int64
+}
+
+// write runs fn in a transaction that is on disk when write returns nil.
+func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) error {
+	tx, err := s.db.Write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%s: begin: %w", what, err)
+	}
+	if err := fn(&txn{Tx: tx, store: s, now: millis(s.clock())}); err != nil {
+		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
+			err = errors.Join(err, fmt.Errorf("roll back: %w", rb))
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("%s: commit: %w", what, err)
+	}
+	return nil
+}
+
+// exactlyOne runs a statement that must change one row.
+func (t *txn) exactlyOne(ctx context.Context, what, query string, args ...any) error {
+	n, err := t.count(ctx, what, query, args...)
+	if err == nil && n != 1 {
+		return fmt.Errorf("%s: changed %d rows instead of one", what, n)
+	}
+	return err
+}
+
+// count runs a statement and says how many rows it changed.
+func (t *txn) count(ctx context.Context, what, query string, args ...any) (int64, error) {
+	res, err := t.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	return n, nil
+}
+
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+type rowScanner interface{ Scan(dest ...any) error }
+
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// collect reads all rows of a query with one scan function.
+func collect[T any](ctx context.Context, q queryer, scan func(rowScanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // its error is that of rows.Err
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}

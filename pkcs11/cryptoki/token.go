@@ -1,0 +1,181 @@
+package cryptoki
+
+import (
+	"context"
+	"errors"
+
+	p11 "github.com/miekg/pkcs11"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// token is one token, held by its identity. Its session, when there is one, is
+// the only thing that remembers a slot.
+type token struct {
+	m      *module
+	id     pkcs11.Identity
+	seen   pkcs11.TokenInfo // as last read; what expect compares with
+	sess   *session
+	closed bool
+}
+
+// session is an open session with the slot it was opened on. The slot id is
+// worth something only as long as the session handle is.
+type session struct {
+	handle     p11.SessionHandle
+	slot       uint
+	generation int
+	login      uint // who logged in by this session: CKU_SO, CKU_USER or nobody
+}
+
+// nobody is no CK_USER_TYPE.
+const nobody = ^uint(0)
+
+func (t *token) enter(ctx context.Context, op string) error {
+	if err := t.m.enter(ctx, op); err != nil {
+		return err
+	}
+	if t.closed {
+		t.m.leave()
+		return &pkcs11.Error{Op: op, Kind: pkcs11.ErrClosed, Detail: "the token was closed"}
+	}
+	if t.sess != nil && t.sess.generation != t.m.generation {
+		t.sess = nil
+	}
+	return nil
+}
+
+func (t *token) leave() { t.m.leave() }
+
+// find establishes where the token is now: by the slot of the open session
+// with one C_GetTokenInfo, else by looking through all slots.
+func (t *token) find(op string) (place, error) {
+	if t.sess == nil {
+		at, err := t.m.locate(op, t.id, pkcs11.ErrTokenRemoved)
+		if err != nil {
+			return place{}, err
+		}
+		return at, t.note(op, at.info)
+	}
+	slot := t.sess.slot
+	info, err := t.m.tokenInfo(slot)
+	if err != nil {
+		return place{}, t.failed(err)
+	}
+	return place{slot, info}, t.note(op, info)
+}
+
+// note compares what the token says now with what is expected of it and remembers it.
+func (t *token) note(op string, now pkcs11.TokenInfo) error {
+	if err := expect(op, now, t.seen, t.id); err != nil {
+		return t.failed(err)
+	}
+	t.seen = now
+	return nil
+}
+
+// verified makes sure that the token is still the expected one and that a
+// session is open on it. Every call that writes or spends a PIN begins so.
+func (t *token) verified(op string) (p11.SessionHandle, error) {
+	at, err := t.find(op)
+	if err != nil {
+		return 0, err
+	}
+	if t.sess == nil {
+		if err := t.openSession(at.slot); err != nil {
+			return 0, err
+		}
+	}
+	return t.sess.handle, nil
+}
+
+// session is for calls that only read: an open session is used as it is.
+func (t *token) session(op string) (p11.SessionHandle, error) {
+	if t.sess != nil {
+		return t.sess.handle, nil
+	}
+	return t.verified(op)
+}
+
+func (t *token) openSession(slot uint) error {
+	handle, err := t.m.ctx.OpenSession(slot, p11.CKF_SERIAL_SESSION|p11.CKF_RW_SESSION)
+	if errors.Is(err, p11.Error(p11.CKR_TOKEN_WRITE_PROTECTED)) {
+		// Reading stays possible; writes will say why they are not.
+		handle, err = t.m.ctx.OpenSession(slot, p11.CKF_SERIAL_SESSION)
+	}
+	if err != nil {
+		return callError("C_OpenSession", err)
+	}
+	t.sess = &session{handle: handle, slot: slot, generation: t.m.generation, login: nobody}
+	return nil
+}
+
+// dropSession closes the session if there is one. Its error is of no use: the
+// handle is forgotten either way.
+func (t *token) dropSession() {
+	if t.sess == nil {
+		return
+	}
+	_ = t.m.ctx.CloseSession(t.sess.handle)
+	t.sess = nil
+}
+
+// failed passes an error on, and when the token or session is in doubt drops
+// the session: a handle kept over a device error can mean another token's object.
+func (t *token) failed(err error) error {
+	for _, doubt := range []pkcs11.Sentinel{
+		pkcs11.ErrTokenRemoved, pkcs11.ErrTokenReplaced, pkcs11.ErrTokenUnknown, pkcs11.ErrDevice,
+	} {
+		if errors.Is(err, doubt) {
+			t.dropSession()
+			break
+		}
+	}
+	return err
+}
+
+// call turns the result of one Cryptoki function on this token into an error.
+func (t *token) call(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return t.failed(callError(op, err))
+}
+
+// Identity implements pkcs11.Token.
+func (t *token) Identity() pkcs11.Identity {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	return t.id
+}
+
+// Info implements pkcs11.Token.
+func (t *token) Info(ctx context.Context) (pkcs11.TokenInfo, error) {
+	const op = "C_GetTokenInfo"
+	if err := t.enter(ctx, op); err != nil {
+		return pkcs11.TokenInfo{}, err
+	}
+	defer t.leave()
+	at, err := t.find(op)
+	return at.info, err
+}
+
+// Close implements pkcs11.Token.
+func (t *token) Close() error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	if t.m.closed || t.sess == nil || t.sess.generation != t.m.generation {
+		return nil
+	}
+	// Another session on the same token would keep the login alive.
+	if t.sess.login != nobody {
+		_ = t.m.ctx.Logout(t.sess.handle)
+	}
+	err := t.m.ctx.CloseSession(t.sess.handle)
+	t.sess = nil
+	return callError("C_CloseSession", err)
+}

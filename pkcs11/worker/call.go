@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// call makes one request and waits for its response. args appends the arguments,
+// result takes what was returned; both may be nil.
+func (p *Process) call(ctx context.Context, op operation, args func(*encoder), result func(*decoder)) error {
+	if err := p.take(ctx, op); err != nil {
+		return err
+	}
+	return p.exchange(ctx, op, args, result)
+}
+
+// exchange is call for who has taken the turn, and gives it back.
+func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder), result func(*decoder)) error {
+	e := newFrame(256)
+	e.uint(uint64(op))
+	if args != nil {
+		args(e)
+	}
+	if len(e.buf)-frameHeader > maxFrame {
+		p.giveBack()
+		return &pkcs11.Error{Op: op.String(), Kind: pkcs11.ErrGeneral, Detail: "the arguments are too long to be passed on"}
+	}
+	limit := p.limit.of(op)
+	timer := time.NewTimer(limit)
+	_ = p.in.SetWriteDeadline(time.Now().Add(limit))
+	err := writeFrame(p.in, e)
+	clear(e.buf) // it may hold a PIN
+	if err != nil {
+		timer.Stop()
+		_ = p.cmd.Process.Kill() // what does not take requests is of no use
+		return p.ended(op.String())
+	}
+
+	select {
+	case message, ok := <-p.responses:
+		timer.Stop()
+		if !ok {
+			return p.ended(op.String())
+		}
+		p.giveBack()
+		return outcome(&decoder{buf: message}, op.String(), result)
+	case <-timer.C:
+		return p.hung(op, fmt.Sprintf("no answer within %s", limit))
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			timer.Stop()
+			return p.hung(op, "no answer within the caller's deadline")
+		}
+		p.markDirty(true)
+		go p.finish(op, timer)
+		return &leftError{op, ctx.Err()}
+	}
+}
+
+// leftError is the error of a call that was left under way; other errors of a
+// context mean that it was never made.
+type leftError struct {
+	op    operation
+	cause error
+}
+
+func (e *leftError) Error() string {
+	return e.op.String() + ": left before it answered: " + e.cause.Error()
+}
+
+func (e *leftError) Unwrap() error { return e.cause }
+
+// take waits for the turn to make a call.
+func (p *Process) take(ctx context.Context, op operation) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	select {
+	case <-p.failed:
+		return p.failure(op.String())
+	case <-ctx.Done():
+		return fmt.Errorf("%s: waiting for another call: %w", op, ctx.Err())
+	case <-p.turn:
+	}
+	select {
+	case <-p.failed:
+		p.giveBack()
+		return p.failure(op.String())
+	default:
+		return nil
+	}
+}
+
+func (p *Process) giveBack() { p.turn <- struct{}{} }
+
+// hung kills the child over a call that took too long.
+func (p *Process) hung(op operation, detail string) error {
+	p.fail(pkcs11.ErrModuleHung, op.String()+": "+detail)
+	p.kill()
+	return &pkcs11.Error{Op: op.String(), Kind: pkcs11.ErrModuleHung, Detail: detail}
+}
+
+// finish waits, in the place of a caller who left, until the child is through
+// with the call or out of time.
+func (p *Process) finish(op operation, timer *time.Timer) {
+	defer timer.Stop()
+	select {
+	case _, ok := <-p.responses:
+		if ok {
+			p.giveBack()
+		}
+	case <-timer.C:
+		_ = p.hung(op, "no answer, and its caller had left") // the next caller is told
+	}
+}
+
+func (p *Process) markDirty(dirty bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty = dirty
+}
+
+// outcome decodes a response: an error, or what result takes, and nothing more.
+func outcome(d *decoder, op string, result func(*decoder)) error {
+	switch d.uint() {
+	case statusOK:
+		if result != nil {
+			result(d)
+		}
+		if d.end() == nil {
+			return nil
+		}
+	case statusError:
+		fault := d.fault()
+		if d.end() == nil {
+			return fault
+		}
+	}
+	return &pkcs11.Error{Op: op, Kind: pkcs11.ErrGeneral, Detail: "the module's process sent a malformed answer"}
+}
+
+// Info implements pkcs11.Module.
+func (p *Process) Info(ctx context.Context) (info pkcs11.ModuleInfo, err error) {
+	err = p.call(ctx, opModuleInfo, nil, func(d *decoder) { info = d.moduleInfo() })
+	return info, err
+}
+
+// Slots implements pkcs11.Module.
+func (p *Process) Slots(ctx context.Context) (slots []pkcs11.Slot, err error) {
+	err = p.call(ctx, opSlots, nil, func(d *decoder) { slots = d.slots() })
+	return slots, err
+}
+
+// Open implements pkcs11.Module.
+func (p *Process) Open(ctx context.Context, id pkcs11.Identity) (pkcs11.Token, error) {
+	t := &token{p: p}
+	p.markDirty(true)
+	err := p.call(ctx, opOpen, func(e *encoder) { e.identity(id) }, func(d *decoder) {
+		t.number = d.uint()
+		t.id = d.identity()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// reset has the child close every token that was left open.
+func (p *Process) reset(ctx context.Context) error {
+	p.mu.Lock()
+	dirty := p.dirty
+	p.dirty = false
+	p.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	return p.call(ctx, opReset, nil, nil)
+}

@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// childName is argv[0] of a child, and so its name in a process list.
+const childName = "usbkeyd-token-worker"
+
+// Exit codes of a child that ends by itself.
+const (
+	exitDone      = 0
+	exitNoParent  = 3 // its pipe ended
+	exitConfine   = 4 // it could not shut itself in
+	exitMalformed = 5 // it was sent what it does not understand
+)
+
+// Opener loads a module by its absolute path.
+type Opener func(path string) (pkcs11.Module, error)
+
+// ServeIfChild turns this process into the child that serves one module, and
+// then never returns, when it was started as one; else it returns at once. It
+// must be the first thing in main: a child must not start what it does not need.
+func ServeIfChild(open Opener) {
+	if !isChild() {
+		return
+	}
+	os.Exit(serve(open))
+}
+
+func isChild() bool { return len(os.Args) == 2 && os.Args[0] == childName }
+
+func serve(open Opener) int {
+	in, out, err := confine()
+	if out == nil {
+		return exitConfine
+	}
+	// The heap of a child is a few hundred kB. Collected at a quarter of the
+	// usual size it stays so; time does not matter beside a token's.
+	const gcPercent = 25
+	debug.SetGCPercent(gcPercent)
+
+	var next func() ([]byte, error)
+	var module pkcs11.Module
+	if err == nil {
+		next = requests(in)
+		module, err = open(os.Args[1])
+	}
+	if writeFrame(out, hello(err)) != nil || err != nil {
+		return exitDone
+	}
+
+	s := &server{module: module, tokens: make(map[uint64]pkcs11.Token)}
+	for {
+		request, err := next()
+		if err != nil {
+			return exitNoParent
+		}
+		d := &decoder{buf: request}
+		op := operation(d.uint())
+		response := s.answer(op, d)
+		clear(request) // it may have held a PIN
+		if d.bad {
+			return exitMalformed
+		}
+		if writeFrame(out, response) != nil || op == opModuleClose {
+			return exitDone
+		}
+	}
+}
+
+// hello is a child's first message: that it is one, and whether the module is initialised.
+func hello(err error) *encoder {
+	e := newFrame(256)
+	e.string(protocol)
+	if err != nil {
+		e.uint(statusError)
+		e.error(err)
+	} else {
+		e.uint(statusOK)
+	}
+	return e
+}
+
+// server is the state of a child: its module and the tokens opened from it.
+type server struct {
+	module pkcs11.Module
+	tokens map[uint64]pkcs11.Token
+	last   uint64
+}
+
+// answer carries out one request and makes the response to it.
+func (s *server) answer(op operation, d *decoder) *encoder {
+	e := newFrame(512)
+	e.uint(statusOK)
+	err := s.do(op, d, e)
+	if err == nil && len(e.buf)-frameHeader > maxFrame {
+		err = &pkcs11.Error{Op: op.String(), Kind: pkcs11.ErrGeneral, Detail: "the answer is too long to be passed on"}
+	}
+	if err != nil {
+		e = newFrame(256)
+		e.uint(statusError)
+		e.error(err)
+	}
+	return e
+}
+
+// do decodes the arguments of an operation, carries it out unless they are
+// malformed, and encodes what it returns.
+func (s *server) do(op operation, d *decoder, e *encoder) error {
+	ctx := context.Background() // the parent keeps the time
+	switch op {
+	case opModuleClose:
+		if d.end() != nil {
+			return malformed(d)
+		}
+		return s.module.Close()
+	case opModuleInfo:
+		if d.end() != nil {
+			return malformed(d)
+		}
+		info, err := s.module.Info(ctx)
+		e.moduleInfo(info)
+		return err
+	case opSlots:
+		if d.end() != nil {
+			return malformed(d)
+		}
+		slots, err := s.module.Slots(ctx)
+		e.slots(slots)
+		return err
+	case opOpen:
+		id := d.identity()
+		if d.end() != nil {
+			return malformed(d)
+		}
+		token, err := s.module.Open(ctx, id)
+		if err != nil {
+			return err
+		}
+		s.last++
+		s.tokens[s.last] = token
+		e.uint(s.last)
+		e.identity(token.Identity())
+		return nil
+	case opReset:
+		if d.end() != nil {
+			return malformed(d)
+		}
+		return s.reset()
+	default:
+		return s.doToken(ctx, op, d, e)
+	}
+}
+
+func (s *server) reset() error {
+	var first error
+	for n, t := range s.tokens {
+		if err := t.Close(); err != nil && first == nil {
+			first = err
+		}
+		delete(s.tokens, n)
+	}
+	return first
+}
+
+func malformed(d *decoder) error {
+	d.fail()
+	return errMalformed
+}

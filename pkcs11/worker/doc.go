@@ -1,0 +1,18 @@
+// Package worker keeps a PKCS#11 module in a child process of its own: the same
+// pkcs11.Module and pkcs11.Token, over a pipe, with a deadline on every call. A
+// module that crashes or hangs costs its child, never this process.
+//
+// It owns the child: how it is started, confined, spoken to, killed and reaped.
+// It must not know how a module is loaded; the program hands that in when it
+// enters child mode, first thing in main (and in TestMain of tests):
+//
+//	worker.ServeIfChild(cryptoki.Open)
+//
+// The child is this same program, executed again. It knows itself by its own
+// name, argv[0], and not by its environment, which holds what the module's
+// instance was given and two settings of the Go runtime. It holds no descriptor
+// but its two pipes, leaves no core dump, cannot be traced, and ends when its
+// pipe does, even from the middle of a call. PINs reach it by the pipe alone.
+//
+// Frames are a four-byte length, big-endian, and at most 1 MiB of message.
+package worker

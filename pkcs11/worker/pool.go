@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// Pool keeps the children of one module instance warm: starting one costs some
+// milliseconds and C_Initialize, which real modules spend on every token.
+type Pool struct {
+	spec Spec
+
+	mu     sync.Mutex
+	idle   []*Process
+	closed bool
+}
+
+// NewPool makes an empty pool; children are started as they are asked for.
+func NewPool(spec Spec) *Pool { return &Pool{spec: spec} }
+
+// Acquire gives an idle child, the one used last, or starts one. It fails as
+// Start does, and with ErrClosed. The caller gives it back with Release.
+func (p *Pool) Acquire(ctx context.Context) (*Process, error) {
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return nil, &pkcs11.Error{Op: "acquire module process", Kind: pkcs11.ErrClosed}
+		}
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return Start(ctx, p.spec)
+		}
+		child := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if child.Healthy() {
+			return child, nil
+		}
+		_ = child.Close() // it has ended already
+	}
+}
+
+// Release takes a child back. Tokens still open in it are closed. A healthy
+// child stays warm for the next Acquire; another, one still busy a few seconds
+// from now with a call that its caller left, or one that comes back after Close,
+// is ended and reaped.
+func (p *Pool) Release(child *Process) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	err := child.reset(ctx)
+	p.mu.Lock()
+	keep := !p.closed && err == nil && child.Healthy()
+	if keep {
+		p.idle = append(p.idle, child)
+	}
+	p.mu.Unlock()
+	if keep {
+		return nil
+	}
+	if !child.Healthy() {
+		err = nil // whoever made the failing call was told
+	}
+	return errors.Join(err, child.Close())
+}
+
+// Warm makes sure that n children are idle, so that a wave of tokens does not
+// wait for them. It fails as Start does.
+func (p *Pool) Warm(ctx context.Context, n int) error {
+	for {
+		p.mu.Lock()
+		enough := len(p.idle) >= n || p.closed
+		p.mu.Unlock()
+		if enough {
+			return nil
+		}
+		child, err := Start(ctx, p.spec)
+		if err != nil {
+			return fmt.Errorf("warm up: %w", err)
+		}
+		if err := p.Release(child); err != nil {
+			return fmt.Errorf("warm up: %w", err)
+		}
+	}
+}
+
+// Close ends and reaps the idle children; those out on loan end when released.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	var wg sync.WaitGroup
+	errs := make([]error, len(idle))
+	for i, child := range idle {
+		wg.Go(func() { errs[i] = child.Close() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,132 @@
+package worker_test
+
+import (
+	"testing"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+)
+
+func newPool(t *testing.T, b pkcs11test.Bay) *worker.Pool {
+	t.Helper()
+	pool := worker.NewPool(worker.Spec{Path: b.Path, Env: b.Env})
+	t.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			t.Errorf("close pool: %v", err)
+		}
+	})
+	return pool
+}
+
+func acquire(t *testing.T, pool *worker.Pool) *worker.Process {
+	t.Helper()
+	p, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func release(t *testing.T, pool *worker.Pool, p *worker.Process) {
+	t.Helper()
+	if err := pool.Release(p); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPoolKeepsChildrenWarm(t *testing.T) {
+	pool := newPool(t, pkcs11test.NewBay(t))
+	first := acquire(t, pool)
+	second := acquire(t, pool)
+	if first.PID() == second.PID() {
+		t.Fatal("one child is given to two")
+	}
+	release(t, pool, second)
+	release(t, pool, first)
+	again := acquire(t, pool)
+	if again != first {
+		t.Error("the child used last is not the next one given")
+	}
+	release(t, pool, again)
+}
+
+func TestPoolReapsTheUnhealthy(t *testing.T) {
+	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
+	pool := newPool(t, shim.Bay)
+	crash := func(p *worker.Process) {
+		shim.Rules(t, "C_GetInfo segv")
+		_, err := p.Info(t.Context())
+		wants(t, err, pkcs11.ErrModuleCrashed)
+		shim.Rules(t)
+	}
+
+	onLoan := acquire(t, pool)
+	crash(onLoan)
+	release(t, pool, onLoan)
+	wantsReaped(t, onLoan)
+
+	idle := acquire(t, pool)
+	release(t, pool, idle)
+	crash(idle) // behind the pool's back, as a module does that dies while idle
+
+	next := acquire(t, pool)
+	if next == onLoan || next == idle || !next.Healthy() {
+		t.Errorf("child %d is given out, healthy %t", next.PID(), next.Healthy())
+	}
+	wantsReaped(t, idle)
+	release(t, pool, next)
+}
+
+// A child that comes back with a token open must not keep its login.
+func TestPoolClosesTokensLeftOpen(t *testing.T) {
+	b := pkcs11test.NewBay(t)
+	b.InitToken(t, "label", "12345678", "123456")
+	pool := newPool(t, b)
+	p := acquire(t, pool)
+	slots, err := p.Slots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := p.Open(t.Context(), slots[0].Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := token.LoginUser(t.Context(), pkcs11.NewUserPIN("123456")); err != nil {
+		t.Fatal(err)
+	}
+	release(t, pool, p)
+
+	again := acquire(t, pool)
+	if again != p {
+		t.Fatal("another child is given")
+	}
+	wants(t, token.LoginUser(t.Context(), pkcs11.NewUserPIN("123456")), pkcs11.ErrClosed)
+	fresh, err := again.Open(t.Context(), token.Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fresh.GenerateKeyPair(t.Context(), pkcs11.KeyPairTemplate{Algorithm: pkcs11.Algorithms()[0]})
+	wants(t, err, pkcs11.ErrNotLoggedIn)
+	release(t, pool, again)
+}
+
+func TestPoolClosed(t *testing.T) {
+	pool := worker.NewPool(worker.Spec{Path: probePath})
+	if err := pool.Warm(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	onLoan := acquire(t, pool)
+	idle := acquire(t, pool)
+	release(t, pool, idle)
+	if err := pool.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantsReaped(t, idle)
+	_, err := pool.Acquire(t.Context())
+	wants(t, err, pkcs11.ErrClosed)
+	if err := pool.Release(onLoan); err != nil {
+		t.Fatal(err)
+	}
+	wantsReaped(t, onLoan)
+}

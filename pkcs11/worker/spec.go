@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"cmp"
+	"strings"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// Spec says which module a child serves and how.
+type Spec struct {
+	// Path is the absolute path of the module.
+	Path string
+	// Env is all that the module finds in its environment, save GOMAXPROCS and
+	// GOTRACEBACK, which are the child's own. It is no place for secrets.
+	Env map[string]string
+	// Deadlines bound the calls.
+	Deadlines Deadlines
+}
+
+// Deadlines bound each kind of call. Zero means the default. What takes longer
+// is taken for a hung module: its child is killed.
+type Deadlines struct {
+	// KeyGeneration bounds C_GenerateKeyPair; 180 s by default, as single RSA
+	// keys take more than a minute on some chips.
+	KeyGeneration time.Duration
+	// Init bounds C_InitToken and the start of a child with C_Initialize, which
+	// in some modules visits every token there is; 60 s by default.
+	Init time.Duration
+	// Call bounds everything else; 20 s by default.
+	Call time.Duration
+}
+
+func (d Deadlines) orDefaults() Deadlines {
+	return Deadlines{
+		KeyGeneration: cmp.Or(d.KeyGeneration, 180*time.Second),
+		Init:          cmp.Or(d.Init, 60*time.Second),
+		Call:          cmp.Or(d.Call, 20*time.Second),
+	}
+}
+
+// of is the bound of one operation.
+func (d Deadlines) of(op operation) time.Duration {
+	switch op {
+	case opGenerateKeyPair:
+		return d.KeyGeneration
+	case opInit:
+		return d.Init
+	default:
+		return d.Call
+	}
+}
+
+// environment is a child's whole environment.
+func (s Spec) environment() ([]string, error) {
+	env := []string{
+		// Two: one for the call into the module, one for what watches the pipe.
+		"GOMAXPROCS=2",
+		"GOTRACEBACK=none",
+	}
+	for name, value := range s.Env {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
+			return nil, &pkcs11.Error{
+				Op: opStart, Kind: pkcs11.ErrModuleUnusable, Detail: "its environment has a malformed variable " + name,
+			}
+		}
+		env = append(env, name+"="+value)
+	}
+	return env, nil
+}

@@ -1,0 +1,45 @@
+# Shared by the scripts beside it; sourced, never run.
+# shellcheck shell=bash
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# need COMMAND-OR-FILE PACKAGE ... installs the Debian packages whose command or
+# file is missing. As another user than root it asks before it uses sudo.
+need() {
+  local missing=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+      /*) [ -e "$1" ] || missing+=("$2") ;;
+      *) command -v "$1" >/dev/null 2>&1 || missing+=("$2") ;;
+    esac
+    shift 2
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null 2>&1 || fail "Please install: ${missing[*]} (this is not a Debian system, so it cannot be done from here)"
+  local as=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "Please install as root: apt-get install ${missing[*]}"
+    if [ -t 0 ]; then
+      read -r -p "Install ${missing[*]} with sudo apt-get? [y/N] " answer
+      [ "$answer" = y ] || [ "$answer" = Y ] || fail "Nothing was installed. Missing: ${missing[*]}"
+    else
+      fail "Missing: ${missing[*]}. Run: sudo apt-get install ${missing[*]}"
+    fi
+    as=(sudo)
+  fi
+  say "Installing ${missing[*]} ..."
+  local log
+  log=$(mktemp)
+  if ! { "${as[@]}" apt-get update && "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    cat "$log" >&2
+    fail "The installation of ${missing[*]} failed."
+  fi
+  rm -f "$log"
+}
+
+# need_go finds Go, also where it is often unpacked to.
+need_go() {
+  command -v go >/dev/null 2>&1 || PATH=$PATH:/usr/local/go/bin
+  command -v go >/dev/null 2>&1 || fail "Go is not installed. Version $(sed -n 's/^go //p' go.mod) or newer is needed: https://go.dev/doc/install"
+}
