@@ -378,3 +378,17 @@ func sealed(t *testing.T, content string) []byte {
 	}
 	return der
 }
+
+// foreignEmail is a request that asks for an address that is not the handler's.
+func foreignEmail(t *testing.T) []byte {
+	t.Helper()
+	o, err := csr.ParseAttributeType("O")
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := csr.Build(newKey(t), csr.Request{Subject: []csr.Attribute{{Type: o, Value: testCompany}}, Emails: []string{"someone@example.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}

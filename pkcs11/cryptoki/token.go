@@ -157,7 +157,10 @@ func (t *token) Info(ctx context.Context) (pkcs11.TokenInfo, error) {
 	}
 	defer t.leave()
 	at, err := t.find(op)
-	return at.info, err
+	if err != nil {
+		return pkcs11.TokenInfo{}, err
+	}
+	return at.info, nil
 }
 
 // Close implements pkcs11.Token.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -36,6 +37,9 @@ func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder
 	clear(e.buf) // it may hold a PIN
 	if err != nil {
 		timer.Stop()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return p.hung(op, fmt.Sprintf("the request was not taken within %s", limit))
+		}
 		_ = p.cmd.Process.Kill() // what does not take requests is of no use
 		return p.ended(op.String())
 	}

@@ -1,0 +1,177 @@
+package central_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/usbkeyd/usbkeyd/api"
+)
+
+func unitIDs(leases []api.Lease) []string {
+	var out []string
+	for _, l := range leases {
+		out = append(out, l.UnitId)
+	}
+	return out
+}
+
+func TestClaimsGoByDueTimeAndProduct(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	late, early, other := order("LATER", 2), order("EARLIER", 2), order("OTHER", 1)
+	late["dueAt"], early["dueAt"], other["dueAt"] = "2026-11-25T18:00:00+08:00", "2026-11-24T18:00:00+08:00", "2026-11-23T18:00:00+08:00"
+	other["productCode"] = "ANOTHER"
+	for _, o := range []map[string]any{late, other, early} {
+		r.submit(o)
+	}
+	if diff := cmp.Diff([]string{"EARLIER-001", "EARLIER-002", "LATER-001"}, unitIDs(s.claim(3))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"LATER-002"}, unitIDs(s.claim(3))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAnOrderStaysAtHome(t *testing.T) {
+	r := newRig(t, nil)
+	home, guest := r.station("bay-1"), r.station("bay-2")
+	r.submit(order("HOME", 3))
+	if got := unitIDs(home.claim(1)); len(got) != 1 {
+		t.Fatalf("claimed %v", got)
+	}
+	if got := guest.claim(3); len(got) != 0 {
+		t.Fatalf("a guest got %v of an order with a living home", unitIDs(got))
+	}
+	r.clock.advance(11 * time.Minute)
+	guest.open()
+	if got := guest.claim(3); len(got) != 3 {
+		t.Errorf("after its home died the order gave %v", unitIDs(got))
+	}
+	home.open()
+	if got := home.claim(3); len(got) != 0 {
+		t.Errorf("the old home still got %v", unitIDs(got))
+	}
+}
+
+func TestClaimKeys(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	key := uuid.NewString()
+	first := s.claimAs(key, 2, 0)
+	if first.status != http.StatusNoContent || first.header.Get("Retry-After") == "" {
+		t.Fatalf("nothing to do: %v", first)
+	}
+	r.submit(order("KEYS", 3))
+	given := must[api.ClaimAnswer](t, s.claimAs(key, 2, 0), http.StatusOK).Leases // a 204 is not remembered
+	again := must[api.ClaimAnswer](t, s.claimAs(key, 2, 0), http.StatusOK).Leases
+	if diff := cmp.Diff(given, again); diff != "" || len(given) != 2 {
+		t.Errorf("the same key again (-first +second):\n%s", diff)
+	}
+	wantProblem(t, s.claimAs(key, 1, 0), http.StatusUnprocessableEntity, api.ProblemIdempotencyKeyReused)
+	wantProblem(t, s.send(http.MethodPost, "/claims", s.claimRequest(1)), http.StatusBadRequest, api.ProblemIdempotencyKeyMissing)
+	wantProblem(t, s.send(http.MethodPost, "/claims", s.claimRequest(1), "Idempotency-Key", "?"), http.StatusBadRequest, api.ProblemBadRequest)
+
+	// A repeat renews what is held, and promises nothing of what is lost: the station
+	// counts from when it asked.
+	must[api.UnitState](t, s.release("KEYS-001", 1, api.NoToken), http.StatusOK)
+	r.clock.advance(100 * time.Second)
+	again = must[api.ClaimAnswer](t, s.claimAs(key, 2, 0), http.StatusOK).Leases
+	if again[0].LeaseSeconds != 1 || again[0].Epoch != 1 || again[1].LeaseSeconds != 120 {
+		t.Errorf("leases of a late repeat: %+v", again)
+	}
+	r.clock.advance(25 * time.Hour)
+	s.open()
+	if got := must[api.ClaimAnswer](t, s.claimAs(key, 1, 0), http.StatusOK).Leases; len(got) != 1 || got[0].Epoch < 2 {
+		t.Errorf("after a day the key is free again: %+v", got)
+	}
+}
+
+// A claim that waits, and a repeat of it, are woken by the order and get the same.
+func TestWaitingClaimsAreWokenAndJoined(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	key := uuid.NewString()
+	answers := make([]answer, 2)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = s.claimAs(key, 2, 20) })
+	}
+	time.Sleep(100 * time.Millisecond)
+	wantProblem(t, s.claimAs(key, 1, 0), http.StatusUnprocessableEntity, api.ProblemIdempotencyKeyReused)
+	begun := time.Now()
+	r.submit(order("WAKE", 2))
+	wg.Wait()
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("waiting claims were answered after %s", took)
+	}
+	if answers[0].status != http.StatusOK || string(answers[0].body) != string(answers[1].body) {
+		t.Errorf("the repeat got something else:\n%v\n%v", answers[0], answers[1])
+	}
+}
+
+func TestWaitingEndsWithTheServer(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	done := make(chan answer)
+	go func() { done <- s.claimAs(uuid.NewString(), 1, 25) }()
+	time.Sleep(100 * time.Millisecond)
+	begun := time.Now()
+	r.stop()
+	if a := <-done; a.status != http.StatusNoContent || time.Since(begun) > 2*time.Second {
+		t.Errorf("got %v after %s", a, time.Since(begun))
+	}
+}
+
+// Sixteen stations at once: nobody gets what another has, and no order is split.
+func TestConcurrentClaims(t *testing.T) {
+	const stations, orders, quantity = 16, 24, 5
+	r := newRig(t, nil)
+	var all []*station
+	for i := range stations {
+		all = append(all, r.station(fmt.Sprintf("bay-%d", i)))
+	}
+	for i := range orders {
+		r.submit(order(fmt.Sprintf("C%03d", i), quantity))
+	}
+	var mu sync.Mutex
+	holder := make(map[string]string)
+	homes := make(map[string]map[string]bool)
+	var wg sync.WaitGroup
+	for _, s := range all {
+		wg.Go(func() {
+			for {
+				leases := s.claim(3)
+				if len(leases) == 0 {
+					return
+				}
+				mu.Lock()
+				for _, l := range leases {
+					if other, taken := holder[l.UnitId]; taken {
+						t.Errorf("%s was given to %s and %s", l.UnitId, other, s.name)
+					}
+					holder[l.UnitId] = s.name
+					if homes[l.OrderId] == nil {
+						homes[l.OrderId] = make(map[string]bool)
+					}
+					homes[l.OrderId][s.name] = true
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if len(holder) != orders*quantity {
+		t.Errorf("%d units were given out, want %d", len(holder), orders*quantity)
+	}
+	for id, at := range homes {
+		if len(at) != 1 {
+			t.Errorf("order %s is split over %d stations", id, len(at))
+		}
+	}
+}

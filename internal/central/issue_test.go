@@ -1,0 +1,231 @@
+package central_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central"
+	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+)
+
+// faultyCA is the development CA with another way to answer.
+type faultyCA struct {
+	*ca.Development
+	issue     func(ctx context.Context, r ca.Request) (ca.Certificate, error)
+	lookup    func(ctx context.Context, id string) (ca.Certificate, bool, error)
+	blind     bool
+	asked     atomic.Int32
+	lookedFor atomic.Int32
+}
+
+func (c *faultyCA) Issue(ctx context.Context, r ca.Request) (ca.Certificate, error) {
+	c.asked.Add(1)
+	if c.issue != nil {
+		return c.issue(ctx, r)
+	}
+	return c.Development.Issue(ctx, r)
+}
+
+func (c *faultyCA) Lookup(ctx context.Context, id string) (ca.Certificate, bool, error) {
+	c.lookedFor.Add(1)
+	if c.lookup != nil {
+		return c.lookup(ctx, id)
+	}
+	return c.Development.Lookup(ctx, id)
+}
+
+func (c *faultyCA) CanLookup() bool { return !c.blind }
+
+// faultyRig starts a server on a CA that tests may break.
+func faultyRig(t *testing.T) (*rig, *faultyCA, func(*central.Config)) {
+	t.Helper()
+	authority := &faultyCA{}
+	r := &rig{t: t, dir: t.TempDir(), clock: &clock{}, spec: specRouter(t)}
+	authority.Development = r.developmentCA()
+	change := func(c *central.Config) {
+		c.CA, c.IssueWait = authority, 50*time.Millisecond
+	}
+	r.start(change)
+	return r, authority, change
+}
+
+func wantCertificates(t *testing.T, authority *faultyCA, want int) {
+	t.Helper()
+	if _, total, err := authority.Issued(t.Context(), 10, 0); err != nil || total != want {
+		t.Errorf("the CA issued %d certificates, want %d: %v", total, want, err)
+	}
+}
+
+// The server stops between writing its intent and having the answer. The next
+// start asks the CA under the same id and never makes a second certificate.
+func TestIssuingIsResumedAfterARestart(t *testing.T) {
+	rows := []struct {
+		name   string
+		issues bool // whether the CA did issue before the server stopped
+		asked  int32
+	}{
+		{"the CA had issued", true, 0},
+		{"the CA had not heard of it", false, 1},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			r, authority, change := faultyRig(t)
+			authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
+				if row.issues {
+					if _, err := authority.Development.Issue(context.WithoutCancel(ctx), q); err != nil {
+						t.Error(err)
+					}
+				}
+				<-ctx.Done() // the answer never comes
+				return ca.Certificate{}, ctx.Err()
+			}
+			w := r.station("bay-1").one("RESUME").escrowed()
+			state := must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+			if state.State != api.ISSUING {
+				t.Fatalf("the unit is %s", state.State)
+			}
+			r.stop()
+
+			authority.issue = nil
+			authority.asked.Store(0)
+			r.start(change)
+			c := must[api.IssuedCertificate](t, w.getCertificate(10), http.StatusOK)
+			if got := authority.asked.Load(); got != row.asked || authority.lookedFor.Load() == 0 {
+				t.Errorf("after the restart the CA was told %d times, want %d; looked up %d times", got, row.asked, authority.lookedFor.Load())
+			}
+			wantCertificates(t, authority, 1)
+			if again := must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK); again.CertificateSha256 != c.CertificateSha256 {
+				t.Error("the request again gave another certificate")
+			}
+			w.take(c)
+			must[api.UnitState](t, w.putResult(), http.StatusOK)
+		})
+	}
+}
+
+// A slow CA does not hold the answer up; the certificate is collected later.
+func TestSlowCA(t *testing.T) {
+	r, authority, _ := faultyRig(t)
+	release := make(chan struct{})
+	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
+		<-release
+		return authority.Development.Issue(ctx, q)
+	}
+	w := r.station("bay-1").one("SLOW").escrowed()
+	for range 3 { // repeats while it goes on do not begin it again
+		must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	}
+	must[api.UnitState](t, w.getCertificate(0), http.StatusAccepted)
+	collected := make(chan answer)
+	go func() { collected <- w.getCertificate(20) }()
+	time.Sleep(50 * time.Millisecond)
+	begun := time.Now()
+	close(release)
+	must[api.IssuedCertificate](t, <-collected, http.StatusOK)
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("the waiting answer came %s after the certificate", took)
+	}
+	if authority.asked.Load() != 1 {
+		t.Errorf("the CA was told %d times", authority.asked.Load())
+	}
+}
+
+// An answer that was lost is asked for, not blindly asked again.
+func TestLostAnswer(t *testing.T) {
+	r, authority, _ := faultyRig(t)
+	var down atomic.Bool
+	down.Store(true)
+	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
+		if _, err := authority.Development.Issue(ctx, q); err != nil {
+			t.Error(err)
+		}
+		return ca.Certificate{}, errors.New("the connection broke")
+	}
+	authority.lookup = func(ctx context.Context, id string) (ca.Certificate, bool, error) {
+		if down.Load() {
+			return ca.Certificate{}, false, errors.New("not reachable")
+		}
+		return authority.Development.Lookup(ctx, id)
+	}
+	w := r.station("bay-1").one("LOST").escrowed()
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	r.waitState("LOST-001", api.ISSUEUNKNOWN)
+	must[api.UnitState](t, w.getCertificate(0), http.StatusAccepted)
+	down.Store(false)
+	must[api.IssuedCertificate](t, w.getCertificate(10), http.StatusOK)
+	if authority.asked.Load() != 1 {
+		t.Errorf("the CA was told %d times", authority.asked.Load())
+	}
+	wantCertificates(t, authority, 1)
+}
+
+// A CA that cannot be asked leaves the unit to a person, also over a restart.
+func TestLostAnswerOfACAThatCannotBeAsked(t *testing.T) {
+	r, authority, change := faultyRig(t)
+	authority.blind = true
+	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
+		return ca.Certificate{}, errors.New("the connection broke")
+	}
+	w := r.station("bay-1").one("BLIND").escrowed()
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	r.waitState("BLIND-001", api.ISSUEUNKNOWN)
+	r.stop()
+	r.start(change)
+	time.Sleep(100 * time.Millisecond)
+	r.wantState("BLIND-001", api.ISSUEUNKNOWN)
+	if authority.asked.Load() != 1 {
+		t.Errorf("the CA was told %d times", authority.asked.Load())
+	}
+}
+
+func TestRefusedByTheCA(t *testing.T) {
+	r, authority, _ := faultyRig(t)
+	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
+		return ca.Certificate{}, &ca.RefusedError{Reason: "the company is on a list"}
+	}
+	w := r.station("bay-1").one("REFUSED").escrowed()
+	a := w.putCSR()
+	if a.status == http.StatusAccepted { // it may answer before the CA does
+		a = w.getCertificate(10)
+	}
+	wantProblem(t, a, http.StatusConflict, api.ProblemUnitState)
+	u := r.waitState("REFUSED-001", api.HELD)
+	if want := "refused by the CA: the company is on a list"; *u.HeldReason != want {
+		t.Errorf("held for %q, want %q", *u.HeldReason, want)
+	}
+	// The station sets the token aside and says so; the unit stays with the person.
+	w.result = api.ResultRequest{Epoch: 1, Outcome: api.Destroyed, TokenSerial: w.csr.TokenSerial}
+	if state := must[api.UnitState](t, w.putResult(), http.StatusOK); state.State != api.HELD || !strings.HasSuffix(*state.HeldReason, "then reported destroyed") {
+		t.Errorf("after the result: %+v", state)
+	}
+}
+
+// The station gives up while the CA works: the certificate is kept, because
+// somebody has to revoke it.
+func TestCertificateThatComesTooLate(t *testing.T) {
+	r, authority, _ := faultyRig(t)
+	release := make(chan struct{})
+	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
+		<-release
+		return authority.Development.Issue(ctx, q)
+	}
+	w := r.station("bay-1").one("TOOLATE").escrowed()
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	w.result = api.ResultRequest{Epoch: 1, Outcome: api.Destroyed, TokenSerial: w.csr.TokenSerial}
+	must[api.UnitState](t, w.putResult(), http.StatusOK)
+	close(release)
+	for deadline := time.Now().Add(5 * time.Second); r.unit("TOOLATE-001").CertificateSerial == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the certificate was not kept")
+		}
+	}
+	if u := r.wantState("TOOLATE-001", api.HELD); !strings.Contains(*u.HeldReason, *u.CertificateSerial) {
+		t.Errorf("the reason %q does not tell of certificate %s", *u.HeldReason, *u.CertificateSerial)
+	}
+}

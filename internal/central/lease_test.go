@@ -1,0 +1,255 @@
+package central_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central"
+)
+
+// A lease that ran out goes to whoever claims next, and its old holder is told at
+// every turn that it has lost it.
+func TestZombieIsStopped(t *testing.T) {
+	r := newRig(t, nil)
+	old, next := r.station("bay-1"), r.station("bay-2")
+	w := old.one("ZOMBIE").escrowed()
+
+	r.clock.advance(121 * time.Second)
+	wantProblem(t, w.putCSR(), http.StatusConflict, api.ProblemStaleEpoch) // before anybody else has it
+	r.waitState("ZOMBIE-001", api.READY)
+	if u := r.unit("ZOMBIE-001"); u.Attempts != 0 {
+		t.Errorf("an expired lease counted as %d attempts", u.Attempts)
+	}
+	if got := next.claim(1); len(got) != 0 {
+		t.Fatalf("the order left its home at once: %+v", got)
+	}
+	r.clock.advance(10 * time.Minute)
+	next.open()
+	leases := next.claim(1)
+	if len(leases) != 1 || leases[0].Epoch != 2 || leases[0].Generation != 1 {
+		t.Fatalf("re-claim: %+v", leases)
+	}
+
+	zombie := []struct {
+		name string
+		send func() answer
+	}{
+		{"csr", w.putCSR},
+		{"new escrow", func() answer {
+			other := *w
+			other.escrowID = uuid.NewString()
+			return other.putEscrow()
+		}},
+		{"release", func() answer { return old.release("ZOMBIE-001", 1, api.Shutdown) }},
+		{"result", w.putResult},
+	}
+	for _, row := range zombie {
+		t.Run(row.name, func(t *testing.T) {
+			a := row.send()
+			wantProblem(t, a, http.StatusConflict, api.ProblemStaleEpoch)
+			if a.problem.CurrentEpoch == nil || *a.problem.CurrentEpoch != 2 {
+				t.Errorf("the present epoch is not told: %s", a.body)
+			}
+		})
+	}
+	old.open()
+	if got := old.beat("ZOMBIE-001", 1); got.Status != api.Lost {
+		t.Errorf("heartbeat of a zombie: %+v", got)
+	}
+	next.begin(leases[0]).issued()
+}
+
+// With the present epoch, guessed, another station's unit is still not its own.
+func TestAnotherStationsUnit(t *testing.T) {
+	r := newRig(t, nil)
+	owner, thief := r.station("bay-1"), r.station("bay-2")
+	w := owner.one("OWNED").escrowed()
+	stolen := *w
+	stolen.station = thief
+	rows := []struct {
+		name string
+		send func() answer
+		want api.ProblemType
+	}{
+		{"csr", stolen.putCSR, api.ProblemForbidden},
+		{"certificate", func() answer { return stolen.getCertificate(0) }, api.ProblemForbidden},
+		{"result", stolen.putResult, api.ProblemForbidden},
+		{"release", func() answer { return thief.release("OWNED-001", 1, api.Shutdown) }, api.ProblemForbidden},
+		{"token of its escrow", stolen.putToken, api.ProblemForbidden},
+	}
+	check := func(t *testing.T) {
+		for _, row := range rows {
+			t.Run(row.name, func(t *testing.T) { wantProblem(t, row.send(), http.StatusForbidden, row.want) })
+		}
+	}
+	t.Run("leased", check)
+	if got := thief.beat("OWNED-001", 1); got.Status != api.Lost {
+		t.Errorf("heartbeat: %+v", got)
+	}
+	w.take(must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK))
+	t.Run("issued", check)
+	must[api.UnitState](t, w.putResult(), http.StatusOK)
+}
+
+func TestRelease(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	r.submit(order("RELEASE", 1))
+	for i := range 7 {
+		reason, failed := api.NoToken, 0
+		if i >= 2 {
+			reason, failed = api.TokenFaulty, i-1
+		}
+		l := s.claim(1)
+		if len(l) != 1 {
+			t.Fatalf("claim %d got nothing", i)
+		}
+		state := must[api.UnitState](t, s.release("RELEASE-001", l[0].Epoch, reason), http.StatusOK)
+		want := api.READY
+		if failed == 5 {
+			want = api.HELD
+		}
+		if u := r.unit("RELEASE-001"); state.State != want || u.Attempts != failed {
+			t.Errorf("release %d: %s with %d attempts, want %s with %d", i, state.State, u.Attempts, want, failed)
+		}
+		wantProblem(t, s.release("RELEASE-001", l[0].Epoch, reason), http.StatusConflict, map[bool]api.ProblemType{true: api.ProblemUnitState, false: api.ProblemStaleEpoch}[want == api.HELD])
+	}
+	if u := r.unit("RELEASE-001"); !strings.HasPrefix(*u.HeldReason, "too many failed attempts (5), the last: token-faulty") {
+		t.Errorf("held for %q", *u.HeldReason)
+	}
+}
+
+func TestReleaseAfterBindingIsRefused(t *testing.T) {
+	r := newRig(t, nil)
+	w := r.station("bay-1").one("LATE").issued()
+	wantProblem(t, w.release("LATE-001", 1, api.NoToken), http.StatusConflict, api.ProblemUnitState)
+}
+
+// Bound units never go back to READY by themselves; their station's late result is a fact.
+func TestCustody(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	w := s.one("CUSTODY").issued()
+	r.clock.advance(71 * time.Hour)
+	s.open()
+	if got := s.beat("CUSTODY-001", 1); got.Status != api.Ok {
+		t.Fatalf("heartbeat: %+v", got)
+	}
+	r.clock.advance(71 * time.Hour)
+	r.wantState("CUSTODY-001", api.ISSUED)
+	r.clock.advance(2 * time.Hour)
+	r.waitState("CUSTODY-001", api.STRANDED)
+	s.open()
+	if got := s.beat("CUSTODY-001", 1); got.Status != api.Lost {
+		t.Errorf("heartbeat of a stranded unit: %+v", got)
+	}
+	wantProblem(t, w.getCertificate(0), http.StatusConflict, api.ProblemUnitState)
+	if got := s.claim(1); len(got) != 0 {
+		t.Fatalf("a stranded unit was given out: %+v", got)
+	}
+	if state := must[api.UnitState](t, w.putResult(), http.StatusOK); state.State != api.INSTALLED {
+		t.Errorf("after the late result the unit is %s", state.State)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	r.submit(order("SESSION", 3))
+	leases := s.claim(2)
+	s.begin(leases[0]).issued()
+
+	// After a restart the station is told which unbound leases it holds.
+	first := s.session
+	again := s.open()
+	if again.SessionId == first || len(again.Held) != 1 || again.Held[0].UnitId != "SESSION-002" || again.Held[0].Epoch != 1 || again.Held[0].LeaseSeconds != 120 {
+		t.Errorf("the same instance again: %+v", again)
+	}
+	s.session = first
+	wantProblem(t, s.claimAs(uuid.NewString(), 1, 0), http.StatusConflict, api.ProblemSessionUnknown)
+	wantProblem(t, s.send(http.MethodPost, "/heartbeat", api.HeartbeatRequest{SessionId: first, Units: []api.HeartbeatUnit{}}), http.StatusConflict, api.ProblemSessionUnknown)
+
+	// A copy of its disk, or a second daemon, is kept out while the first lives.
+	original := s.instance
+	s.instance = uuid.NewString()
+	a := s.send(http.MethodPut, "/session", s.sessionRequest())
+	wantProblem(t, a, http.StatusConflict, api.ProblemSessionConflict)
+	if !a.problem.Retryable {
+		t.Error("a session conflict ends by itself, so it must be retryable")
+	}
+	r.clock.advance(3 * time.Minute)
+	if got := s.open(); len(got.Held) != 0 {
+		t.Errorf("a lease that ran out is told as held: %+v", got.Held)
+	}
+	s.instance = original
+	wantProblem(t, s.send(http.MethodPut, "/session", s.sessionRequest()), http.StatusConflict, api.ProblemSessionConflict)
+
+	q := s.sessionRequest()
+	q.ProtocolVersion = 2
+	wantProblem(t, s.send(http.MethodPut, "/session", q), http.StatusConflict, api.ProblemProtocolUnsupported)
+}
+
+func TestLeaseFollowsTheWorstKeyGeneration(t *testing.T) {
+	rows := []struct {
+		base       time.Duration
+		worst      []int
+		lease, hb  int
+		descriptor string
+	}{
+		{0, []int{1}, 120, 30, "the default"},
+		{0, []int{30, 90, 20}, 150, 37, "the worst of all slots and a minute"},
+		{0, nil, 120, 30, "no slots"},
+		{4 * time.Second, []int{1}, 4, 1, "short, for trials"},
+		{4 * time.Second, []int{30}, 32, 8, "short, but never shorter than the key generation"},
+		{2 * time.Second, []int{1}, 2, 1, "the floor"},
+	}
+	for _, row := range rows {
+		t.Run(row.descriptor, func(t *testing.T) {
+			r := newRig(t, func(c *central.Config) { c.LeaseBase = row.base })
+			s := r.station("bay-1")
+			q := s.sessionRequest()
+			q.Slots = []api.SlotCapability{}
+			for _, seconds := range row.worst {
+				q.Slots = append(q.Slots, api.SlotCapability{TokenModel: "m", Algorithms: []string{}, WorstKeyGenerationSeconds: seconds})
+			}
+			got := must[api.Session](t, s.send(http.MethodPut, "/session", q), http.StatusOK)
+			if got.LeaseSeconds != row.lease || got.HeartbeatSeconds != row.hb {
+				t.Errorf("lease %d s, heartbeat %d s, want %d and %d", got.LeaseSeconds, got.HeartbeatSeconds, row.lease, row.hb)
+			}
+		})
+	}
+}
+
+func TestHeartbeatOfManyIsOneAnswer(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	r.submit(order("MANY", 3))
+	leases := s.claim(3)
+	r.clock.advance(100 * time.Second)
+	q := api.HeartbeatRequest{SessionId: s.session}
+	for _, l := range leases {
+		q.Units = append(q.Units, api.HeartbeatUnit{UnitId: l.UnitId, Epoch: l.Epoch, Phase: "init"})
+	}
+	q.Units = append(q.Units, api.HeartbeatUnit{UnitId: "NOWHERE-001", Epoch: 1, Phase: ""}, api.HeartbeatUnit{UnitId: "MANY-001", Epoch: 9, Phase: ""})
+	got := must[api.HeartbeatAnswer](t, s.send(http.MethodPost, "/heartbeat", q), http.StatusOK)
+	var statuses []string
+	for _, u := range got.Units {
+		statuses = append(statuses, fmt.Sprintf("%s/%d %s %d", u.UnitId, u.Epoch, u.Status, u.LeaseSeconds))
+	}
+	want := []string{"MANY-001/1 ok 120", "MANY-002/1 ok 120", "MANY-003/1 ok 120", "NOWHERE-001/1 lost 0", "MANY-001/9 lost 0"}
+	if diff := cmp.Diff(want, statuses); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	r.clock.advance(100 * time.Second) // past the first lease, within the renewed one
+	time.Sleep(60 * time.Millisecond)  // a few sweeps
+	if u := r.wantState("MANY-002", api.LEASED); *u.Phase != "init" {
+		t.Errorf("phase %q", *u.Phase)
+	}
+}
