@@ -60,7 +60,7 @@ func may() map[string][]string {
 	return map[string][]string{
 		"pkcs11":             {},
 		"pkcs11/cryptoki":    {"pkcs11"},
-		"pkcs11/worker":      {"pkcs11"},
+		"pkcs11/worker":      {"pkcs11", "internal/filelock"},
 		"pkcs11/pkcs11test":  {"pkcs11"},
 		"csr":                {},
 		"csr/envelope":       {},
@@ -70,9 +70,10 @@ func may() map[string][]string {
 		"api/adminserver":    {"api"},
 		"provision":          {"pkcs11", "csr/..."},
 		"agent":              {"provision", "api", "pkcs11", "csr/..."},
-		"internal/central":   {"api/...", "csr/...", "internal/central/..."},
+		"internal/central":   {"api/...", "csr/...", "internal/central/...", "internal/filelock"},
+		"internal/filelock":  {},
 		"internal/output":    {},
-		"cmd/usbkeyd":        {"agent", "api", "config", "csr/...", "internal/output", "pkcs11/...", "provision"},
+		"cmd/usbkeyd":        {"agent", "api", "config", "csr/...", "internal/filelock", "internal/output", "pkcs11/...", "provision"},
 		"cmd/usbkey-central": {"api", "csr/...", "internal/central/...", "internal/output"},
 	}
 }

@@ -131,6 +131,7 @@ func (a *Agent) Tokens() []TokenView { return a.inventory.view() }
 // every job comes to the end of its step and is parked, nothing is abandoned.
 // The error says why it could not work at all.
 func (a *Agent) Run(ctx context.Context) (Summary, error) {
+	defer a.Central.Close()
 	if err := a.connect(ctx); err != nil {
 		return a.summary, err
 	}

@@ -258,12 +258,7 @@ func (r *rig) throughProxy(away *atomic.Bool) {
 		forward := req.Clone(req.Context())
 		forward.RequestURI = ""
 		forward.URL.Scheme, forward.URL.Host = "https", "central.invalid"
-		client, ok := direct.api.Client.(*http.Client)
-		if !ok {
-			r.t.Error("the client is no *http.Client")
-			return
-		}
-		resp, err := client.Transport.RoundTrip(forward)
+		resp, err := direct.http.Transport.RoundTrip(forward)
 		if err != nil {
 			w.WriteHeader(http.StatusBadGateway)
 			return
@@ -340,7 +335,7 @@ func TestServerThatIsNone(t *testing.T) {
 // TestUnknownStation is turned away at once, not after all tries.
 func TestUnknownStation(t *testing.T) {
 	r := newRig(t, 1, time.Minute)
-	r.connect(tls.Certificate{}, r.server.StationURL())
+	r.connect(tls.Certificate{}, r.central.StationURL())
 	r.config.ConnectWithin = time.Hour
 	if _, err := r.run(t.Context()); !errors.Is(err, ErrForbidden) {
 		t.Errorf("got %v", err)

@@ -21,7 +21,8 @@ import (
 
 // Central is the client of the central server. It implements provision.Central.
 type Central struct {
-	api *api.Client
+	api  *api.Client
+	http *http.Client
 }
 
 // ErrForbidden says that the central server does not accept this station at all.
@@ -68,14 +69,17 @@ func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool)
 	if err != nil {
 		return nil, err
 	}
-	return &Central{api: c}, nil
+	return &Central{api: c, http: doer}, nil
 }
+
+// Close closes the connections that are open and not in use.
+func (c *Central) Close() { c.http.CloseIdleConnections() }
 
 // failover sends each request to the server that answered last, and moves on to
 // the next one when it cannot be reached. It also bounds every answer.
 type failover struct {
 	bases   []*url.URL
-	next    http.RoundTripper
+	next    *http.Transport
 	current atomic.Int64
 }
 
@@ -101,6 +105,9 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
 	return resp, nil
 }
+
+// CloseIdleConnections lets http.Client close what is open and not in use.
+func (f *failover) CloseIdleConnections() { f.next.CloseIdleConnections() }
 
 // explainTLS says what a certificate error means for whoever runs the station.
 func explainTLS(err error) error {

@@ -6,11 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +27,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
@@ -44,8 +44,7 @@ func TestMain(m *testing.M) {
 // rig is a real central server and a station with bays of software tokens.
 type rig struct {
 	t       *testing.T
-	server  *central.Server
-	admin   *adminclient.Client
+	central *centraltest.Central
 	ca      *testCA
 	bays    []pkcs11test.Bay
 	dir     string
@@ -54,39 +53,17 @@ type rig struct {
 	journal *provision.Journal
 }
 
-var recipientKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
-
 // newRig starts the server and enrols the station; lease is the shortest lease.
 func newRig(t *testing.T, bays int, lease time.Duration) *rig {
 	t.Helper()
 	r := &rig{t: t, ca: newTestCA(t), dir: t.TempDir()}
-	recipient := r.recipient()
-	var err error
-	r.server, err = central.New(t.Context(), central.Config{
-		DataDir: filepath.Join(r.dir, "central"), CA: r.ca, LeaseBase: lease, SweepInterval: 50 * time.Millisecond,
-		UserPINRecipients: []*x509.Certificate{recipient}, SOPINRecipients: []*x509.Certificate{recipient},
-	})
+	r.central = centraltest.New(t, func(c *central.Config) { c.CA, c.LeaseBase = r.ca, lease })
+	credential, err := tls.LoadX509KeyPair(
+		filepath.Join(r.central.StationDir, adminclient.StationCertificate), filepath.Join(r.central.StationDir, adminclient.StationKey))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := r.server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	r.server.Start()
-	if r.admin, err = adminclient.New(r.server.AdminURL(), r.server.AdminToken()); err != nil {
-		t.Fatal(err)
-	}
-	station := filepath.Join(r.dir, "station")
-	if err := r.admin.AddStation(t.Context(), "sample-station", station); err != nil {
-		t.Fatal(err)
-	}
-	credential, err := tls.LoadX509KeyPair(filepath.Join(station, adminclient.StationCertificate), filepath.Join(station, adminclient.StationKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pem, err := os.ReadFile(filepath.Join(station, adminclient.CentralRoot))
+	pem, err := os.ReadFile(filepath.Join(r.central.StationDir, adminclient.CentralRoot))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +74,7 @@ func newRig(t *testing.T, bays int, lease time.Duration) *rig {
 	for range bays {
 		r.bays = append(r.bays, pkcs11test.NewBay(t))
 	}
-	fingerprint := fmt.Sprintf("%x", sum(recipient.Raw))
+	fingerprint := fmt.Sprintf("%x", sha256.Sum256(r.central.Recipient.Raw))
 	r.config = Config{
 		Products: []string{"CERT272353"}, Capabilities: []Capability{{"SoftHSM v2", []string{"ec-p256"}, time.Second}},
 		UserPINRecipients: []string{fingerprint}, SOPINRecipients: []string{fingerprint},
@@ -109,15 +86,9 @@ func newRig(t *testing.T, bays int, lease time.Duration) *rig {
 			Anchors: r.ca.Roots(), Product: sampleProduct(t), TokenProfile: sampleProfile, Now: time.Now,
 		},
 	}
-	r.connect(credential, r.server.StationURL())
+	r.connect(credential, r.central.StationURL())
 	r.openState()
 	return r
-}
-
-func sum(b []byte) []byte {
-	h := crypto.SHA256.New()
-	h.Write(b)
-	return h.Sum(nil)
 }
 
 // connect points the station at a server.
@@ -181,35 +152,9 @@ func (r *rig) run(ctx context.Context) (Summary, error) {
 }
 
 // order submits an order of n keys.
-func (r *rig) order(n int) string {
-	r.t.Helper()
-	data, err := os.ReadFile("../docs/examples/orders/sample-2026-0001.json")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	var order map[string]any
-	if err := json.Unmarshal(data, &order); err != nil {
-		r.t.Fatal(err)
-	}
-	order["quantity"] = n
-	if data, err = json.Marshal(order); err != nil {
-		r.t.Fatal(err)
-	}
-	id, _ := order["orderId"].(string)
-	if _, _, err := r.admin.PutOrder(r.t.Context(), id, data); err != nil {
-		r.t.Fatal(err)
-	}
-	return id
-}
+func (r *rig) order(n int) { r.t.Helper(); r.central.Order(r.t, n) }
 
-func (r *rig) units() []api.Unit {
-	r.t.Helper()
-	units, err := r.admin.Units(r.t.Context(), "", "")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return units
-}
+func (r *rig) units() []api.Unit { r.t.Helper(); return r.central.Units(r.t) }
 
 // installed checks that every unit is INSTALLED, on a token and with a key of its own.
 func (r *rig) installed(want int) {
@@ -235,19 +180,6 @@ func text(s *string) string {
 		return ""
 	}
 	return *s
-}
-
-func (r *rig) recipient() *x509.Certificate {
-	r.t.Helper()
-	key, err := recipientKey()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sample recipient"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageKeyEncipherment,
-	}
-	return certificate(r.t, template, template, key.Public(), key)
 }
 
 func certificate(t *testing.T, template, parent *x509.Certificate, pub crypto.PublicKey, signer crypto.Signer) *x509.Certificate {

@@ -155,7 +155,10 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 	if err != nil {
 		return nil, nil, err
 	}
-	modules, closeModules := instances(station, log)
+	modules, closeModules, err := instances(station, log)
+	if err != nil {
+		return nil, nil, err
+	}
 	return agent.New(agent.Config{
 		Central: central, Instances: modules,
 		Runner: provision.Runner{

@@ -15,6 +15,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -131,12 +132,18 @@ type pool struct {
 }
 
 // instances makes a pool of processes for every configured module.
-func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, func()) {
+func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, func(), error) {
+	locks := filepath.Join(station.StateDir, "modules")
+	if err := os.MkdirAll(locks, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("state folder: %w", err)
+	}
 	var out []agent.Instance
 	var pools []*worker.Pool
 	deadlines := longest(station.TokenProfiles)
 	for _, m := range station.Modules {
-		p := worker.NewPool(worker.Spec{Path: m.Path, Env: m.Env, Deadlines: deadlines})
+		p := worker.NewPool(worker.Spec{
+			Path: m.Path, Env: m.Env, Deadlines: deadlines, Lock: filepath.Join(locks, m.Name+".lock"),
+		})
 		pools = append(pools, p)
 		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, log}, Tokens: m.Tokens})
 	}
@@ -146,7 +153,7 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 				log.Warn("module process did not end cleanly", "error", err)
 			}
 		}
-	}
+	}, nil
 }
 
 // longest takes the longest deadline of each kind over all profiles: which model
@@ -204,7 +211,7 @@ func newCentral(station *config.Station) (*agent.Central, error) {
 
 // state is the daemon's folder: locked, with the journal and its key open.
 type state struct {
-	lock       *os.File
+	lock       *filelock.Lock
 	journal    *provision.Journal
 	vault      *provision.Vault
 	instanceID string
@@ -216,9 +223,12 @@ func openState(dir string) (*state, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	lock, err := lockState(filepath.Join(dir, "lock"))
+	lock, err := filelock.Exclusive(filepath.Join(dir, "lock"))
+	if errors.Is(err, filelock.ErrHeld) {
+		return nil, fmt.Errorf("another usbkeyd works on the state folder %s: stop it first", dir)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	s := &state{lock: lock}
 	if err := s.open(dir); err != nil {

@@ -86,10 +86,8 @@ func TestIssuingIsResumedAfterARestart(t *testing.T) {
 				return ca.Certificate{}, ctx.Err()
 			}
 			w := r.station("bay-1").one("RESUME").escrowed()
-			state := must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
-			if state.State != api.ISSUING {
-				t.Fatalf("the unit is %s", state.State)
-			}
+			must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+			r.waitState("RESUME-001", api.ISSUING)
 			r.stop()
 
 			authority.issue = nil

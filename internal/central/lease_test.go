@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/usbkeyd/usbkeyd/api"
-	"github.com/usbkeyd/usbkeyd/internal/central"
 )
 
 // A lease that ran out goes to whoever claims next, and its old holder is told at
@@ -194,37 +193,6 @@ func TestSessions(t *testing.T) {
 	q := s.sessionRequest()
 	q.ProtocolVersion = 2
 	wantProblem(t, s.send(http.MethodPut, "/session", q), http.StatusConflict, api.ProblemProtocolUnsupported)
-}
-
-func TestLeaseFollowsTheWorstKeyGeneration(t *testing.T) {
-	rows := []struct {
-		base       time.Duration
-		worst      []int
-		lease, hb  int
-		descriptor string
-	}{
-		{0, []int{1}, 120, 30, "the default"},
-		{0, []int{30, 90, 20}, 150, 37, "the worst of all slots and a minute"},
-		{0, nil, 120, 30, "no slots"},
-		{4 * time.Second, []int{1}, 4, 1, "short, for trials"},
-		{4 * time.Second, []int{30}, 32, 8, "short, but never shorter than the key generation"},
-		{2 * time.Second, []int{1}, 2, 1, "the floor"},
-	}
-	for _, row := range rows {
-		t.Run(row.descriptor, func(t *testing.T) {
-			r := newRig(t, func(c *central.Config) { c.LeaseBase = row.base })
-			s := r.station("bay-1")
-			q := s.sessionRequest()
-			q.Slots = []api.SlotCapability{}
-			for _, seconds := range row.worst {
-				q.Slots = append(q.Slots, api.SlotCapability{TokenModel: "m", Algorithms: []string{}, WorstKeyGenerationSeconds: seconds})
-			}
-			got := must[api.Session](t, s.send(http.MethodPut, "/session", q), http.StatusOK)
-			if got.LeaseSeconds != row.lease || got.HeartbeatSeconds != row.hb {
-				t.Errorf("lease %d s, heartbeat %d s, want %d and %d", got.LeaseSeconds, got.HeartbeatSeconds, row.lease, row.hb)
-			}
-		})
-	}
 }
 
 func TestHeartbeatOfManyIsOneAnswer(t *testing.T) {

@@ -46,7 +46,9 @@ func TestBadStationRequests(t *testing.T) {
 	}{
 		{"unknown path", raw("GET", "/nowhere", ""), 404, api.ProblemNotFound, ""},
 		{"path with dots", raw("GET", "/x/../meta", ""), 404, api.ProblemNotFound, ""},
-		{"outside /v1", func() answer { return send(t, r.spec, s.http, strings.TrimSuffix(s.srv.StationURL(), "/v1"), "GET", "/meta", nil) }, 404, api.ProblemNotFound, ""},
+		{"outside /v1", func() answer {
+			return send(t, r.spec, s.http, strings.TrimSuffix(s.srv.StationURL(), "/v1"), "GET", "/meta", nil)
+		}, 404, api.ProblemNotFound, ""},
 		{"wrong method", raw("DELETE", "/session", ""), 405, api.ProblemMethodNotAllowed, "PUT"},
 		{"an administration operation", raw("GET", "/orders", ""), 404, api.ProblemNotFound, ""},
 		{"10 MB", func() answer { return s.send("PUT", "/session", big) }, 413, api.ProblemContentTooLarge, "65536"},

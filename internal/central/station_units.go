@@ -103,22 +103,22 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 	defer end.Stop()
 	poll := time.NewTicker(slowPoll)
 	defer poll.Stop()
-	for {
+	for last := false; ; {
 		bell := s.changed.next()
 		u, b, err := s.store.Collect(ctx, stationOf(ctx), unitID, generation)
 		if err == nil {
 			err = collectable(u, generation)
 		}
-		if err != nil || b.Certificate != nil {
+		if err != nil || b.Certificate != nil || last {
 			return u, b, err
 		}
 		select {
 		case <-bell:
 		case <-poll.C:
 		case <-end.C:
-			return u, b, nil
+			last = true
 		case <-s.stopping.Done():
-			return u, b, nil
+			last = true
 		case <-ctx.Done():
 			return u, b, ctx.Err()
 		}

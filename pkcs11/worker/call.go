@@ -21,8 +21,10 @@ func (p *Process) call(ctx context.Context, op operation, args func(*encoder), r
 
 // exchange is call for who has taken the turn, and gives it back.
 func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder), result func(*decoder)) error {
+	limit := p.limit.of(op)
 	e := newFrame(256)
 	e.uint(uint64(op))
+	e.uint(uint64(limit.Milliseconds())) // how long the call may go on when nobody waits for it any more
 	if args != nil {
 		args(e)
 	}
@@ -30,7 +32,6 @@ func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder
 		p.giveBack()
 		return &pkcs11.Error{Op: op.String(), Kind: pkcs11.ErrGeneral, Detail: "the arguments are too long to be passed on"}
 	}
-	limit := p.limit.of(op)
 	timer := time.NewTimer(limit)
 	_ = p.in.SetWriteDeadline(time.Now().Add(limit))
 	err := writeFrame(p.in, e)

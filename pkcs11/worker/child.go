@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"sync"
+	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -32,7 +35,8 @@ func ServeIfChild(open Opener) {
 	os.Exit(serve(open))
 }
 
-func isChild() bool { return len(os.Args) == 2 && os.Args[0] == childName }
+// isChild looks at the name, the module's path and the lock's.
+func isChild() bool { return len(os.Args) == 3 && os.Args[0] == childName }
 
 func serve(open Opener) int {
 	in, out, err := confine()
@@ -46,9 +50,12 @@ func serve(open Opener) int {
 
 	var next func() ([]byte, error)
 	var module pkcs11.Module
+	var now underway
 	if err == nil {
-		next = requests(in)
-		module, err = open(os.Args[1])
+		next = requests(in, &now)
+		if err = holdLock(os.Args[2]); err == nil {
+			module, err = open(os.Args[1])
+		}
 	}
 	if writeFrame(out, hello(err)) != nil || err != nil {
 		return exitDone
@@ -62,7 +69,9 @@ func serve(open Opener) int {
 		}
 		d := &decoder{buf: request}
 		op := operation(d.uint())
+		now.begin(time.Duration(d.uint()) * time.Millisecond)
 		response := s.answer(op, d)
+		now.end()
 		clear(request) // it may have held a PIN
 		if d.bad {
 			return exitMalformed
@@ -71,6 +80,48 @@ func serve(open Opener) int {
 			return exitDone
 		}
 	}
+}
+
+// holdLock shows that this child lives; the lock goes with the process.
+func holdLock(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := filelock.Shared(path); err != nil {
+		return &pkcs11.Error{Op: opStart, Kind: pkcs11.ErrGeneral, Detail: "the instance's lock: " + err.Error()}
+	}
+	return nil
+}
+
+// underway is the call that the child is making, for whoever notices that the
+// parent has gone: a write to a token that is cut off can leave the token unusable.
+type underway struct {
+	mu    sync.Mutex
+	until time.Time // zero between calls
+}
+
+func (u *underway) begin(limit time.Duration) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.until = time.Now().Add(limit)
+}
+
+func (u *underway) end() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.until = time.Time{}
+}
+
+// abandon ends the process when its parent has gone: at once between calls, else
+// when the call has ended, which the serving goroutine sees, or has had its time.
+func (u *underway) abandon() {
+	u.mu.Lock()
+	until := u.until
+	u.mu.Unlock()
+	if !until.IsZero() {
+		time.Sleep(time.Until(until))
+	}
+	os.Exit(exitNoParent)
 }
 
 // hello is a child's first message: that it is one, and whether the module is initialised.

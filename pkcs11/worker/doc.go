@@ -12,7 +12,10 @@
 // name, argv[0], and not by its environment, which holds what the module's
 // instance was given and two settings of the Go runtime. It holds no descriptor
 // but its two pipes, leaves no core dump, cannot be traced, and ends when its
-// pipe does, even from the middle of a call. PINs reach it by the pipe alone.
+// pipe does: at once between calls; a call that is under way has the time that the
+// parent would have given it, because a write that is cut off can leave a token
+// unusable. A lock tells the next daemon when that is over. PINs reach it by the
+// pipe alone.
 //
 // Frames are a four-byte length, big-endian, and at most 1 MiB of message.
 package worker

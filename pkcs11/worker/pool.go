@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -14,13 +15,18 @@ import (
 type Pool struct {
 	spec Spec
 
+	// alone is done once, before the first child: children of an earlier daemon may
+	// still be bringing a call to its end.
+	alone sync.Mutex
+	first bool
+
 	mu     sync.Mutex
 	idle   []*Process
 	closed bool
 }
 
 // NewPool makes an empty pool; children are started as they are asked for.
-func NewPool(spec Spec) *Pool { return &Pool{spec: spec} }
+func NewPool(spec Spec) *Pool { return &Pool{spec: spec, first: true} }
 
 // Acquire gives an idle child, the one used last, or starts one. It fails as
 // Start does, and with ErrClosed. The caller gives it back with Release.
@@ -34,6 +40,9 @@ func (p *Pool) Acquire(ctx context.Context) (*Process, error) {
 		n := len(p.idle)
 		if n == 0 {
 			p.mu.Unlock()
+			if err := p.awaitOrphans(ctx); err != nil {
+				return nil, err
+			}
 			return Start(ctx, p.spec)
 		}
 		child := p.idle[n-1]
@@ -44,6 +53,25 @@ func (p *Pool) Acquire(ctx context.Context) (*Process, error) {
 		}
 		_ = child.Close() // it has ended already
 	}
+}
+
+// awaitOrphans waits until no child of an earlier daemon lives, at most as long as
+// its longest call may take.
+func (p *Pool) awaitOrphans(ctx context.Context) error {
+	p.alone.Lock()
+	defer p.alone.Unlock()
+	if !p.first || p.spec.Lock == "" {
+		return nil
+	}
+	limit := p.spec.Deadlines.orDefaults()
+	ctx, cancel := context.WithTimeout(ctx, max(limit.KeyGeneration, limit.Init, limit.Call)+reapGrace)
+	defer cancel()
+	lock, err := filelock.WaitExclusive(ctx, p.spec.Lock)
+	if err != nil {
+		return &pkcs11.Error{Op: opStart, Kind: pkcs11.ErrModuleHung, Detail: "a child of an earlier run still holds the module: " + err.Error()}
+	}
+	p.first = false
+	return lock.Close()
 }
 
 // Release takes a child back. Tokens still open in it are closed. A healthy

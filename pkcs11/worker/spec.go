@@ -17,6 +17,10 @@ type Spec struct {
 	Env map[string]string
 	// Deadlines bound the calls.
 	Deadlines Deadlines
+	// Lock is a file that every child of the instance holds a shared lock on while it
+	// lives, or "". A child whose parent was killed brings the call that is under way
+	// to its end, and a new Pool of the instance waits for that before it starts one.
+	Lock string
 }
 
 // Deadlines bound each kind of call. Zero means the default. What takes longer

@@ -1,0 +1,155 @@
+// Package centraltest runs a real central server in a test's own process, with an
+// enrolled station, recipients of PINs and sample orders.
+//
+// It owns what the tests of a station need from the other side. It must not know
+// the station's code.
+package centraltest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central"
+	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
+)
+
+// Central is a running server.
+type Central struct {
+	*central.Server
+	Admin *adminclient.Client
+	// DataDir is the server's, StationDir holds what was issued to the station.
+	DataDir, StationDir string
+	// Recipient may open both kinds of PIN with RecipientKey.
+	Recipient    *x509.Certificate
+	RecipientKey *rsa.PrivateKey
+}
+
+// New starts a server and enrols the station "sample-station"; it is closed when
+// the test ends. change, if not nil, changes the configuration before.
+func New(t *testing.T, change func(*central.Config)) *Central {
+	t.Helper()
+	dir := t.TempDir()
+	c := &Central{DataDir: filepath.Join(dir, "central"), StationDir: filepath.Join(dir, "station")}
+	c.Recipient, c.RecipientKey = recipient(t)
+	cfg := central.Config{
+		DataDir: c.DataDir, SweepInterval: 50 * time.Millisecond,
+		UserPINRecipients: []*x509.Certificate{c.Recipient}, SOPINRecipients: []*x509.Certificate{c.Recipient},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	var err error
+	if c.Server, err = central.New(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Start()
+	if c.Admin, err = adminclient.New(c.AdminURL(), c.AdminToken()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Admin.AddStation(t.Context(), "sample-station", c.StationDir); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func recipient(t *testing.T) (*x509.Certificate, *rsa.PrivateKey) {
+	t.Helper()
+	key, err := recipientKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sample recipient"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageKeyEncipherment,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+// recipientKey is made once for all tests of a binary, for it takes a while.
+var recipientKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+// SampleOrder is the sample order docs/examples/orders/sample-2026-0001.json with
+// n keys.
+func SampleOrder(t *testing.T, n int) (id string, document []byte) {
+	t.Helper()
+	_, here, _, _ := runtime.Caller(0)
+	data, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../../docs/examples/orders/sample-2026-0001.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order map[string]any
+	if err := json.Unmarshal(data, &order); err != nil {
+		t.Fatal(err)
+	}
+	order["quantity"] = n
+	if data, err = json.Marshal(order); err != nil {
+		t.Fatal(err)
+	}
+	id, _ = order["orderId"].(string)
+	return id, data
+}
+
+// Order submits the sample order with n keys.
+func (c *Central) Order(t *testing.T, n int) {
+	t.Helper()
+	id, document := SampleOrder(t, n)
+	if _, _, err := c.Admin.PutOrder(t.Context(), id, document); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Units are all units.
+func (c *Central) Units(t *testing.T) []api.Unit {
+	t.Helper()
+	units, err := c.Admin.Units(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return units
+}
+
+// OpenPIN opens an envelope with openssl, a witness that shares no code with us.
+func (c *Central) OpenPIN(t *testing.T, envelope []byte) string {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(c.RecipientKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyFile := filepath.Join(t.TempDir(), "key.der")
+	if err := os.WriteFile(keyFile, key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "openssl", "cms", "-decrypt", "-inform", "DER", "-inkey", keyFile, "-keyform", "DER")
+	cmd.Stdin = bytes.NewReader(envelope)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("openssl cms -decrypt (apt-get install openssl): %v", err)
+	}
+	return string(out)
+}
