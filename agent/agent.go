@@ -87,6 +87,7 @@ type Agent struct {
 	summary    Summary
 	asked      bool // the server has said that there is nothing to do, and nothing has happened since
 	claiming   bool
+	unwritable error // why the journal could not be written when a unit was to be claimed
 }
 
 // heldLease is a lease together with the moment before it was asked for.
@@ -127,9 +128,10 @@ func New(c Config) *Agent {
 // Tokens lists the tokens that are plugged in.
 func (a *Agent) Tokens() []TokenView { return a.inventory.view() }
 
-// Run works until ctx ends, or with Drain until no work is left. When ctx ends,
-// every job comes to the end of its step and is parked, nothing is abandoned.
-// The error says why it could not work at all.
+// Run works until ctx ends, or with Drain until no work is left that can be done.
+// When ctx ends, every job comes to the end of its step and is parked, nothing is
+// abandoned. The error says why it could not work, or not go on: ErrForbidden,
+// provision.ErrJournal, or that the central server cannot be reached.
 func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	defer a.Central.Close()
 	if err := a.connect(ctx); err != nil {
@@ -154,6 +156,9 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	defer a.mu.Unlock()
 	for _, j := range a.jobs {
 		a.summary.Waiting = append(a.summary.Waiting, j.rec)
+	}
+	if a.Drain && err == nil {
+		err = a.unwritable
 	}
 	return a.summary, err
 }
@@ -236,7 +241,8 @@ func (a *Agent) done(ctx context.Context) bool {
 			return false
 		}
 	}
-	if len(a.pending) > 0 || !a.asked && len(a.inventory.free()) > 0 && !a.session.Drain {
+	mayClaim := !a.asked && a.unwritable == nil && !a.session.Drain
+	if len(a.pending) > 0 || mayClaim && len(a.inventory.free()) > 0 {
 		return false
 	}
 	n, err := a.Runner.Journal.CountPendingReports()

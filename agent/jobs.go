@@ -215,6 +215,9 @@ func (a *Agent) jobEnded(e jobEnd) {
 	j.running = false
 	rec := j.rec
 	a.asked = false
+	if !errors.Is(e.err, provision.ErrJournal) {
+		a.unwritable = nil
+	}
 	if rec.State.Final() {
 		delete(a.jobs, e.id)
 		a.count(rec)
@@ -332,7 +335,7 @@ func (a *Agent) mayClaim(ctx context.Context, loops *sync.WaitGroup) {
 	free := len(a.inventory.free())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.claiming || free == 0 || a.session.Drain || len(a.pending) > 0 || a.Drain && a.asked {
+	if a.claiming || free == 0 || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
 		return
 	}
 	a.claiming = true
@@ -384,7 +387,10 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 func (a *Agent) claimAnswered(c claimAnswer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.claiming = false
+	a.claiming, a.unwritable = false, nil
+	if errors.Is(c.err, provision.ErrJournal) {
+		a.unwritable = c.err
+	}
 	if c.err != nil {
 		return
 	}

@@ -217,16 +217,13 @@ func (j *Journal) note(tx *sql.Tx, rec *Record, note string) error {
 	return err
 }
 
-// Check writes and takes back a row, so that a full disk is found before a unit is claimed.
+// roomForAJob is more than one job adds to the file, in bytes.
+const roomForAJob = 64 << 10
+
+// Check writes as much as a job does and makes it durable, so that a full disk is
+// found before a unit is claimed.
 func (j *Journal) Check(ctx context.Context) error {
-	tx, err := j.db.BeginTx(ctx, nil)
-	if err == nil {
-		_, err = tx.Exec("CREATE TABLE probe (filler BLOB)")
-		if err == nil {
-			_, err = tx.Exec("INSERT INTO probe VALUES (zeroblob(65536))")
-		}
-		err = errors.Join(err, tx.Rollback())
-	}
+	_, err := j.db.ExecContext(ctx, "INSERT INTO room (id, filler) VALUES (1, randomblob($1)) ON CONFLICT (id) DO UPDATE SET filler = excluded.filler", roomForAJob)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}

@@ -247,11 +247,11 @@ func (j *run) complete() error {
 // stop parks or ends the job after a failed step.
 func (j *run) stop(i int, cause error) error {
 	e := classify(j.steps[i].Name, cause)
+	j.rec.Reason, j.rec.Hint, j.rec.Waiting = e.Error(), e.Hint, e.Waiting
 	if errors.Is(cause, ErrJournal) {
-		// The journal keeps what it had; after a restart the job goes on from there.
+		// The journal keeps what it had; the job goes on from there.
 		return e
 	}
-	j.rec.Reason, j.rec.Hint, j.rec.Waiting = e.Error(), e.Hint, e.Waiting
 	j.rec.Step = j.resumeAt(i)
 	event := EventPark
 	if e.Class == ClassTerminal || e.Waiting == WaitingLease && !j.rec.Facts.Touched {

@@ -52,3 +52,9 @@ CREATE TABLE report (
   answer   TEXT              -- what it answered, for people
 ) STRICT;
 CREATE INDEX report_pending ON report (id) WHERE sent_at IS NULL;
+
+-- One row that is written anew before work is claimed, to find out whether there is room.
+CREATE TABLE room (
+  id     INTEGER PRIMARY KEY CHECK (id = 1),
+  filler BLOB NOT NULL
+) STRICT;

@@ -10,7 +10,7 @@ import (
 
 func newConfigCheck(s streams, path *string, load func() (*config.Station, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: "check", Short: "Check the configuration and the files it names", Args: cobra.NoArgs,
+		Use: "check", Short: "Check the configuration and the files it names", Args: noArgs,
 		Long: `Check the configuration and the files it names, and print every fault with the
 path of its field. Nothing is loaded, contacted or written.`,
 		RunE: func(*cobra.Command, []string) error {

@@ -54,7 +54,7 @@ func newJobsList(s streams, load func() (*config.Station, error)) *cobra.Command
 	var format output.Format
 	var state string
 	c := &cobra.Command{
-		Use: "list", Short: "List the jobs in this station's journal, oldest first", Args: cobra.NoArgs,
+		Use: "list", Short: "List the jobs in this station's journal, oldest first", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			records, err := readJournal(load, func(j *provision.Journal) ([]*provision.Record, error) { return j.All() })
 			if err != nil {

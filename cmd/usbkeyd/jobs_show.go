@@ -80,13 +80,3 @@ func findJob(j *provision.Journal, id string) (*jobDetail, error) {
 	}
 	return d, nil
 }
-
-// exactArgs wants n arguments and says what they are.
-func exactArgs(n int, what string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) != n {
-			return &codeError{exitUsage, fmt.Errorf("%s wants %s", c.CommandPath(), what)}
-		}
-		return nil
-	}
-}

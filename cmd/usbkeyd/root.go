@@ -88,13 +88,13 @@ everything and reports the serial numbers.
 ` + environmentHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &codeError{exitUsage, fmt.Errorf("%w\nRun %q for the flags there are.", err, c.CommandPath()+" --help")}
+		return &codeError{exitUsage, fmt.Errorf("%w; see %q", err, c.CommandPath()+" --help")}
 	})
 	var path string
 	root.PersistentFlags().StringVar(&path, "config", defaultConfig, "station configuration `file`")
@@ -112,7 +112,7 @@ everything and reports the serial numbers.
 
 // group is a command that only holds others.
 func group(use, short string, children ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{Use: use, Short: short, Args: noArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(children...)
 	return c
 }

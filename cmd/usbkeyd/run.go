@@ -35,7 +35,7 @@ func newRun(s streams, _ *string, load func() (*config.Station, error)) *cobra.C
 		Long: `Write keys until stopped (SIGTERM or Ctrl-C): each job comes to the end of its
 step and is parked, and the next start goes on from there. With --drain, return
 once no work is left that this station can do now.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
 	}
 	c.Flags().BoolVar(&o.drain, "drain", false, "return once no work is left")
@@ -90,7 +90,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		err = nil // asked to stop
 	}
 	if err != nil {
-		return &codeError{centralOr(err), err}
+		return errors.Join(&codeError{centralOr(err), err}, o.conclude(ctx, summary))
 	}
 	return o.conclude(ctx, summary)
 }

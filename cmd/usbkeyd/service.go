@@ -32,12 +32,12 @@ func newService(s streams, config *string) *cobra.Command {
 		{"restart", "Stop and start the service"},
 	} {
 		c.AddCommand(&cobra.Command{
-			Use: action.name, Short: action.short, Args: cobra.NoArgs,
+			Use: action.name, Short: action.short, Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return o.control(action.name) },
 		})
 	}
 	c.AddCommand(&cobra.Command{
-		Use: "status", Short: "Say whether the service runs", Args: cobra.NoArgs,
+		Use: "status", Short: "Say whether the service runs", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return o.status() },
 	})
 	return c
@@ -90,7 +90,7 @@ func (o *serviceOptions) status() error {
 	}
 	st, err := s.Status()
 	switch {
-	case errors.Is(err, service.ErrNotInstalled):
+	case errors.Is(err, service.ErrNotInstalled), err != nil && !installed(s.Platform()):
 		_, err = fmt.Fprintf(o.out, "not installed (%s)\n", s.Platform())
 		return err
 	case err != nil:
@@ -99,4 +99,15 @@ func (o *serviceOptions) status() error {
 	word := map[service.Status]string{service.StatusRunning: "running", service.StatusStopped: "stopped", service.StatusUnknown: "unknown"}[st]
 	_, err = fmt.Fprintf(o.out, "%s (%s)\n", word, s.Platform())
 	return err
+}
+
+// installed looks for the file that install writes: under System V the library
+// cannot tell a service that is not installed from one that fails.
+func installed(platform string) bool {
+	path := "/etc/systemd/system/usbkeyd.service"
+	if platform == "unix-systemv" {
+		path = "/etc/init.d/usbkeyd"
+	}
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -27,7 +27,7 @@ type tokenRow struct {
 func newTokensList(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var format output.Format
 	c := &cobra.Command{
-		Use: "list", Short: "List the tokens in every configured module", Args: cobra.NoArgs,
+		Use: "list", Short: "List the tokens in every configured module", Args: noArgs,
 		Long: `List the tokens in every configured module. Each module is loaded in a process
 of its own, nothing is written and no PIN is tried. A module that cannot be read
 is named, and the rest is listed all the same.`,

@@ -12,7 +12,7 @@ import (
 func newVersion(s streams) *cobra.Command {
 	var format output.Format
 	c := &cobra.Command{
-		Use: "version", Short: "Say which version this is", Args: cobra.NoArgs,
+		Use: "version", Short: "Say which version this is", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version  string `json:"version"`

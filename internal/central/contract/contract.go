@@ -150,6 +150,9 @@ func checkDateTime(s string) error {
 // flatten turns the schema's findings into fields, in the order of their pointers, each once.
 func flatten(err error) []api.FieldError {
 	var out []api.FieldError
+	// The validator has one error per unknown field, all alike, each with the whole
+	// object: looked through once per object, or ten thousand of them take minutes.
+	searched := make(map[string]bool)
 	var walk func(error)
 	walk = func(err error) {
 		var many openapi3.MultiError
@@ -157,7 +160,7 @@ func flatten(err error) []api.FieldError {
 		switch {
 		case err == nil:
 		case errors.As(err, &one):
-			out = append(out, findings(one)...)
+			out = append(out, findings(one, searched)...)
 		case errors.As(err, &many):
 			for _, e := range many {
 				walk(e)
@@ -178,12 +181,16 @@ func flatten(err error) []api.FieldError {
 
 // findings are those of one error of the validator. Of unknown fields it tells
 // only the object that they are in.
-func findings(e *openapi3.SchemaError) []api.FieldError {
+func findings(e *openapi3.SchemaError, searched map[string]bool) []api.FieldError {
 	at := pointer(e.JSONPointer())
 	object, ok := e.Value.(map[string]any)
 	if !ok || e.SchemaField != "properties" {
 		return []api.FieldError{{Pointer: at, Detail: reason(e)}}
 	}
+	if searched[at] {
+		return nil
+	}
+	searched[at] = true
 	var out []api.FieldError
 	for key := range object {
 		if _, known := e.Schema.Properties[key]; !known {

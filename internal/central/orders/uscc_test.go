@@ -13,7 +13,7 @@ func TestCheckUSCC(t *testing.T) {
 		// The worked example of many descriptions of GB 32100-2015 is a public body's code.
 		{"91350100M000100Y43", ""},
 		{"91000000MA0000001R", ""},
-		{"91000000MA0000002H", ""},
+		{"91000000MA0000002W", ""},
 		{"91350100M000100Y44", "check character"},
 		{"91350100M000100Y34", "check character"}, // two characters exchanged
 		{"91350100M000100y43", "neither a digit"},

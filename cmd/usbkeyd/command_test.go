@@ -1,0 +1,260 @@
+package main
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+func TestCommandsOfAWorkingStation(t *testing.T) {
+	s := newStation(t, 2, "ec-p256")
+	must := func(args ...string) string {
+		t.Helper()
+		code, out, errOut := s.command(args...)
+		if code != exitOK {
+			t.Fatalf("usbkeyd %s: exit code %d: %s", strings.Join(args, " "), code, errOut)
+		}
+		return out
+	}
+	if out := must("config", "check"); !strings.Contains(out, "is in order: station sample-station, 2 modules") {
+		t.Errorf("config check: %s", out)
+	}
+	if out := must("jobs", "list"); out != "No jobs yet.\n" {
+		t.Errorf("jobs list before the first run: %q", out)
+	}
+	if out := must("tokens", "list"); strings.Count(out, "uninitialised") != 2 {
+		t.Errorf("tokens list: %s", out)
+	}
+	s.central.Order(t, 2)
+	junit := filepath.Join(s.dir, "junit.xml")
+	must("run", "--drain", "--log", filepath.Join(s.dir, "log"), "--junit", junit)
+	s.checkBatch(2)
+
+	var tokens []tokenRow
+	if err := json.Unmarshal([]byte(must("tokens", "list", "-o", "json")), &tokens); err != nil {
+		t.Fatal(err)
+	}
+	if len(tokens) != 2 || tokens[0].State != "initialised" || tokens[0].Profile != "softhsm2" || tokens[0].Serial == "" {
+		t.Errorf("tokens: %+v", tokens)
+	}
+	var jobs []jobRow
+	if err := json.Unmarshal([]byte(must("jobs", "list", "-o", "json", "--state", "finished")), &jobs); err != nil {
+		t.Fatal(err)
+	}
+	if len(jobs) != 2 || jobs[0].Company != "示例客车配件有限公司" || jobs[0].CertificateSerial == "" {
+		t.Errorf("jobs: %+v", jobs)
+	}
+	if out := must("jobs", "show", jobs[0].JobID); !strings.Contains(out, "generate-key") || !strings.Contains(out, jobs[0].TokenSerial) {
+		t.Errorf("jobs show: %s", out)
+	}
+	checkJUnit(t, junit, 2)
+}
+
+func checkJUnit(t *testing.T, path string, want int) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var suite junitSuite
+	if err := xml.Unmarshal(data, &suite); err != nil {
+		t.Fatal(err)
+	}
+	if suite.Tests != want || suite.Failures+suite.Errors > 0 || len(suite.Cases) != want {
+		t.Errorf("JUnit report: %s", data)
+	}
+}
+
+// TestBadInput: each ends in one clear error and its exit code, with no state folder made.
+func TestBadInput(t *testing.T) {
+	rows := []struct {
+		name   string
+		change func(yaml string) string // nil: the configuration is good
+		args   []string
+		code   int
+		want   string
+	}{
+		{"unknown key", func(y string) string { return y + "\ncolour: red\n" }, []string{"config", "check"}, exitConfig, "colour"},
+		{"second document", func(y string) string { return y + "\n---\nstation: other\n" }, []string{"config", "check"}, exitConfig, ""},
+		{"module path relative", moduleAt("libsofthsm2.so"), []string{"run"}, exitConfig, "modules[0].path"},
+		{"module path missing", moduleAt("/nowhere/libsofthsm2.so"), []string{"run"}, exitConfig, "modules[0].path"},
+		{"unknown key algorithm", func(y string) string { return strings.Replace(y, "ec-p256", "dsa", 1) }, []string{"run"}, exitConfig, "products[0].key.algorithm"},
+		{"unknown subject attribute", func(y string) string { return strings.Replace(y, "type: O,", "type: XX,", 1) }, []string{"config", "check"}, exitConfig, "products[0].certificate.subject[1].type"},
+		{"template that does not parse", func(y string) string { return strings.Replace(y, "{{.UnitID}}", "{{.UnitID", 1) }, []string{"config", "check"}, exitConfig, "products[0].certificate.subject[3].value"},
+		{"no such job", nil, []string{"jobs", "show", "X-1"}, exitFailure, "there is no job"},
+		{"no job named", nil, []string{"jobs", "show"}, exitUsage, "the id of a job"},
+		{"unknown flag", nil, []string{"run", "--fast"}, exitUsage, "--fast"},
+		{"unknown format", nil, []string{"tokens", "list", "-o", "xml"}, exitUsage, "table or json"},
+		{"unknown command", nil, []string{"tokens", "fly"}, exitUsage, "fly"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStation(t, 1, "ec-p256")
+			if row.change != nil {
+				s.rewrite(row.change)
+			}
+			code, _, errOut := s.command(row.args...)
+			if code != row.code || !strings.Contains(errOut, row.want) {
+				t.Errorf("exit code %d, want %d; said %q, want %q in it", code, row.code, errOut, row.want)
+			}
+			if strings.Count(errOut, "usbkeyd:") != 1 {
+				t.Errorf("not one error: %q", errOut)
+			}
+			if _, err := os.Stat(filepath.Join(s.dir, "state")); err == nil {
+				t.Error("a state folder was made")
+			}
+		})
+	}
+}
+
+func moduleAt(path string) func(string) string {
+	return func(y string) string {
+		before, after, _ := strings.Cut(y, "path: \"")
+		_, after, _ = strings.Cut(after, "\"")
+		return before + "path: \"" + path + "\"" + after
+	}
+}
+
+func (s *station) rewrite(change func(string) string) {
+	s.t.Helper()
+	data, err := os.ReadFile(s.config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(s.config, []byte(change(string(data))), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestAModuleThatIsNone is named, and the rest is listed and written all the same.
+func TestAModuleThatIsNone(t *testing.T) {
+	s := newStation(t, 2, "ec-p256")
+	file := filepath.Join(s.dir, "module.so")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.rewrite(moduleAt(file))
+	code, out, errOut := s.command("tokens", "list")
+	if code != exitFailure || !strings.Contains(errOut, "bay-01") || !strings.Contains(errOut, file) || !strings.Contains(out, "bay-02") {
+		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
+	}
+	s.central.Order(t, 1)
+	if code, _, errOut := s.command("run", "--drain", "--log", filepath.Join(s.dir, "log")); code != exitOK {
+		t.Errorf("run: exit code %d: %s", code, errOut)
+	}
+}
+
+func TestOneDaemonPerStateFolder(t *testing.T) {
+	s := newStation(t, 1, "ec-p256")
+	st, err := openState(filepath.Join(s.dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, errOut := s.command("run", "--drain")
+	if code != exitFailure || !strings.Contains(errOut, "another usbkeyd works on the state folder") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLostJournalKey: without the key beside an existing journal nothing is begun.
+func TestLostJournalKey(t *testing.T) {
+	s := newStation(t, 1, "ec-p256")
+	st, err := openState(filepath.Join(s.dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(s.dir, "state", "journal.key")); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errOut := s.command("run", "--drain")
+	if code != exitFailure || !strings.Contains(errOut, "journal.key is missing") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+func TestCompletionAndVersion(t *testing.T) {
+	s := newStation(t, 1, "ec-p256")
+	for args, want := range map[string]string{
+		"completion bash": "usbkeyd", "completion zsh": "usbkeyd", "completion fish": "usbkeyd",
+		"version": "dispatch contract 1", "version -o json": `"protocol": 1`, "--help": "Exit codes:",
+	} {
+		if code, out, errOut := s.command(strings.Fields(args)...); code != exitOK || !strings.Contains(out, want) {
+			t.Errorf("%s: exit code %d: %s%s", args, code, out, errOut)
+		}
+	}
+}
+
+// TestTheConfigurationKnowsWhatTheCodeKnows: config may not import the packages
+// whose names it lists.
+func TestTheConfigurationKnowsWhatTheCodeKnows(t *testing.T) {
+	var names []string
+	for _, a := range pkcs11.Algorithms() {
+		names = append(names, a.Name)
+	}
+	if got := config.KeyAlgorithms(); !slices.Equal(got, names) {
+		t.Errorf("config knows %v, pkcs11 %v", got, names)
+	}
+	sample := csr.SampleData()
+	same := config.UnitData{
+		OrderID: sample.OrderID, UnitID: sample.UnitID, Sequence: sample.Sequence, Of: sample.Of, ProductCode: sample.ProductCode,
+		Company: config.Company(sample.Company), Handler: config.Handler(sample.Handler),
+	}
+	a, err := json.Marshal(same)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(a) != string(b) {
+		t.Errorf("config.UnitData gives %s, csr.SubjectData %s", a, b)
+	}
+}
+
+func TestTheExampleConfigurationCompiles(t *testing.T) {
+	data, err := os.ReadFile("../../docs/examples/station.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	station, err := config.Parse(data, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newCatalogue(station); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServiceUnit: install is not tried here, it needs a service manager; status answers without one.
+func TestServiceUnit(t *testing.T) {
+	s := newStation(t, 1, "ec-p256")
+	code, out, errOut := s.command("service", "status")
+	if code != exitOK || !strings.Contains(out, "not installed") {
+		t.Errorf("service status: exit code %d: %s%s", code, out, errOut)
+	}
+	code, _, errOut = execute3("--config", filepath.Join(s.dir, "nowhere.yaml"), "service", "install")
+	if code != exitFailure || !strings.Contains(errOut, "nowhere.yaml") {
+		t.Errorf("service install without a configuration: exit code %d: %s", code, errOut)
+	}
+}
+
+func execute3(args ...string) (int, string, string) {
+	var o, e strings.Builder
+	code := execute(args, strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
