@@ -74,12 +74,12 @@ type jobBar struct {
 }
 
 func newBars(w io.Writer) *bars {
-	b := &bars{box: mpb.New(mpb.WithOutput(w), mpb.WithWidth(40), mpb.WithAutoRefresh()), jobs: map[string]*jobBar{}}
+	b := &bars{box: mpb.New(mpb.WithOutput(w), mpb.WithWidth(24), mpb.WithAutoRefresh()), jobs: map[string]*jobBar{}}
 	b.total = b.box.New(0, mpb.BarStyle().Rbound("|").Lbound("|"),
 		mpb.BarPriority(1<<20), // below all tokens
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return b.count() })),
 		mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.Name("  "),
-			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 6}), "done"), decor.Name(" left")))
+			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 6}), ""), decor.OnComplete(decor.Name(" left"), "")))
 	return b
 }
 
@@ -93,7 +93,7 @@ func (b *bars) count() string {
 			finished++
 		}
 	}
-	return runewidth.FillRight(fmt.Sprintf("%d of %d keys", finished, len(b.jobs)), 44)
+	return runewidth.FillRight(fmt.Sprintf("%d of %d keys", finished, len(b.jobs)), 52)
 }
 
 func (j *jobBar) state() provision.State {
@@ -106,8 +106,10 @@ func (j *jobBar) state() provision.State {
 func (j *jobBar) head() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return runewidth.FillRight(runewidth.Truncate(j.now.Token.Module, 10, "…"), 11) +
-		runewidth.FillRight(runewidth.Truncate(j.now.Job.UnitID()+" "+j.now.Job.Subject.Company.Name, 32, "…"), 33)
+	column := func(s string, width int) string {
+		return runewidth.FillRight(runewidth.Truncate(s, width-1, "…"), width)
+	}
+	return column(j.now.Token.Module, 9) + column(j.now.Job.UnitID(), 22) + column(j.now.Job.Subject.Company.Name, 21)
 }
 
 func (j *jobBar) tail() string {

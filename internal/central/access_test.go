@@ -45,6 +45,7 @@ func forge(t *testing.T, root *x509.Certificate, rootKey any, name string, usage
 }
 
 func TestClientCertificates(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	revoked := r.station("bay-2")
@@ -117,6 +118,7 @@ func TestClientCertificates(t *testing.T) {
 }
 
 func TestOldTLSIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	addr := strings.TrimSuffix(strings.TrimPrefix(r.srv.StationURL(), "https://"), "/v1")
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}}
@@ -127,6 +129,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 }
 
 func TestAdministrationAccess(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	port := r.srv.AdminURL()[strings.LastIndex(r.srv.AdminURL(), ":")+1:]
 	port = strings.TrimSuffix(port, "/v1")
@@ -162,6 +165,7 @@ func TestAdministrationAccess(t *testing.T) {
 }
 
 func TestAdministrationStaysOnTheLoopback(t *testing.T) {
+	t.Parallel()
 	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0", "example.com:0", "nonsense"} {
 		if _, err := central.New(t.Context(), central.Config{DataDir: t.TempDir(), AdminAddr: addr}); err == nil || !strings.Contains(err.Error(), "administration address") {
 			t.Errorf("%s: %v", addr, err)
@@ -170,6 +174,7 @@ func TestAdministrationStaysOnTheLoopback(t *testing.T) {
 }
 
 func TestTwoServersOnOneDirectory(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	if _, err := central.New(t.Context(), central.Config{DataDir: r.dir}); err == nil || !strings.Contains(err.Error(), "in use by another server") {
 		t.Errorf("got %v", err)
@@ -177,6 +182,7 @@ func TestTwoServersOnOneDirectory(t *testing.T) {
 }
 
 func TestStationEnrolment(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	key := newKey(t)
 	first, err := r.admin.EnrollStation(t.Context(), "bay-1", key)
@@ -202,6 +208,7 @@ func TestStationEnrolment(t *testing.T) {
 }
 
 func TestServerCertificateIsRenewedInTime(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, func(c *central.Config) { c.ServerNames = []string{"central.example", "192.0.2.7"} })
 	read := func() *x509.Certificate {
 		c, err := keyfile.ReadCertificate(filepath.Join(r.dir, "tls", "server.pem"))
@@ -235,6 +242,7 @@ func TestServerCertificateIsRenewedInTime(t *testing.T) {
 
 // The log names units and problems, and nothing that identifies people or opens anything.
 func TestTheLogHoldsNoSecretsOrNames(t *testing.T) {
+	t.Parallel()
 	var log lockedBuffer
 	r := newRig(t, func(c *central.Config) { c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
 	w := r.station("bay-1").one("LOGGED").issued()
@@ -272,6 +280,7 @@ func (l *lockedBuffer) String() string {
 
 // openssl judges what the server made: the bundle, the chain, the extensions, TLS.
 func TestOpenSSLAgrees(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	w := s.one("WITNESS").escrowed()

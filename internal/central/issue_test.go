@@ -65,6 +65,7 @@ func wantCertificates(t *testing.T, authority *faultyCA, want int) {
 // The server stops between writing its intent and having the answer. The next
 // start asks the CA under the same id and never makes a second certificate.
 func TestIssuingIsResumedAfterARestart(t *testing.T) {
+	t.Parallel()
 	rows := []struct {
 		name   string
 		issues bool // whether the CA did issue before the server stopped
@@ -126,7 +127,7 @@ func TestSlowCA(t *testing.T) {
 	begun := time.Now()
 	close(release)
 	must[api.IssuedCertificate](t, <-collected, http.StatusOK)
-	if took := time.Since(begun); took > time.Second {
+	if took := time.Since(begun); took > 1500*time.Millisecond {
 		t.Errorf("the waiting answer came %s after the certificate", took)
 	}
 	if authority.asked.Load() != 1 {
@@ -136,6 +137,7 @@ func TestSlowCA(t *testing.T) {
 
 // An answer that was lost is asked for, not blindly asked again.
 func TestLostAnswer(t *testing.T) {
+	t.Parallel()
 	r, authority, _ := faultyRig(t)
 	var down atomic.Bool
 	down.Store(true)
@@ -165,6 +167,7 @@ func TestLostAnswer(t *testing.T) {
 
 // A CA that cannot be asked leaves the unit to a person, also over a restart.
 func TestLostAnswerOfACAThatCannotBeAsked(t *testing.T) {
+	t.Parallel()
 	r, authority, change := faultyRig(t)
 	authority.blind = true
 	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
@@ -183,6 +186,7 @@ func TestLostAnswerOfACAThatCannotBeAsked(t *testing.T) {
 }
 
 func TestRefusedByTheCA(t *testing.T) {
+	t.Parallel()
 	r, authority, _ := faultyRig(t)
 	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
 		return ca.Certificate{}, &ca.RefusedError{Reason: "the company is on a list"}
@@ -207,6 +211,7 @@ func TestRefusedByTheCA(t *testing.T) {
 // The station gives up while the CA works: the certificate is kept, because
 // somebody has to revoke it.
 func TestCertificateThatComesTooLate(t *testing.T) {
+	t.Parallel()
 	r, authority, _ := faultyRig(t)
 	release := make(chan struct{})
 	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {

@@ -16,6 +16,7 @@ import (
 // A lease that ran out goes to whoever claims next, and its old holder is told at
 // every turn that it has lost it.
 func TestZombieIsStopped(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	old, next := r.station("bay-1"), r.station("bay-2")
 	w := old.one("ZOMBIE").escrowed()
@@ -67,6 +68,7 @@ func TestZombieIsStopped(t *testing.T) {
 
 // With the present epoch, guessed, another station's unit is still not its own.
 func TestAnotherStationsUnit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	owner, thief := r.station("bay-1"), r.station("bay-2")
 	w := owner.one("OWNED").escrowed()
@@ -98,6 +100,7 @@ func TestAnotherStationsUnit(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	r.submit(order("RELEASE", 1))
@@ -126,6 +129,7 @@ func TestRelease(t *testing.T) {
 }
 
 func TestReleaseAfterBindingIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	w := r.station("bay-1").one("LATE").issued()
 	wantProblem(t, w.release("LATE-001", 1, api.NoToken), http.StatusConflict, api.ProblemUnitState)
@@ -133,6 +137,7 @@ func TestReleaseAfterBindingIsRefused(t *testing.T) {
 
 // Bound units never go back to READY by themselves; their station's late result is a fact.
 func TestCustody(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	w := s.one("CUSTODY").issued()
@@ -159,6 +164,7 @@ func TestCustody(t *testing.T) {
 }
 
 func TestSessions(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	r.submit(order("SESSION", 3))
@@ -196,6 +202,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestHeartbeatOfManyIsOneAnswer(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	r.submit(order("MANY", 3))

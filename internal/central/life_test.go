@@ -13,6 +13,7 @@ import (
 )
 
 func TestWholeLifeOfAUnit(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	r.submit(order("LIFE", 2))
@@ -72,6 +73,7 @@ func TestWholeLifeOfAUnit(t *testing.T) {
 
 // Every PUT again gives the same answer and changes nothing.
 func TestRepeats(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	w := r.station("bay-1").one("AGAIN").issued()
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
@@ -106,6 +108,7 @@ func TestRepeats(t *testing.T) {
 
 // What is said differently the second time is refused.
 func TestContradictions(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	w := s.one("CONTRA").issued()
@@ -137,6 +140,7 @@ func TestContradictions(t *testing.T) {
 
 // A failed unit is held for a person, and its result is as final as a good one.
 func TestFailedOutcomesHold(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	reason := "the hub lost power"
@@ -158,6 +162,7 @@ func TestFailedOutcomesHold(t *testing.T) {
 
 // An installed unit must say all of what was bound and issued, rightly.
 func TestInstalledMustMatch(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	w := r.station("bay-1").one("MATCH").issued()
 	text := func(s string) *string { return &s }

@@ -16,6 +16,7 @@ import (
 // Every operation of the document has a policy on the listener of its tag, and
 // nobody but the caller of that listener may call it. What is open is listed here.
 func TestEveryRouteHasAPolicy(t *testing.T) {
+	t.Parallel()
 	rules, err := contract.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +56,7 @@ func TestEveryRouteHasAPolicy(t *testing.T) {
 
 // A route that slips through without a policy keeps the server from starting.
 func TestRegistrationNeedsAPolicy(t *testing.T) {
+	t.Parallel()
 	rules, err := contract.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +111,7 @@ func TestRegistrationNeedsAPolicy(t *testing.T) {
 
 // Every problem type of the contract has a status and a title of its own.
 func TestEveryProblemTypeIsMapped(t *testing.T) {
+	t.Parallel()
 	rules, err := api.GetSpec()
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +131,7 @@ func TestEveryProblemTypeIsMapped(t *testing.T) {
 }
 
 func TestLeaseFollowsTheWorstKeyGeneration(t *testing.T) {
+	t.Parallel()
 	rows := []struct {
 		name  string
 		base  time.Duration

@@ -16,6 +16,7 @@ import (
 
 // Requests that are wrong in one way each, at the station's side.
 func TestBadStationRequests(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	used := s.one("USED").issued()
@@ -121,6 +122,7 @@ func TestBadStationRequests(t *testing.T) {
 }
 
 func TestEveryWrongFieldIsNamed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	s := r.station("bay-1")
 	a := s.send(http.MethodPut, "/session", []byte(`{"instanceId":"x","bootId":"","protocolVersion":0,"surprise":1,"other/~":2,
@@ -140,6 +142,7 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 }
 
 func TestOrderRules(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil)
 	admin := func(id string, body any, headers ...string) answer {
 		return send(t, r.spec, &http.Client{Timeout: 10 * time.Second}, r.srv.AdminURL(), http.MethodPut, "/orders/"+id, body,

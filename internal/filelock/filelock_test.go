@@ -28,7 +28,9 @@ func TestWhoMayLock(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if err == nil {
-				err = second.Close()
+				if err := second.Close(); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if err := first.Close(); err != nil {
 				t.Fatal(err)

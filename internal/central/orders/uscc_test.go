@@ -20,7 +20,7 @@ func TestCheckUSCC(t *testing.T) {
 		{"91350100MO00100Y43", "neither a digit"},
 		{"91350100M000100Y4", "18 characters"},
 		{"", "18 characters"},
-		{"９1350100M000100Y4", "neither a digit"},
+		{"\uff1950100M000100Y43", "neither a digit"}, // 18 bytes, the first digit full-width
 	}
 	for _, row := range rows {
 		err := CheckUSCC(row.code)

@@ -68,12 +68,12 @@ func bind(t *testing.T, s *Store, l Lease, key string) error {
 func TestHistoryTellsEverything(t *testing.T) {
 	s, skip := newStore(t)
 	ctx := t.Context()
-	l := claim(t, s, "bay-1")[0]
+	claim(t, s, "bay-1")
 	skip(3 * time.Minute)
 	if n, err := s.Sweep(ctx); err != nil || n != 1 {
 		t.Fatalf("sweep: %d %v", n, err)
 	}
-	l = claim(t, s, "bay-1")[0]
+	l := claim(t, s, "bay-1")[0]
 	if err := bind(t, s, l, "k1"); err != nil {
 		t.Fatal(err)
 	}
