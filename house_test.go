@@ -71,10 +71,11 @@ func may() map[string][]string {
 		"provision":          {"pkcs11", "csr/..."},
 		"agent":              {"provision", "api", "pkcs11", "csr/..."},
 		"internal/central":   {"api/...", "csr/...", "internal/central/...", "internal/filelock"},
+		"internal/buildinfo": {"internal/output"},
 		"internal/filelock":  {},
 		"internal/output":    {},
-		"cmd/usbkeyd":        {"agent", "api", "config", "csr/...", "internal/filelock", "internal/output", "pkcs11/...", "provision"},
-		"cmd/usbkey-central": {"api", "csr/...", "internal/central/...", "internal/output"},
+		"cmd/usbkeyd":        {"agent", "api", "config", "csr/...", "internal/buildinfo", "internal/filelock", "internal/output", "pkcs11/...", "provision"},
+		"cmd/usbkey-central": {"api", "csr/...", "internal/buildinfo", "internal/central/...", "internal/output"},
 	}
 }
 
@@ -89,7 +90,7 @@ func only() map[string]struct {
 	}{
 		"github.com/miekg/pkcs11":       {[]string{"pkcs11/cryptoki"}, "a vendor module may only ever be loaded in a child process"},
 		"C":                             {[]string{"pkcs11/cryptoki"}, "everything else must build without a C compiler"},
-		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central"}, "the command line is the edge"},
+		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central", "internal/buildinfo"}, "the command line is the edge"},
 		"github.com/goccy/go-yaml":      {[]string{"config"}, "settings are written down in one place"},
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
 		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "cmd/usbkey-central"}, "the pipeline must not know the network"},

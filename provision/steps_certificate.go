@@ -212,13 +212,9 @@ func provePossession(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	token, err := j.loginAs(ctx, loginUser)
+	signer, err := j.signer(ctx, product.Algorithm)
 	if err != nil {
 		return err
-	}
-	signer, err := pkcs11.NewSigner(ctx, token, pkcs11.Object{ID: j.rec.Facts.KeyID, PublicKey: j.rec.Facts.PublicKey}, product.Algorithm)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrKeyUnfit, err)
 	}
 	challenge, err := csr.NewChallenge(rand.Reader)
 	if err != nil {

@@ -3,6 +3,7 @@ package provision
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
@@ -164,6 +165,19 @@ func checkPublicKey(spki []byte, want pkcs11.Algorithm) error {
 	return nil
 }
 
+// signer is the job's private key, with the user logged in.
+func (j *run) signer(ctx context.Context, alg pkcs11.Algorithm) (crypto.Signer, error) {
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return nil, err
+	}
+	s, err := pkcs11.NewSigner(ctx, token, pkcs11.Object{ID: j.rec.Facts.KeyID, PublicKey: j.rec.Facts.PublicKey}, alg)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKeyUnfit, err)
+	}
+	return s, nil
+}
+
 // buildCSR signs the request on the token. A request that is journalled already is
 // kept: the same bytes must reach the central server again.
 func buildCSR(ctx context.Context, j *run) error {
@@ -174,13 +188,9 @@ func buildCSR(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	token, err := j.loginAs(ctx, loginUser)
+	signer, err := j.signer(ctx, product.Algorithm)
 	if err != nil {
 		return err
-	}
-	signer, err := pkcs11.NewSigner(ctx, token, pkcs11.Object{ID: j.rec.Facts.KeyID, PublicKey: j.rec.Facts.PublicKey}, product.Algorithm)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrKeyUnfit, err)
 	}
 	request, err := product.Profile.Request(j.rec.Job.Subject)
 	if err != nil {
@@ -198,6 +208,13 @@ func buildCSR(ctx context.Context, j *run) error {
 // central server may have it, until it says that it never will.
 func bindCSR(ctx context.Context, j *run) error {
 	f := &j.rec.Facts
+	if !f.Bound {
+		// It was refused under an earlier lease, and is tried again under this one.
+		f.Bound = true
+		if err := j.commit(StepBindCSR); err != nil {
+			return err
+		}
+	}
 	bundle, err := j.Central.Bind(ctx, Bind{
 		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
 		CSR: f.CSR, TokenSerial: j.rec.Token.Identity.Serial, TokenModel: j.rec.Token.Model,

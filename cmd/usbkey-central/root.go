@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 )
 
@@ -109,7 +110,7 @@ by --data, or by --admin-url and --token-file.
 		group("certificates", "Look at what the CA issued", newCertificatesList(s, where.connect)),
 		group("station", "Enrol issuing workstations and look at them",
 			newStationAdd(s, where.connect), newStationList(s, where.connect)),
-		newVersion(s),
+		buildinfo.NewCommand(s.out, "usbkey-central", api.ProtocolVersion, noArgs),
 	)
 	return root
 }

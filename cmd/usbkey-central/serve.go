@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/central"
 )
 
@@ -72,7 +73,7 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	srv, err := central.New(ctx, central.Config{
 		DataDir: o.data, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
 		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second,
-		Logger: slog.New(slog.NewJSONHandler(s.err, nil)), Version: version(),
+		Logger: slog.New(slog.NewJSONHandler(s.err, nil)), Version: buildinfo.Version(),
 	})
 	if err != nil {
 		return err

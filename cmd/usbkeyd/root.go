@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/agent"
+	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 )
 
 // Exit codes, documented in the root command's help.
@@ -105,7 +107,7 @@ everything and reports the serial numbers.
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),
 		newService(s, &path),
-		newVersion(s),
+		buildinfo.NewCommand(s.out, "usbkeyd", api.ProtocolVersion, noArgs),
 	)
 	return root
 }

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"golang.org/x/term"
 )
@@ -78,7 +78,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	}
 	defer closeAgent()
 	a.Drain = o.drain
-	log.Info("usbkeyd starts", "version", version(), "config", station.Name, "modules", len(station.Modules), "drain", o.drain)
+	log.Info("usbkeyd starts", "version", buildinfo.Version(), "config", station.Name, "modules", len(station.Modules), "drain", o.drain)
 	begun := time.Now()
 	summary, err := a.Run(ctx)
 	progress.close()
@@ -167,21 +167,6 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 		},
 		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),
 		UserPINRecipients: station.Recipients.UserPIN, SOPINRecipients: station.Recipients.SOPIN,
-		InstanceID: st.instanceID, BootID: bootID(), Version: version(), Log: log, Observe: observe,
+		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe,
 	}), closeModules, nil
-}
-
-// version is the module's version and commit as the toolchain recorded them.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			v += " " + s.Value[:12]
-		}
-	}
-	return v
 }
