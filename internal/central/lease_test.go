@@ -228,3 +228,31 @@ func TestHeartbeatOfManyIsOneAnswer(t *testing.T) {
 		t.Errorf("phase %q", *u.Phase)
 	}
 }
+
+// TestEscrowFollowsItsUnit: a station that lost the lease after the escrow and got
+// the unit again tells it again under the new epoch, and goes on with the same token.
+func TestEscrowFollowsItsUnit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	s := r.station("bay-1")
+	w := s.one("AGAIN").escrowed()
+	r.clock.advance(121 * time.Second)
+	r.waitState("AGAIN-001", api.READY)
+	wantProblem(t, func() answer {
+		late := *w
+		late.escrow.Epoch = 2 // nobody has that epoch yet
+		return late.putEscrow()
+	}(), http.StatusConflict, api.ProblemStaleEpoch)
+	s.open()
+	leases := s.claim(1)
+	if len(leases) != 1 || leases[0].Epoch != 2 {
+		t.Fatalf("re-claim: %+v", leases)
+	}
+	w.escrow.Epoch, w.csr.Epoch = 2, 2
+	if a := w.putEscrow(); a.status != http.StatusOK {
+		t.Fatalf("escrow under the new epoch: %d %s", a.status, a.body)
+	}
+	if a := w.putCSR(); a.status != http.StatusOK && a.status != http.StatusAccepted {
+		t.Errorf("request under the new epoch: %d %s", a.status, a.body)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/contract"
 	"github.com/usbkeyd/usbkeyd/internal/central/stationroot"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
 )
 
 // Server is the central server: opened by New, working between Start and Close.
@@ -75,11 +76,15 @@ func (s *Server) openData(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	unlock, err := lockDir(dir)
-	if err != nil {
-		return err
+	// Two issuers on one store could ask the CA twice.
+	lock, err := filelock.Exclusive(filepath.Join(dir, "lock"))
+	if errors.Is(err, filelock.ErrHeld) {
+		return fmt.Errorf("the data directory %s is in use by another server: stop that one, or use another directory", dir)
 	}
-	s.closers = append(s.closers, unlock)
+	if err != nil {
+		return fmt.Errorf("lock the data directory: %w", err)
+	}
+	s.closers = append(s.closers, lock.Close)
 	if s.store, err = store.Open(ctx, filepath.Join(dir, "central.db"), store.Clock(s.cfg.Clock), s.cfg.Rules); err != nil {
 		return err
 	}

@@ -47,12 +47,12 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 		in.SealedSHA256 = hexSum(in.Sealed)
 		known, err := t.escrow(ctx, in.ID)
 		if err == nil {
-			if known.Station != in.Station || known.UnitID != in.UnitID || known.Epoch != in.Epoch ||
+			if known.Station != in.Station || known.UnitID != in.UnitID ||
 				known.SealedSHA256 != in.SealedSHA256 || !slices.Equal(known.Recipients, in.Recipients) {
 				return refuse(EscrowConflict, "escrow %s holds something else", in.ID)
 			}
 			out = known
-			return nil
+			return t.moveEscrow(ctx, &out, in)
 		}
 		if !isRefusal(err, NotFound) {
 			return err
@@ -78,6 +78,23 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 			in.ID, in.UnitID, in.Epoch, in.Station, in.Sealed, in.SealedSHA256, string(recipients), t.now)
 	})
 	return out, err
+}
+
+// moveEscrow lets an escrow follow its unit to a later epoch: the station lost the
+// lease after it had told us, got the unit again, and goes on with the same token.
+func (t *txn) moveEscrow(ctx context.Context, known *Escrow, in Escrow) error {
+	if known.Epoch == in.Epoch {
+		return nil
+	}
+	u, err := t.unit(ctx, in.UnitID)
+	if err != nil {
+		return err
+	}
+	if err := u.held(in.Station, in.Epoch); err != nil {
+		return err
+	}
+	known.Epoch = in.Epoch
+	return t.exactlyOne(ctx, "move escrow", `UPDATE escrows SET epoch = $2 WHERE escrow_id = $1`, in.ID, in.Epoch)
 }
 
 // PutEscrowToken names the token whose SO PIN an escrow holds, once.
