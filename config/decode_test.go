@@ -29,8 +29,8 @@ func TestLoad(t *testing.T) {
 		Recipients:       Recipients{UserPIN: []string{strings.Repeat("11", 32)}, SOPIN: []string{"aa" + strings.Repeat("22", 31)}},
 		CertificateTrust: filepath.Join(dir, "trust.pem"),
 		Modules: []Module{
-			{Name: "bay-01", Path: filepath.Join(dir, "module.so"), Env: map[string]string{"SOFTHSM2_CONF": "/etc/bay-01.conf"}, Tokens: 2},
-			{Name: "bay-02", Path: filepath.Join(dir, "module.so"), Tokens: 1},
+			{Name: "bay-01", Path: filepath.Join(dir, "module.so"), Env: map[string]string{"SOFTHSM2_CONF": "/etc/bay-01.conf"}, Tokens: 2, Trust: TrustRoot},
+			{Name: "bay-02", Path: filepath.Join(dir, "module.so"), Tokens: 1, Trust: TrustRoot},
 		},
 		TokenProfiles: []TokenProfile{{
 			Name: "sample-card", Match: Match{"Sample Maker", "Card 3*"}, SOPIN: PINPolicy{12, "hex"},

@@ -9,6 +9,12 @@ import (
 // KeyAlgorithms are the names that products[].key.algorithm may have.
 func KeyAlgorithms() []string { return []string{"rsa2048", "rsa3072", "rsa4096", "ec-p256", "ec-p384"} }
 
+// Whose file a module may be.
+const (
+	TrustRoot  = "root"
+	TrustOwner = "owner"
+)
+
 // Deliveries are the ways in which a user PIN leaves the station. sealed: in an
 // envelope for recipients.userPin, through the central server.
 func Deliveries() []string { return []string{"sealed"} }
@@ -61,7 +67,7 @@ func defaultStation() Station {
 	return Station{Central: Central{Certificate: "station.crt", Key: "station.key"}}
 }
 
-func defaultModule() Module { return Module{Tokens: 1} }
+func defaultModule() Module { return Module{Tokens: 1, Trust: TrustRoot} }
 
 func defaultTokenProfile() TokenProfile {
 	return TokenProfile{

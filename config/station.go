@@ -49,6 +49,10 @@ type Module struct {
 	// Tokens is how many tokens are written in this module at most; further
 	// blank slots are left alone (SoftHSM always shows one more).
 	Tokens int `yaml:"tokens"`
+	// Trust says whose file the module may be: "root", or "owner" for the daemon's own user as well.
+	Trust string `yaml:"trust"`
+	// SHA256 pins the file's content (64 lower-case hexadecimal digits); "" for any.
+	SHA256 string `yaml:"sha256"`
 }
 
 // TokenProfile is what one model of token needs.

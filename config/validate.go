@@ -142,6 +142,12 @@ func (v *validator) modules(modules []Module) {
 		if m.Tokens < 1 || m.Tokens > maxTokens {
 			v.fault(field+".tokens", "%d is not between 1 and %d", m.Tokens, maxTokens)
 		}
+		if m.Trust != TrustRoot && m.Trust != TrustOwner {
+			v.fault(field+".trust", "%q is not %s or %s", m.Trust, TrustRoot, TrustOwner)
+		}
+		if b, err := hex.DecodeString(m.SHA256); m.SHA256 != "" && (err != nil || len(b) != 32 || strings.ToLower(m.SHA256) != m.SHA256) {
+			v.fault(field+".sha256", "not a SHA-256 of 64 small hexadecimal digits, as sha256sum prints it")
+		}
 	}
 }
 

@@ -110,6 +110,9 @@ func TestValidate(t *testing.T) {
 		{"variable with a line end", env("SOFTHSM2_CONF", "/a\nLD_PRELOAD=/x"), "modules[0].env.SOFTHSM2_CONF"},
 		{"another allowed variable", env("P11_KIT_SERVER_ADDRESS", "unix:path=/run/p11"), ""},
 		{"no tokens", func(s *Station, _ string) { s.Modules[0].Tokens = 0 }, "modules[0].tokens"},
+		{"unknown trust", func(s *Station, _ string) { s.Modules[0].Trust = "unchecked" }, "modules[0].trust"},
+		{"short SHA-256", func(s *Station, _ string) { s.Modules[0].SHA256 = "ab12" }, "modules[0].sha256"},
+		{"SHA-256 in capitals", func(s *Station, _ string) { s.Modules[0].SHA256 = strings.Repeat("AB", 32) }, "modules[0].sha256"},
 		{"too many tokens", func(s *Station, _ string) { s.Modules[0].Tokens = 65 }, "modules[0].tokens"},
 
 		{"profile without a name", func(s *Station, _ string) { s.TokenProfiles[0].Name = "" }, "tokenProfiles[0].name"},
@@ -181,7 +184,7 @@ func TestValidateReportsEverything(t *testing.T) {
 	got := fields(t, (&Station{Modules: []Module{{}}, TokenProfiles: []TokenProfile{{}}, Products: []Product{{}}}).Validate())
 	for _, want := range []string{
 		"station", "stateDir", "central.urls", "central.trust", "central.certificate", "central.key",
-		"recipients.userPin", "recipients.soPin", "certificateTrust", "modules[0].name", "modules[0].path", "modules[0].tokens",
+		"recipients.userPin", "recipients.soPin", "certificateTrust", "modules[0].name", "modules[0].path", "modules[0].tokens", "modules[0].trust",
 		"tokenProfiles[0].name", "tokenProfiles[0].soPin.length", "tokenProfiles[0].soPin.alphabet", "tokenProfiles[0].deadlines.call",
 		"products[0].code", "products[0].key.algorithm", "products[0].certificate.subject", "products[0].certificate.keyUsage",
 		"products[0].userPin.length", "products[0].userPin.delivery", "products[0].tokenLabel",

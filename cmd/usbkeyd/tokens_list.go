@@ -70,7 +70,7 @@ func listTokens(ctx context.Context, station *config.Station) ([]tokenRow, error
 }
 
 func listModule(ctx context.Context, station *config.Station, m config.Module) (rows []tokenRow, err error) {
-	module, err := worker.Start(ctx, worker.Spec{Path: m.Path, Env: m.Env, Deadlines: longest(station.TokenProfiles)})
+	module, err := worker.Start(ctx, moduleSpec(station, m))
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}

@@ -139,11 +139,10 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 	}
 	var out []agent.Instance
 	var pools []*worker.Pool
-	deadlines := longest(station.TokenProfiles)
 	for _, m := range station.Modules {
-		p := worker.NewPool(worker.Spec{
-			Path: m.Path, Env: m.Env, Deadlines: deadlines, Lock: filepath.Join(locks, m.Name+".lock"),
-		})
+		spec := moduleSpec(station, m)
+		spec.Lock = filepath.Join(locks, m.Name+".lock")
+		p := worker.NewPool(spec)
 		pools = append(pools, p)
 		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, log}, Tokens: m.Tokens})
 	}
@@ -154,6 +153,15 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 			}
 		}
 	}, nil
+}
+
+// moduleSpec is how a configured module is loaded.
+func moduleSpec(station *config.Station, m config.Module) worker.Spec {
+	spec := worker.Spec{Path: m.Path, Env: m.Env, SHA256: m.SHA256, Deadlines: longest(station.TokenProfiles)}
+	if m.Trust == config.TrustOwner {
+		spec.Trust = worker.TrustOwner
+	}
+	return spec
 }
 
 // longest takes the longest deadline of each kind over all profiles: which model

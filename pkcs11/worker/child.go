@@ -35,8 +35,16 @@ func ServeIfChild(open Opener) {
 	os.Exit(serve(open))
 }
 
-// isChild looks at the name, the module's path and the lock's.
-func isChild() bool { return len(os.Args) == 3 && os.Args[0] == childName }
+// The arguments of a child, after its name; none is a secret.
+const (
+	argPath = iota + 1
+	argLock
+	argTrust
+	argSHA256
+	argCount
+)
+
+func isChild() bool { return len(os.Args) == argCount && os.Args[0] == childName }
 
 func serve(open Opener) int {
 	in, out, err := confine()
@@ -53,9 +61,7 @@ func serve(open Opener) int {
 	var now underway
 	if err == nil {
 		next = requests(in, &now)
-		if err = holdLock(os.Args[2]); err == nil {
-			module, err = open(os.Args[1])
-		}
+		module, err = load(open)
 	}
 	if writeFrame(out, hello(err)) != nil || err != nil {
 		return exitDone
@@ -80,6 +86,18 @@ func serve(open Opener) int {
 			return exitDone
 		}
 	}
+}
+
+// load loads the module once it is known to be the one that is meant.
+func load(open Opener) (pkcs11.Module, error) {
+	if err := holdLock(os.Args[argLock]); err != nil {
+		return nil, err
+	}
+	path, err := checkModule(os.Args[argPath], Trust(os.Args[argTrust]), os.Args[argSHA256])
+	if err != nil {
+		return nil, err
+	}
+	return open(path)
 }
 
 // holdLock shows that this child lives; the lock goes with the process.

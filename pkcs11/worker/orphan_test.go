@@ -33,7 +33,7 @@ func actAsParent() {
 		env[name] = value
 	}
 	p, err := worker.Start(context.Background(), worker.Spec{
-		Path: os.Args[1], Env: env, Lock: lockOf(os.Args[1]), Deadlines: worker.Deadlines{Call: orphanLimit},
+		Trust: worker.TrustOwner, Path: os.Args[1], Env: env, Lock: lockOf(os.Args[1]), Deadlines: worker.Deadlines{Call: orphanLimit},
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -75,7 +75,7 @@ func TestOrphanBringsItsCallToAnEnd(t *testing.T) {
 			begun := time.Now()
 
 			shim.Rules(t) // the next child finds a module that behaves
-			pool := worker.NewPool(worker.Spec{Path: shim.Path, Env: shim.Env, Lock: lockOf(shim.Path), Deadlines: worker.Deadlines{Call: orphanLimit}})
+			pool := worker.NewPool(worker.Spec{Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env, Lock: lockOf(shim.Path), Deadlines: worker.Deadlines{Call: orphanLimit}})
 			defer func() { _ = pool.Close() }()
 			next, err := pool.Acquire(t.Context())
 			if err != nil {

@@ -112,7 +112,7 @@ func TestPoolClosesTokensLeftOpen(t *testing.T) {
 }
 
 func TestPoolClosed(t *testing.T) {
-	pool := worker.NewPool(worker.Spec{Path: probePath})
+	pool := worker.NewPool(worker.Spec{Trust: worker.TrustUnchecked, Path: probePath})
 	if err := pool.Warm(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}

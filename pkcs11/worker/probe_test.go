@@ -65,7 +65,7 @@ func TestChildSeesOnlyItsOwn(t *testing.T) {
 	}
 	defer unix.Close(inherited)
 
-	p := start(t, worker.Spec{Path: probePath, Env: map[string]string{"ALLOWED": "yes"}})
+	p := start(t, worker.Spec{Trust: worker.TrustUnchecked, Path: probePath, Env: map[string]string{"ALLOWED": "yes"}})
 	info, err := p.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestChildSeesOnlyItsOwn(t *testing.T) {
 	if slices.Sort(s.Env); !slices.Equal(s.Env, []string{"ALLOWED=yes", "GOMAXPROCS=2", "GOTRACEBACK=none"}) {
 		t.Errorf("environment is %v", s.Env)
 	}
-	if len(s.Args) != 3 || s.Args[1] != probePath || s.Args[2] != "" {
+	if len(s.Args) != 5 || s.Args[1] != probePath || s.Args[2] != "" || s.Args[3] != "unchecked" || s.Args[4] != "" {
 		t.Errorf("arguments are %v", s.Args)
 	}
 	if s.Dir != "/" {
@@ -105,7 +105,7 @@ func TestChildSeesOnlyItsOwn(t *testing.T) {
 
 func TestMalformedEnvironment(t *testing.T) {
 	for _, name := range []string{"", "A=B", "A\x00"} {
-		if _, err := worker.Start(t.Context(), worker.Spec{Path: probePath, Env: map[string]string{name: "x"}}); err == nil {
+		if _, err := worker.Start(t.Context(), worker.Spec{Trust: worker.TrustUnchecked, Path: probePath, Env: map[string]string{name: "x"}}); err == nil {
 			t.Errorf("a variable of the name %q is accepted", name)
 		}
 	}

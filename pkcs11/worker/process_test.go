@@ -41,7 +41,7 @@ func wantsReaped(t *testing.T, p *worker.Process) {
 func shimmed(t *testing.T, d worker.Deadlines) (*worker.Process, pkcs11test.Shim) {
 	t.Helper()
 	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
-	return start(t, worker.Spec{Path: shim.Path, Env: shim.Env, Deadlines: d}), shim
+	return start(t, worker.Spec{Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env, Deadlines: d}), shim
 }
 
 func TestUnusableModules(t *testing.T) {
@@ -62,7 +62,7 @@ func TestUnusableModules(t *testing.T) {
 		"other":     {otherLibrary(t), "C_GetFunctionList"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := worker.Start(t.Context(), worker.Spec{Path: c.path})
+			_, err := worker.Start(t.Context(), worker.Spec{Trust: worker.TrustOwner, Path: c.path})
 			wants(t, err, pkcs11.ErrModuleUnusable, c.word)
 		})
 	}
@@ -142,7 +142,7 @@ func TestHangAtStart(t *testing.T) {
 	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
 	shim.Rules(t, "C_Initialize hang")
 	_, err := worker.Start(t.Context(), worker.Spec{
-		Path: shim.Path, Env: shim.Env, Deadlines: worker.Deadlines{Init: 200 * time.Millisecond},
+		Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env, Deadlines: worker.Deadlines{Init: 200 * time.Millisecond},
 	})
 	wants(t, err, pkcs11.ErrModuleHung)
 }
@@ -255,7 +255,7 @@ func TestClose(t *testing.T) {
 func TestCloseKillsWhatDoesNotEnd(t *testing.T) {
 	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
 	p, err := worker.Start(t.Context(), worker.Spec{
-		Path: shim.Path, Env: shim.Env, Deadlines: worker.Deadlines{Call: 200 * time.Millisecond},
+		Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env, Deadlines: worker.Deadlines{Call: 200 * time.Millisecond},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -270,6 +270,6 @@ func TestStartCancelled(t *testing.T) {
 	shim.Rules(t, "C_Initialize hang")
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	_, err := worker.Start(ctx, worker.Spec{Path: shim.Path, Env: shim.Env})
+	_, err := worker.Start(ctx, worker.Spec{Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env})
 	wants(t, err, context.Canceled)
 }

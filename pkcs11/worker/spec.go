@@ -15,6 +15,9 @@ type Spec struct {
 	// Env is all that the module finds in its environment, save GOMAXPROCS and
 	// GOTRACEBACK, which are the child's own. It is no place for secrets.
 	Env map[string]string
+	// Trust says whose file Path may be, SHA256 (hexadecimal, may be "") what is in it.
+	Trust  Trust
+	SHA256 string
 	// Deadlines bound the calls.
 	Deadlines Deadlines
 	// Lock is a file that every child of the instance holds a shared lock on while it
