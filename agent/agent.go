@@ -60,6 +60,8 @@ type Summary struct {
 	Quarantined int
 	// Waiting are the jobs that wait for a person, a token or a lease.
 	Waiting []*provision.Record
+	// FreeTokens is how many blank tokens were left.
+	FreeTokens int
 	// Refused counts reports that the central server refused for good.
 	Refused int
 }
@@ -87,7 +89,8 @@ type Agent struct {
 	summary    Summary
 	asked      bool // the server has said that there is nothing to do, and nothing has happened since
 	claiming   bool
-	unwritable error // why the journal could not be written when a unit was to be claimed
+	claimAfter time.Time // not before
+	unwritable error     // why the journal could not be written when a unit was to be claimed
 }
 
 // heldLease is a lease together with the moment before it was asked for.
@@ -98,6 +101,7 @@ type heldLease struct {
 
 type claimAnswer struct {
 	leases []heldLease
+	after  time.Duration // how long the server wants to be left alone
 	err    error
 }
 
@@ -157,6 +161,7 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	for _, j := range a.jobs {
 		a.summary.Waiting = append(a.summary.Waiting, j.rec)
 	}
+	a.summary.FreeTokens = len(a.inventory.free())
 	if a.Drain && err == nil {
 		err = a.unwritable
 	}
@@ -237,7 +242,7 @@ func (a *Agent) done(ctx context.Context) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, j := range a.jobs {
-		if j.retries() {
+		if present, _ := a.inventory.present(j.rec.Token); j.retries(present) {
 			return false
 		}
 	}

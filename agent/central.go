@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -128,6 +129,10 @@ func explainTLS(err error) error {
 // call sends a request, and decodes the answer of one of the wanted statuses into
 // out. Every other answer becomes an error, mapped once, here.
 func call(resp *http.Response, err error, decode func(status int, body []byte) error, want ...int) (int, error) {
+	var request *url.Error
+	if errors.As(err, &request) {
+		err = request.Err // it would name the placeholder that failover puts the server's address in place of
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -196,12 +201,39 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 	return bundle, wrap("certification request", err)
 }
 
-// Collect implements provision.Central.
+// Collect implements provision.Central. A server that does not wait is asked no
+// more often than it wants to be.
 func (c *Central) Collect(ctx context.Context, unitID string, generation int) ([]byte, error) {
 	wait := collectWait
+	begun := time.Now()
 	resp, err := c.api.GetCertificate(ctx, unitID, int32(generation), &api.GetCertificateParams{Wait: &wait})
 	bundle, err := issued(resp, err)
+	if err == nil && bundle == nil {
+		err = pause(ctx, retryAfter(resp)-time.Since(begun))
+	}
 	return bundle, wrap("certificate", err)
+}
+
+// retryAfter is how long the server wants to be left alone, in seconds (RFC 9110,
+// 10.2.3); without that, or with nonsense, a second.
+func retryAfter(resp *http.Response) time.Duration {
+	const most = time.Minute
+	n, err := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if err != nil || n < 1 {
+		n = 1
+	}
+	return min(time.Duration(n)*time.Second, most)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // issued decodes an answer that holds the certificate, or says that it is not there yet.
@@ -264,12 +296,17 @@ func (c *Central) session(ctx context.Context, req api.SessionRequest) (api.Sess
 	return s, wrap("session", err)
 }
 
-// claim returns no lease when there is nothing to do.
-func (c *Central) claim(ctx context.Context, key string, wait int, req api.ClaimRequest) ([]api.Lease, error) {
+// claim returns no lease when there is nothing to do, and then how long to leave
+// the server alone.
+func (c *Central) claim(ctx context.Context, key string, wait int, req api.ClaimRequest) ([]api.Lease, time.Duration, error) {
 	var answer api.ClaimAnswer
 	resp, err := c.api.PostClaims(ctx, &api.PostClaimsParams{Wait: &wait, IdempotencyKey: &key}, req)
+	var after time.Duration
+	if err == nil && resp.StatusCode == http.StatusNoContent {
+		after = retryAfter(resp)
+	}
 	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK, http.StatusNoContent)
-	return answer.Leases, wrap("claim", err)
+	return answer.Leases, after, wrap("claim", err)
 }
 
 func (c *Central) heartbeat(ctx context.Context, req api.HeartbeatRequest) (api.HeartbeatAnswer, error) {

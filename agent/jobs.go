@@ -39,12 +39,20 @@ const maxFailures = 5
 // what it waits for has happened unseen.
 const slowRetry = 15 * time.Second
 
-// retries reports whether the job goes on by itself: at work, or after a passing failure.
-func (j *job) retries() bool {
-	if j.running || j.why == nil {
+// quickRetries is how often a job whose token is there after all is tried again at
+// once: modules and readers lose a token for a moment now and then.
+const quickRetries = 3
+
+// retries reports whether the job goes on by itself: at work, or after a passing
+// failure. present says whether its token is plugged in.
+func (j *job) retries(present bool) bool {
+	switch {
+	case j.running || j.why == nil:
 		return true
+	case j.why.Class == provision.ClassRetry:
+		return j.failures < maxFailures
 	}
-	return j.why.Class == provision.ClassRetry && j.failures < maxFailures
+	return j.why.Waiting == provision.WaitingToken && present && j.failures < quickRetries
 }
 
 // adopt takes up the jobs that the journal holds unfinished. What the server said
@@ -261,6 +269,9 @@ func (a *Agent) parked(j *job, err error, at provision.StepName) {
 	case why.Class == provision.ClassRetry:
 		j.after = time.Now().Add(backoff(j.failures))
 		j.failures++
+	case j.failures < quickRetries:
+		j.after = time.Now().Add(backoff(j.failures))
+		j.failures++
 	default:
 		j.after = time.Now().Add(slowRetry)
 	}
@@ -335,7 +346,7 @@ func (a *Agent) mayClaim(ctx context.Context, loops *sync.WaitGroup) {
 	free := len(a.inventory.free())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.claiming || free == 0 || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
+	if a.claiming || free == 0 || time.Now().Before(a.claimAfter) || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
 		return
 	}
 	a.claiming = true
@@ -363,10 +374,10 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 		session := a.session.SessionId
 		a.mu.Unlock()
 		asked := a.clock()
-		leases, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: a.Products})
+		leases, after, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: a.Products})
 		switch {
 		case err == nil:
-			answer := claimAnswer{}
+			answer := claimAnswer{after: after}
 			for _, l := range leases {
 				answer.leases = append(answer.leases, heldLease{l, asked})
 			}
@@ -394,7 +405,7 @@ func (a *Agent) claimAnswered(c claimAnswer) {
 	if c.err != nil {
 		return
 	}
-	a.asked = len(c.leases) == 0
+	a.asked, a.claimAfter = len(c.leases) == 0, time.Now().Add(c.after)
 	for _, l := range c.leases {
 		a.hold([]api.Lease{l.Lease}, l.asked)
 	}

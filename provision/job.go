@@ -92,7 +92,7 @@ type Facts struct {
 	Bundle            []byte `json:",omitempty"` // certs-only PKCS#7, DER
 	CertificateSerial string `json:",omitempty"` // hexadecimal
 	CertificateSHA256 string `json:",omitempty"`
-	// CertificateSubject is RFC 4514 text, for people.
+	// CertificateSubject is for people.
 	CertificateSubject string `json:",omitempty"`
 }
 

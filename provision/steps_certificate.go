@@ -79,7 +79,11 @@ func checkCertificate(_ context.Context, j *run) error {
 	f := &j.rec.Facts
 	f.CertificateSerial = hexSerial(chain.Leaf)
 	f.CertificateSHA256 = sha256hex(chain.Leaf.Raw)
-	f.CertificateSubject = chain.Leaf.Subject.String()
+	subject, err := csr.Subject(chain.Leaf.Subject)
+	if err != nil {
+		return err
+	}
+	f.CertificateSubject = csr.FormatSubject(subject)
 	j.dirty = true
 	return nil
 }

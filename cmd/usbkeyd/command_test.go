@@ -94,6 +94,8 @@ func TestBadInput(t *testing.T) {
 		{"unknown flag", nil, []string{"run", "--fast"}, exitUsage, "--fast"},
 		{"unknown format", nil, []string{"tokens", "list", "-o", "xml"}, exitUsage, "table or json"},
 		{"unknown command", nil, []string{"tokens", "fly"}, exitUsage, "fly"},
+		{"unknown command at the top", nil, []string{"fly"}, exitUsage, "fly"},
+		{"no configuration", nil, []string{"config", "check", "--config", "/nowhere/station.yaml"}, exitConfig, "/nowhere/station.yaml"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

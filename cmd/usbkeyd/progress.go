@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mattn/go-runewidth"
+	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -93,7 +93,7 @@ func (b *bars) count() string {
 			finished++
 		}
 	}
-	return runewidth.FillRight(fmt.Sprintf("%d of %d keys", finished, len(b.jobs)), 52)
+	return output.Columns().FillRight(fmt.Sprintf("%d of %d keys", finished, len(b.jobs)), 52)
 }
 
 func (j *jobBar) state() provision.State {
@@ -107,7 +107,7 @@ func (j *jobBar) head() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	column := func(s string, width int) string {
-		return runewidth.FillRight(runewidth.Truncate(s, width-1, "…"), width)
+		return output.Columns().FillRight(output.Columns().Truncate(s, width-1, "…"), width)
 	}
 	return column(j.now.Token.Module, 9) + column(j.now.Job.UnitID(), 22) + column(j.now.Job.Subject.Company.Name, 21)
 }
@@ -121,7 +121,7 @@ func (j *jobBar) tail() string {
 	case provision.StateFinished:
 		return " ✓ " + string(j.now.Token.Identity.Serial)
 	}
-	return " ✗ " + string(j.now.State) + ": " + runewidth.Truncate(j.now.Reason, 60, "…")
+	return " ✗ " + string(j.now.State) + ": " + output.Columns().Truncate(j.now.Reason, 60, "…")
 }
 
 func (b *bars) observe(p provision.Progress) {
@@ -130,20 +130,20 @@ func (b *bars) observe(p provision.Progress) {
 	if j == nil {
 		j = &jobBar{now: p}
 		b.jobs[p.Job.ID] = j
-		b.steps += int64(p.Steps)
+		b.steps += int64(weight(p.Job, p.Steps))
 	}
 	steps, place := b.steps, len(b.jobs)
 	b.mu.Unlock()
 	if j.bar == nil {
 		// Not under b.mu: drawing, which New waits for, takes it. A job tells its steps one after another.
-		j.bar = b.box.New(int64(p.Steps), mpb.BarStyle(), mpb.BarPriority(place),
+		j.bar = b.box.New(int64(weight(p.Job, p.Steps)), mpb.BarStyle(), mpb.BarPriority(place),
 			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return j.head() })),
 			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return j.tail() })))
 	}
 
-	done := p.Index
+	done := weight(p.Job, p.Index)
 	if p.State == provision.StateFinished {
-		done = p.Steps
+		done = weight(p.Job, p.Steps)
 	}
 	j.mu.Lock()
 	gained := max(0, done-j.last)
@@ -152,6 +152,19 @@ func (b *bars) observe(p provision.Progress) {
 	j.bar.SetCurrent(int64(done))
 	b.total.SetTotal(steps, false)
 	b.total.IncrBy(gained)
+}
+
+// weight is how much of the work the first steps of a job are: next to the key
+// generation all the others together are quickly done.
+func weight(job provision.Job, steps int) int {
+	const keyGeneration = 30
+	n := steps
+	for i, s := range provision.Plan(job) {
+		if s.Name == provision.StepGenerateKey && i < steps {
+			n += keyGeneration
+		}
+	}
+	return n
 }
 
 func (b *bars) close() {

@@ -91,6 +91,7 @@ everything and reports the serial numbers.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(s.in)
 	root.SetOut(s.out)
@@ -100,7 +101,13 @@ everything and reports the serial numbers.
 	})
 	var path string
 	root.PersistentFlags().StringVar(&path, "config", defaultConfig, "station configuration `file`")
-	load := func() (*config.Station, error) { return config.Load(path) }
+	load := func() (*config.Station, error) {
+		station, err := config.Load(path)
+		if err != nil {
+			err = &codeError{exitConfig, err}
+		}
+		return station, err
+	}
 	root.AddCommand(
 		newRun(s, &path, load),
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load)),

@@ -106,6 +106,9 @@ func centralOr(err error) int {
 // conclude says how it ended and what a person has to do.
 func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
 	_, _ = fmt.Fprintf(o.err, "%d finished, %d failed, %d quarantined, %d waiting\n", s.Finished, s.Failed, s.Quarantined, len(s.Waiting))
+	if o.drain && s.FreeTokens == 0 && s.Finished == 0 {
+		_, _ = fmt.Fprintln(o.err, "No blank token is plugged in, so nothing was claimed; see usbkeyd tokens list.")
+	}
 	for _, w := range s.Waiting {
 		if w.Reason != "" && ctx.Err() == nil {
 			_, _ = fmt.Fprintf(o.err, "  %s waits at %s: %s\n    %s\n", w.Job.UnitID(), w.Step, w.Reason, w.Hint)

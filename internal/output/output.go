@@ -72,7 +72,7 @@ func (r Rows) write(w io.Writer) error {
 	widths := make([]int, len(r.Header))
 	for _, line := range lines {
 		for i, cell := range line {
-			widths[i] = max(widths[i], runewidth.StringWidth(clean(cell)))
+			widths[i] = max(widths[i], Columns().StringWidth(clean(cell)))
 		}
 	}
 	for _, line := range lines {
@@ -82,7 +82,7 @@ func (r Rows) write(w io.Writer) error {
 			b.WriteString(cell)
 			if i < len(line)-1 {
 				// Chinese characters are two columns wide, so bytes and runes both count wrongly.
-				b.WriteString(strings.Repeat(" ", widths[i]-runewidth.StringWidth(cell)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-Columns().StringWidth(cell)+2))
 			}
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
@@ -100,4 +100,13 @@ func clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Columns counts the columns of a terminal: Chinese characters take two. What
+// Unicode calls ambiguous, such as "…", takes one whatever the locale says, as
+// terminals draw it.
+func Columns() *runewidth.Condition {
+	c := runewidth.NewCondition()
+	c.EastAsianWidth = false
+	return c
 }

@@ -1,0 +1,75 @@
+package keycheck
+
+import (
+	"fmt"
+	"math/big"
+)
+
+// Sizes of an RSA modulus that may be ordered, in bits.
+const (
+	minModulus = 2048  // FIPS 186-5, 5.1
+	maxModulus = 16384 // what a check still takes seconds for
+)
+
+// Want is the kind of key that was ordered: exactly one of the two.
+type Want struct {
+	// ModulusBits orders an RSA key of this size.
+	ModulusBits int
+	// ECParams orders a key on a named curve: the DER of its OID (CKA_EC_PARAMS).
+	ECParams []byte
+}
+
+// Gate checks keys one by one. It holds what is worked out once, never changes
+// after New and is safe for concurrent use.
+type Gate struct {
+	primes     []uint64 // all below smallFactorBound
+	primorial  *big.Int // their product
+	smooth     *big.Int // the exponent of the p-1 test
+	roca       []rocaPrime
+	curves     []*curve
+	fermatMask squareMask
+}
+
+// New works out the tables; that takes a fraction of a second.
+func New() *Gate {
+	primes := primesBelow(smallFactorBound)
+	return &Gate{
+		primes: primes, primorial: productOf(primes), smooth: smoothExponent(primes),
+		roca: rocaPrimes(primes), curves: curves(), fermatMask: newSquareMask(),
+	}
+}
+
+// Check looks at the SubjectPublicKeyInfo (DER) of a new key by itself. It returns nil
+// or the first reason found to refuse the key, which wraps one of this package's
+// sentinels: all but ErrSharedFactor and ErrDuplicate, which are Moduli's.
+func (g *Gate) Check(spki []byte, want Want) error {
+	if err := g.orderable(want); err != nil {
+		return err
+	}
+	key, err := parse(spki)
+	if err != nil {
+		return err
+	}
+	switch {
+	case key.rsa != nil && want.ModulusBits > 0:
+		return g.checkRSA(key.rsa, want.ModulusBits)
+	case key.ec != nil && want.ECParams != nil:
+		return g.checkEC(key.ec, want.ECParams)
+	case key.rsa != nil:
+		return fmt.Errorf("%w: RSA of %d bits, ordered was EC", ErrKeyType, key.rsa.n.BitLen())
+	default:
+		return fmt.Errorf("%w: EC, ordered was RSA of %d bits", ErrKeyType, want.ModulusBits)
+	}
+}
+
+func (g *Gate) orderable(want Want) error {
+	switch {
+	case (want.ModulusBits != 0) == (want.ECParams != nil):
+		return fmt.Errorf("%w: the order names both or neither of RSA and EC", ErrOrder)
+	case want.ECParams != nil && g.curve(want.ECParams) == nil:
+		return fmt.Errorf("%w: no curve has the parameters %x", ErrOrder, want.ECParams)
+	case want.ECParams == nil && (want.ModulusBits < minModulus || want.ModulusBits > maxModulus):
+		return fmt.Errorf("%w: RSA of %d bits", ErrOrder, want.ModulusBits)
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package keycheck
+
+import (
+	"math/big"
+	"math/bits"
+)
+
+// reducer takes very long numbers modulo one n. math/big divides word by word when
+// the divisor is as short as a modulus; to fold the upper half down by what a power of
+// two is modulo n takes about half the time, for it multiplies long rows.
+type reducer struct {
+	n *big.Int
+	// folds[i] is 2^(bits.UintSize·words[i]) mod n, the longest first.
+	words []int
+	folds []*big.Int
+}
+
+// newReducer prepares for numbers of up to chunkBits and a little more.
+func newReducer(n *big.Int) *reducer {
+	r := &reducer{n: n}
+	for words := chunkBits / bits.UintSize / 2; words > len(n.Bits()); words /= 2 {
+		fold := new(big.Int).Lsh(big.NewInt(1), uint(words*bits.UintSize))
+		r.words, r.folds = append(r.words, words), append(r.folds, fold.Rem(fold, n))
+	}
+	return r
+}
+
+// mod returns x mod n; x is not changed.
+func (r *reducer) mod(x *big.Int) *big.Int {
+	sum := x
+	for i, at := range r.words {
+		words := sum.Bits()
+		if len(words) <= at {
+			continue
+		}
+		// Both halves are views of sum and are only read.
+		high, low := new(big.Int).SetBits(words[at:]), new(big.Int).SetBits(words[:at])
+		folded := new(big.Int).Mul(high, r.folds[i])
+		sum = folded.Add(folded, low)
+	}
+	return new(big.Int).Rem(sum, r.n)
+}
