@@ -110,7 +110,7 @@ everything and reports the serial numbers.
 	}
 	root.AddCommand(
 		newRun(s, &path, load),
-		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load)),
+		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),
 		newService(s, &path),

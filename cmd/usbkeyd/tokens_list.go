@@ -79,6 +79,11 @@ func listModule(ctx context.Context, station *config.Station, m config.Module) (
 	if err != nil {
 		return nil, fmt.Errorf("module %s: %w", m.Name, err)
 	}
+	return describeSlots(station, m, slots), nil
+}
+
+// describeSlots lists the tokens in the slots of a module.
+func describeSlots(station *config.Station, m config.Module, slots []pkcs11.Slot) (rows []tokenRow) {
 	initialised := 0
 	for _, s := range slots {
 		if s.Token != nil && s.Token.Initialized() {
@@ -94,7 +99,7 @@ func listModule(ctx context.Context, station *config.Station, m config.Module) (
 		}
 		rows = append(rows, describeToken(station, m, s))
 	}
-	return rows, nil
+	return rows
 }
 
 func describeToken(station *config.Station, m config.Module, s pkcs11.Slot) tokenRow {

@@ -72,13 +72,13 @@ func (r Rows) write(w io.Writer) error {
 	widths := make([]int, len(r.Header))
 	for _, line := range lines {
 		for i, cell := range line {
-			widths[i] = max(widths[i], Columns().StringWidth(clean(cell)))
+			widths[i] = max(widths[i], Columns().StringWidth(Clean(cell)))
 		}
 	}
 	for _, line := range lines {
 		var b strings.Builder
 		for i, cell := range line {
-			cell = clean(cell)
+			cell = Clean(cell)
 			b.WriteString(cell)
 			if i < len(line)-1 {
 				// Chinese characters are two columns wide, so bytes and runes both count wrongly.
@@ -92,8 +92,8 @@ func (r Rows) write(w io.Writer) error {
 	return nil
 }
 
-// clean keeps control characters, of which token labels may hold any, from reaching a terminal.
-func clean(s string) string {
+// Clean keeps control characters, of which token labels may hold any, from reaching a terminal.
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return '·'

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/output"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+)
+
+// watchInterval is the time between two looks; insert and pull are seen within twice that.
+const watchInterval = 400 * time.Millisecond
+
+// tokenEvent is one thing that happened on the hub.
+type tokenEvent struct {
+	At    time.Time `json:"at"`
+	Event string    `json:"event"` // present, inserted, removed, fault
+	tokenRow
+	Error string `json:"error,omitempty"`
+}
+
+func newTokensWatch(s streams, load func() (*config.Station, error)) *cobra.Command {
+	var format output.Format
+	c := &cobra.Command{
+		Use: "watch", Short: "Print tokens as they are inserted and pulled, until stopped", Args: noArgs,
+		Long: `Print tokens as they are inserted and pulled, until stopped: first those that are
+there, then every change. Nothing is written and no PIN is tried. With -o json,
+one JSON object a line. A module that fails is named, and started again.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			station, err := load()
+			if err != nil {
+				return err
+			}
+			events := make(chan tokenEvent)
+			var watchers sync.WaitGroup
+			for _, m := range station.Modules {
+				watchers.Go(func() { watchModule(c.Context(), station, m, events) })
+			}
+			go func() { watchers.Wait(); close(events) }()
+			var failed error
+			for e := range events {
+				if failed == nil {
+					failed = printEvent(s, format, e)
+				}
+			}
+			return failed
+		},
+	}
+	output.AddFlag(c.Flags(), &format)
+	return c
+}
+
+func printEvent(s streams, format output.Format, e tokenEvent) error {
+	if format == output.JSON {
+		return json.NewEncoder(s.out).Encode(e)
+	}
+	what := output.Clean(fmt.Sprintf("%s  %q  %s  %s", e.Serial, e.Label, e.Model, e.State))
+	if e.Event == "fault" {
+		what = output.Clean(e.Error)
+	}
+	_, err := fmt.Fprintf(s.out, "%s  %-8s  %s  %s\n", e.At.Format(time.TimeOnly), e.Event, e.Module, what)
+	return err
+}
+
+// watchModule keeps a process of the module and looks again and again. What it
+// saw last is kept over a failure, so that only changes are told.
+func watchModule(ctx context.Context, station *config.Station, m config.Module, events chan<- tokenEvent) {
+	tell := func(e tokenEvent) {
+		e.At, e.Module = time.Now(), m.Name
+		select {
+		case events <- e:
+		case <-ctx.Done():
+		}
+	}
+	var process *worker.Process
+	var before []tokenRow
+	first, lastFault := true, ""
+	for ctx.Err() == nil {
+		rows, err := look(ctx, station, m, &process)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil && err.Error() != lastFault:
+			lastFault = err.Error()
+			tell(tokenEvent{Event: "fault", Error: lastFault})
+		case err == nil:
+			lastFault = ""
+			for _, e := range tokenChanges(before, rows, first) {
+				tell(e)
+			}
+			before, first = rows, false
+		}
+		select {
+		case <-time.After(watchInterval):
+		case <-ctx.Done():
+		}
+	}
+	if process != nil {
+		_ = process.Close() // nothing was written by it
+	}
+}
+
+// look lists a module's tokens, by a process that is started when there is none.
+func look(ctx context.Context, station *config.Station, m config.Module, process **worker.Process) ([]tokenRow, error) {
+	if *process == nil {
+		p, err := worker.Start(ctx, moduleSpec(station, m))
+		if err != nil {
+			return nil, err
+		}
+		*process = p
+	}
+	slots, err := (*process).Slots(ctx)
+	if err != nil && !(*process).Healthy() {
+		err = errors.Join(err, (*process).Close())
+		*process = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return describeSlots(station, m, slots), nil
+}
+
+// tokenChanges compares two looks. A token whose label or state changed is told as inserted anew.
+func tokenChanges(before, after []tokenRow, first bool) []tokenEvent {
+	var out []tokenEvent
+	for _, row := range before {
+		if !slices.Contains(after, row) {
+			out = append(out, tokenEvent{Event: "removed", tokenRow: row})
+		}
+	}
+	for _, row := range after {
+		if !slices.Contains(before, row) {
+			event := "inserted"
+			if first {
+				event = "present"
+			}
+			out = append(out, tokenEvent{Event: event, tokenRow: row})
+		}
+	}
+	return out
+}
