@@ -115,6 +115,9 @@ func (r *rig) openState() {
 		r.t.Fatal(err)
 	}
 	r.config.Runner.Journal = r.journal
+	if r.config.Runner.Keys, err = provision.NewKeyGate(r.journal); err != nil {
+		r.t.Fatal(err)
+	}
 	j := r.journal
 	r.t.Cleanup(func() { _ = j.Close() })
 }

@@ -76,6 +76,9 @@ func (s *station) reopen() {
 	if s.runner.Journal, err = OpenJournal(path); err != nil {
 		s.t.Fatal(err)
 	}
+	if s.runner.Keys, err = NewKeyGate(s.runner.Journal); err != nil {
+		s.t.Fatal(err)
+	}
 	j := s.runner.Journal
 	s.t.Cleanup(func() { _ = j.Close() })
 }

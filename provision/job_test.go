@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/keycheck"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -358,5 +360,86 @@ func TestPlanIsPrintable(t *testing.T) {
 	}
 	if Plan(Job{Kind: "other"}) != nil {
 		t.Error("an unknown kind has a plan")
+	}
+}
+
+// weakened gives out another token than the real one: what GenerateKeyPair tells is changed.
+type weakened struct {
+	pkcs11.Module
+	change func(spki []byte) []byte
+}
+
+func (m weakened) Open(ctx context.Context, id pkcs11.Identity) (pkcs11.Token, error) {
+	t, err := m.Module.Open(ctx, id)
+	return weakenedToken{t, m.change}, err
+}
+
+type weakenedToken struct {
+	pkcs11.Token
+	change func(spki []byte) []byte
+}
+
+func (t weakenedToken) GenerateKeyPair(ctx context.Context, k pkcs11.KeyPairTemplate) (pkcs11.Object, error) {
+	o, err := t.Token.GenerateKeyPair(ctx, k)
+	o.PublicKey = t.change(o.PublicKey)
+	return o, err
+}
+
+// TestWeakKey: a key that was made here before, or is not what was ordered, never
+// gets a request; the token is quarantined.
+func TestWeakKey(t *testing.T) {
+	rows := []struct {
+		name   string
+		change func(s *station, spki []byte) []byte
+		want   error
+	}{
+		{"made here before", func(s *station, spki []byte) []byte {
+			if err := s.runner.Keys.known.Add(keycheck.Known{ID: "another job", SPKI: spki}); err != nil {
+				t.Error(err)
+			}
+			return spki
+		}, keycheck.ErrDuplicate},
+		{"on another curve", func(*station, []byte) []byte {
+			key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+			if err != nil {
+				t.Error(err)
+				return nil
+			}
+			spki, err := x509.MarshalPKIXPublicKey(key.Public())
+			if err != nil {
+				t.Error(err)
+			}
+			return spki
+		}, keycheck.ErrCurve},
+		{"unreadable", func(_ *station, spki []byte) []byte { return append(spki, 0) }, keycheck.ErrMalformed},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStation(t)
+			m := s.module()
+			rec := s.create(m, 1)
+			err := s.runner.Run(t.Context(), rec, weakened{m, func(spki []byte) []byte { return row.change(s, spki) }}, alwaysOurs{})
+			if !errors.Is(err, ErrKeyUnfit) || !errors.Is(err, row.want) {
+				t.Fatalf("got %v", err)
+			}
+			if rec.State != StateQuarantined || len(s.central.bound) != 0 {
+				t.Errorf("state %s, %d requests sent", rec.State, len(s.central.bound))
+			}
+		})
+	}
+}
+
+// TestKeysOfEarlierRunsAreKnown: the gate of a restarted station knows the keys in the journal.
+func TestKeysOfEarlierRunsAreKnown(t *testing.T) {
+	s := newStation(t)
+	m := s.module()
+	rec := s.create(m, 1)
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); err != nil {
+		t.Fatal(err)
+	}
+	s.reopen()
+	err := s.runner.Keys.check("another job", rec.Facts.PublicKey, sampleProduct(t, "ec-p256").Algorithm)
+	if !errors.Is(err, keycheck.ErrDuplicate) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -83,6 +83,8 @@ type Runner struct {
 	Journal *Journal
 	Vault   *Vault
 	Central Central
+	// Keys is the quality gate of new keys.
+	Keys *KeyGate
 	// Anchors are the roots of the customers' CA.
 	Anchors []*x509.Certificate
 	// Product and TokenProfile look settings up; an error ends the job untouched.

@@ -1,13 +1,8 @@
 package provision
 
 import (
-	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/asn1"
 	"fmt"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -82,15 +77,15 @@ func generateKey(ctx context.Context, j *run) error {
 	return nil
 }
 
-// checkKey reads the private key's attributes back and compares the public key
-// with what was ordered. What the module says of the private key is a claim; a
+// checkKey has the public key pass the quality gate, and reads the private key's
+// attributes back. What the module says of the private key is a claim; a
 // module that does not even claim it is refused.
 func checkKey(ctx context.Context, j *run) error {
 	product, err := j.ordered()
 	if err != nil {
 		return err
 	}
-	if err := checkPublicKey(j.rec.Facts.PublicKey, product.Algorithm); err != nil {
+	if err := j.Keys.check(j.rec.Job.ID, j.rec.Facts.PublicKey, product.Algorithm); err != nil {
 		return err
 	}
 	token, err := j.loginAs(ctx, loginUser)
@@ -126,41 +121,6 @@ func checkKey(ctx context.Context, j *run) error {
 			}
 			return fmt.Errorf("%w: %s is %s, wanted %s", ErrKeyUnfit, claim.name, got, claim.want)
 		}
-	}
-	return nil
-}
-
-// checkPublicKey compares a SubjectPublicKeyInfo with an algorithm.
-func checkPublicKey(spki []byte, want pkcs11.Algorithm) error {
-	pub, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return fmt.Errorf("%w: public key: %w", ErrKeyUnfit, err)
-	}
-	switch key := pub.(type) {
-	case *rsa.PublicKey:
-		if want.KeyType != pkcs11.KeyTypeRSA || key.N.BitLen() != want.ModulusBits {
-			return fmt.Errorf("%w: RSA of %d bits, ordered was %s", ErrKeyUnfit, key.N.BitLen(), want.Name)
-		}
-		// FIPS 186-5, A.1.1: the exponent is odd and above 2^16.
-		if key.E%2 == 0 || key.E <= 1<<16 {
-			return fmt.Errorf("%w: public exponent %d", ErrKeyUnfit, key.E)
-		}
-	case *ecdsa.PublicKey:
-		var info struct {
-			Algorithm struct {
-				Algorithm  asn1.ObjectIdentifier
-				Parameters asn1.RawValue
-			}
-			Key asn1.BitString
-		}
-		if _, err := asn1.Unmarshal(spki, &info); err != nil {
-			return fmt.Errorf("%w: %w", ErrKeyUnfit, err)
-		}
-		if want.KeyType != pkcs11.KeyTypeEC || !bytes.Equal(info.Algorithm.Parameters.FullBytes, want.ECParams) {
-			return fmt.Errorf("%w: key on curve %s, ordered was %s", ErrKeyUnfit, key.Curve.Params().Name, want.Name)
-		}
-	default:
-		return fmt.Errorf("%w: %T", ErrKeyUnfit, pub)
 	}
 	return nil
 }

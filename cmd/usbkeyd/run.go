@@ -158,6 +158,10 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 	if err != nil {
 		return nil, nil, err
 	}
+	keys, err := provision.NewKeyGate(st.journal)
+	if err != nil {
+		return nil, nil, err
+	}
 	modules, closeModules, err := instances(station, log)
 	if err != nil {
 		return nil, nil, err
@@ -165,7 +169,7 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 	return agent.New(agent.Config{
 		Central: central, Instances: modules,
 		Runner: provision.Runner{
-			Journal: st.journal, Vault: st.vault, Anchors: anchors,
+			Journal: st.journal, Vault: st.vault, Keys: keys, Anchors: anchors,
 			Product: cat.product, TokenProfile: profile, Now: time.Now,
 		},
 		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),

@@ -6,8 +6,8 @@
 // does it share anything with a key that this station has seen before?
 //
 // It must not know tokens, orders, journals, networks or files, and imports nothing
-// of ours. It never sees a private key. No error of it holds a factor of a key that
-// may be in use: to print what two moduli share is to publish both private keys.
+// of ours. It never sees a private key. No error of it holds a large
+// factor: to print what two moduli share is to publish both private keys.
 //
 // # What is found
 //

@@ -18,7 +18,7 @@ import (
 // What the tests make keys of, good ones and weak ones. Nothing here is a vector
 // from elsewhere: every weak key is built on the spot from what makes it weak.
 
-// gate is made once: the tests only read it.
+// gate is made once and used by tests that run at the same time, as it may be.
 var gate = sync.OnceValue(New)
 
 func p256() Want { return Want{ECParams: []byte{6, 8, 42, 134, 72, 206, 61, 3, 1, 7}} }

@@ -101,6 +101,15 @@ func TestKnownAndStillRefused(t *testing.T) {
 	}
 }
 
+// TestSameModulusOfAnother: another exponent does not make it another key.
+func TestSameModulusOfAnother(t *testing.T) {
+	n := mul(prime(t, 256), prime(t, 256))
+	a, b := Known{"a", rsaSPKI(t, n, f4())}, Known{"b", rsaSPKI(t, n, big.NewInt(65539))}
+	m := new(Moduli)
+	wantError(t, errors.Join(m.Add(a), m.Add(b)), nil)
+	wantConflict(t, m.Admit(a), ErrDuplicate, "b")
+}
+
 func TestSameECKey(t *testing.T) {
 	m := new(Moduli)
 	key := newEC(t, elliptic.P256())

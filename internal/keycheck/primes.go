@@ -37,13 +37,10 @@ func productOf(factors []uint64) *big.Int {
 	return product(append(words, new(big.Int).SetUint64(word)))
 }
 
-// product multiplies as a tree, so that factors are of like size and math/big's
+// product multiplies one or more as a tree, so that factors are of like size and math/big's
 // Karatsuba multiplication is put to use.
 func product(factors []*big.Int) *big.Int {
-	switch len(factors) {
-	case 0:
-		return big.NewInt(1)
-	case 1:
+	if len(factors) == 1 {
 		return factors[0]
 	}
 	half := len(factors) / 2

@@ -13,6 +13,7 @@ type reducer struct {
 	// folds[i] is 2^(bits.UintSize·words[i]) mod n, the longest first.
 	words []int
 	folds []*big.Int
+	sums  [2]big.Int // what mod works in, by turns
 }
 
 // newReducer prepares for numbers of up to chunkBits and a little more.
@@ -25,7 +26,7 @@ func newReducer(n *big.Int) *reducer {
 	return r
 }
 
-// mod returns x mod n; x is not changed.
+// mod returns x mod n; x is not changed. Not safe for concurrent use.
 func (r *reducer) mod(x *big.Int) *big.Int {
 	sum := x
 	for i, at := range r.words {
@@ -33,10 +34,13 @@ func (r *reducer) mod(x *big.Int) *big.Int {
 		if len(words) <= at {
 			continue
 		}
-		// Both halves are views of sum and are only read.
-		high, low := new(big.Int).SetBits(words[at:]), new(big.Int).SetBits(words[:at])
-		folded := new(big.Int).Mul(high, r.folds[i])
-		sum = folded.Add(folded, low)
+		// Both halves are views of sum and are only read: next is never sum.
+		var high, low big.Int
+		high.SetBits(words[at:])
+		low.SetBits(words[:at])
+		next := &r.sums[i%2]
+		next.Mul(&high, r.folds[i])
+		sum = next.Add(next, &low)
 	}
 	return new(big.Int).Rem(sum, r.n)
 }

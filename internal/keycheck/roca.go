@@ -6,9 +6,9 @@ import "math/big"
 //
 //	p = k·M + (65537^a mod M),   M = the product of the first primes 2, 3, 5, …
 //
-// (Nemec et al. 2017, section 2.1). So N = p·q is a power of 65537 modulo M, and
+// (Nemec et al. 2017, section 2). So N = p·q is a power of 65537 modulo M, and
 // modulo every divisor of M. M has 39 primes for the shortest keys and more for longer
-// ones (table 1 there), hence the first 39 divide every M: whether a logarithm exists
+// ones, hence the first 39 divide every M: whether a logarithm exists
 // modulo their product M' is a test that misses no such key of any size.
 //
 // M' is smooth, so the logarithm is found prime by prime (Pohlig and Hellman 1978) and

@@ -6,17 +6,19 @@ import (
 	"testing"
 )
 
-// rocaPrimeOf makes a number as RSALib made primes: k·M + (65537^a mod M), with M the
-// product of so many first primes (Nemec et al. 2017, section 2.1, table 1).
+// rocaNumber makes a number as RSALib made primes: k·M + (65537^a mod M), with M the
+// product of so many first primes (Nemec et al. 2017, section 2).
 func rocaNumber(t *testing.T, bits, count int) *big.Int {
 	t.Helper()
 	m := productOf(gate().primes[:count])
 	k := odd(t, bits-m.BitLen()+1)
-	p := new(big.Int).Exp(f4(), below(t, m), m)
+	a := below(t, new(big.Int).Lsh(big.NewInt(1), 256))
+	p := new(big.Int).Exp(f4(), a, m)
 	return p.Add(p, k.Mul(k, m))
 }
 
 func TestROCAKeyIsRefused(t *testing.T) {
+	t.Parallel()
 	half := func() *big.Int {
 		for {
 			if p := rocaNumber(t, 1024, 126); p.BitLen() == 1024 && p.Bit(1022) == 1 && p.ProbablyPrime(0) {
@@ -78,8 +80,12 @@ func with(x, m *big.Int, p, r uint64) *big.Int {
 }
 
 // TestROCAFalsePositives states the rate for random moduli, and that none of 20,000
-// is taken for one. The rates are those of Nemec et al. 2017, section 2.3.
+// is taken for one. The rates are those of Nemec et al. 2017.
 func TestROCAFalsePositives(t *testing.T) {
+	t.Parallel()
+	if got := len(gate().roca); got != 38 {
+		t.Errorf("%d primes, wanted the first 39 but 2", got)
+	}
 	residues, subgroups, together := 0.0, 0.0, big.NewInt(1)
 	for _, p := range gate().roca {
 		residues += math.Log2(float64(p.prime - 1))

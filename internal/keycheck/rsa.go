@@ -25,7 +25,7 @@ func (g *Gate) checkRSA(key *rsaKey, bits int) error {
 	if err := checkExponent(key.e); err != nil {
 		return err
 	}
-	if p := g.smallFactor(key.n); p != 0 {
+	if p, found := g.smallFactor(key.n); found {
 		return fmt.Errorf("%w: %d", ErrSmallFactor, p)
 	}
 	if rocaShaped(key.n, g.roca) {
@@ -61,20 +61,20 @@ func checkExponent(e *big.Int) error {
 	return nil
 }
 
-// smallFactor returns the smallest prime factor of n below smallFactorBound, or 0.
-func (g *Gate) smallFactor(n *big.Int) uint64 {
+// smallFactor finds the smallest prime factor of n below smallFactorBound.
+func (g *Gate) smallFactor(n *big.Int) (p uint64, found bool) {
 	rest := new(big.Int).Rem(g.primorial, n)
 	common := rest.GCD(nil, nil, rest, n)
 	if common.Cmp(big.NewInt(1)) == 0 {
-		return 0
+		return 0, false
 	}
-	var p, r big.Int
-	for _, prime := range g.primes {
-		if r.Rem(common, p.SetUint64(prime)).Sign() == 0 {
-			return prime
+	var r, d big.Int
+	for _, p = range g.primes {
+		if r.Rem(common, d.SetUint64(p)).Sign() == 0 {
+			break // always: common is a product of them
 		}
 	}
-	return 0 // not reached: common is a product of primes from the list
+	return p, true
 }
 
 // power returns a prime k >= 2 for which n is a k-th power, or 0. n has no factor

@@ -32,7 +32,8 @@ func TestMalformed(t *testing.T) {
 		{"too long for any key", make([]byte, maxSPKI+1), ErrMalformed},
 		{"no parameters", wrapped(pkix.AlgorithmIdentifier{Algorithm: oidRSA()}, whole), ErrMalformed},
 		{"parameters not NULL", wrapped(pkix.AlgorithmIdentifier{Algorithm: oidRSA(), Parameters: asn1.RawValue{FullBytes: []byte{4, 0}}}, whole), ErrMalformed},
-		{"unused bits", wrapped(null, asn1.BitString{Bytes: key, BitLength: 8*len(key) - 1}), ErrMalformed},
+		{"an unused bit", wrapped(null, asn1.BitString{Bytes: key, BitLength: 8*len(key) - 1}), ErrMalformed},
+		{"an unused bit that is 0", wrapped(null, asn1.BitString{Bytes: marshal(t, rsaASN{n, big.NewInt(65538)}), BitLength: 8*len(key) - 1}), ErrMalformed},
 		{"a third element", marshal(t, struct {
 			A pkix.AlgorithmIdentifier
 			K asn1.BitString
