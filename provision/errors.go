@@ -31,6 +31,9 @@ const (
 	ErrLeaseLost Sentinel = "the lease on the unit is lost"
 	// ErrCancelled: the order was withdrawn.
 	ErrCancelled Sentinel = "the order was cancelled"
+	// ErrNotBound comes with ErrLeaseLost or ErrRefused when the answer also says that
+	// this request has bound nothing.
+	ErrNotBound Sentinel = "nothing was bound"
 	// ErrRefused: the central server will never accept this request.
 	ErrRefused Sentinel = "refused by the central server"
 )
@@ -39,6 +42,7 @@ const (
 const (
 	ErrNotBlank           Sentinel = "the token is not blank"
 	ErrFactorySOPIN       Sentinel = "the factory SO PIN does not open the token"
+	ErrFactoryTried       Sentinel = "the factory SO PIN was tried before, and how that ended is not known"
 	ErrUnexpected         Sentinel = "the token holds something that this job did not put there"
 	ErrKeyUnfit           Sentinel = "the generated key is not as ordered"
 	ErrRefusedCertificate Sentinel = "the CA's answer does not fit the order"
@@ -68,7 +72,8 @@ func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Step, e.Err)
 func (e *StepError) Unwrap() error { return e.Err }
 
 // classify is the one place where a cause becomes a class and a hint.
-func classify(step StepName, err error) *StepError {
+func classify(at Step, err error) *StepError {
+	step := at.Name
 	var done *StepError
 	if errors.As(err, &done) {
 		return done
@@ -81,7 +86,6 @@ func classify(step StepName, err error) *StepError {
 	}
 	rules := []rule{
 		{context.Canceled, ClassRetry, WaitingNothing, "The job goes on when the service runs again."},
-		{context.DeadlineExceeded, ClassRetry, WaitingNetwork, "The job is tried again by itself."},
 		{ErrJournal, ClassRetry, WaitingPerson, "Make room on the disk that holds the state folder; the job then goes on by itself."},
 		{ErrSecretLost, ClassTerminal, WaitingNothing, "The journal key was replaced or damaged. Ask the recovery officer for the SO PIN, wipe the token, then return it to stock."},
 		{ErrLeaseLost, ClassOperator, WaitingLease, "The unit went back to the queue. The job goes on if this station gets the unit again."},
@@ -90,6 +94,7 @@ func classify(step StepName, err error) *StepError {
 		{ErrRefused, ClassTerminal, WaitingNothing, "Show the reason to whoever runs the central server. Put the token aside."},
 		{ErrNotBlank, ClassTerminal, WaitingNothing, "Take the token out: it has been used before. Wipe it only with an approval."},
 		{ErrFactorySOPIN, ClassTerminal, WaitingNothing, "Stop using this lot of tokens and ask the supplier for its factory SO PIN."},
+		{ErrFactoryTried, ClassTerminal, WaitingNothing, "Put the token aside: another try could lock it. Its unit is written on another one."},
 		{ErrUnexpected, ClassTerminal, WaitingNothing, "Put the token aside for inspection."},
 		{ErrKeyUnfit, ClassTerminal, WaitingNothing, "Put the token aside: this token model does not make the key that was ordered."},
 		{ErrReadBack, ClassTerminal, WaitingNothing, "Put the token aside: it does not keep what is written to it."},
@@ -121,6 +126,13 @@ func classify(step StepName, err error) *StepError {
 			return &StepError{Step: step, Class: r.class, Waiting: r.waiting, Hint: r.hint, Err: err}
 		}
 	}
-	// What nobody foresaw is most often the network; it is repeated, never guessed about.
-	return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingNetwork, Hint: "The job is tried again by itself.", Err: err}
+	var device *pkcs11.Error
+	switch {
+	case at.Network:
+		return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingNetwork, Hint: "The job is tried again by itself.", Err: err}
+	case errors.As(err, &device):
+		return &StepError{Step: step, Class: ClassOperator, Waiting: WaitingToken, Hint: "Take the token out and put it back.", Err: err}
+	}
+	// What nobody foresaw is tried a few times, then it waits for a person.
+	return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingPerson, Hint: "Show the reason to whoever runs the station.", Err: err}
 }

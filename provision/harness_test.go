@@ -183,8 +183,10 @@ type central struct {
 	bound    map[string]Bind
 	bundles  map[string][]byte
 	issued   int
-	// onEscrow happens once the escrow is durable.
-	onEscrow func()
+	// onEscrow happens once the escrow is durable, onBind when a request arrives.
+	onEscrow, onBind func()
+	// bindError is the answer to every request when set.
+	bindError error
 	// misissue changes a certificate's template, or the bundle, before it is given out.
 	misissue func(*x509.Certificate)
 	rebundle func([]*x509.Certificate) []byte
@@ -248,6 +250,12 @@ func (c *central) NameEscrow(_ context.Context, id string, serial pkcs11.TokenSe
 func (c *central) Bind(_ context.Context, b Bind) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.onBind != nil {
+		c.onBind()
+	}
+	if c.bindError != nil {
+		return nil, c.bindError
+	}
 	if old, ok := c.bound[b.UnitID]; ok {
 		if string(old.CSR) != string(b.CSR) {
 			return nil, fmt.Errorf("%w: another request is bound", ErrRefused)

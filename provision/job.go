@@ -50,8 +50,10 @@ type TokenProfile struct {
 	Name string
 	// SOPIN says how a new SO PIN is chosen.
 	SOPIN PINPolicy
-	// FactorySOPIN is zero when the model comes uninitialised.
+	// FactorySOPIN is zero when the model comes uninitialised. FactorySince is when it
+	// was configured: a failure before that says nothing about it.
 	FactorySOPIN pkcs11.SOPIN
+	FactorySince time.Time
 	// WorstKeyGeneration bounds C_GenerateKeyPair on this model.
 	WorstKeyGeneration time.Duration
 	// OmitAttributes are left out of key templates, by their PKCS#11 names.
@@ -72,8 +74,11 @@ type TokenRef struct {
 type Facts struct {
 	// Touched is set before the first write to the token.
 	Touched bool `json:",omitempty"`
-	// Factory says that the token was blank under the factory SO PIN.
-	Factory bool `json:",omitempty"`
+	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
+	// happens once for a token; Factory says that it opened the token.
+	FactoryTried bool   `json:",omitempty"`
+	Factory      bool   `json:",omitempty"`
+	Lot          string `json:",omitempty"`
 
 	EscrowID          string   `json:",omitempty"`
 	SOPINBox          []byte   `json:",omitempty"`

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -441,5 +442,128 @@ func TestKeysOfEarlierRunsAreKnown(t *testing.T) {
 	err := s.runner.Keys.check("another job", rec.Facts.PublicKey, sampleProduct(t, "ec-p256").Algorithm)
 	if !errors.Is(err, keycheck.ErrDuplicate) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestFactoryTokenWithAUserPIN: what a user PIN protects is not seen, so such a
+// token is not blank, and is left as it is.
+func TestFactoryTokenWithAUserPIN(t *testing.T) {
+	s := newStation(t)
+	s.runner.TokenProfile = factoryProfile
+	m := s.module()
+	rec := s.create(m, 1)
+	s.bay.InitToken(t, "customer", "87654321", "123456")
+	rec.Token.Identity = pkcs11.Identity{Serial: s.initialised(t).Serial}
+	before := s.initialised(t)
+	if err := s.runner.Run(t.Context(), rec, s.module(), alwaysOurs{}); !errors.Is(err, ErrNotBlank) {
+		t.Fatalf("got %v", err)
+	}
+	if after := s.initialised(t); after != before || rec.State != StateFailed {
+		t.Errorf("state %s; the token was %+v, is %+v", rec.State, before, after)
+	}
+}
+
+func factoryProfile(pkcs11.TokenInfo) (TokenProfile, error) {
+	return TokenProfile{
+		Name: "factory", SOPIN: PINPolicy{Length: 16, Alphabet: "0123456789"}, WorstKeyGeneration: time.Minute,
+		FactorySOPIN: pkcs11.NewSOPIN("87654321"),
+	}, nil
+}
+
+// TestOrderThatDoesNotFit costs no token: it is found before anything is written.
+func TestOrderThatDoesNotFit(t *testing.T) {
+	s := newStation(t)
+	m := s.module()
+	job := sampleJob(1)
+	job.Subject.Company.Name = strings.Repeat("长", 72) // an organizationName holds 64
+	rec, err := s.runner.Journal.Create(job, 1, s.blank(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, csr.ErrBadOrder) || !OrderAtFault(err) {
+		t.Fatalf("got %v", err)
+	}
+	reports, err := s.runner.Journal.PendingReports(10)
+	if err != nil || len(reports) != 1 || reports[0].Release != ReleaseOrderUnusable || rec.State != StateFailed {
+		t.Errorf("state %s, outbox %+v (%v)", rec.State, reports, err)
+	}
+}
+
+// TestRequestIsJournalledBeforeItIsSent: a request that the journal could not take
+// is not sent at the next try either before the journal has it.
+func TestRequestIsJournalledBeforeItIsSent(t *testing.T) {
+	s := newStation(t)
+	m := s.module()
+	rec := s.create(m, 1)
+	readOnly := func(on int) {
+		if _, err := s.runner.Journal.db.Exec(fmt.Sprintf("PRAGMA query_only = %d", on)); err != nil {
+			t.Error(err)
+		}
+	}
+	s.runner.Observe = func(p Progress) {
+		if p.Step == StepBuildCSR {
+			readOnly(1)
+		}
+	}
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, ErrJournal) {
+		t.Fatalf("got %v", err)
+	}
+	s.runner.Observe = nil
+	readOnly(0)
+	s.central.onBind = func() {
+		saved, err := s.runner.Journal.Job(rec.Job.ID)
+		if err != nil || !saved.Facts.Bound || len(saved.Facts.CSR) == 0 || saved.Step != StepBindCSR {
+			t.Errorf("the request is sent while the journal has %+v (%v)", saved, err)
+		}
+	}
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRefusedAfterItWasBound: only the answer to the first sending can say that
+// nothing was bound; otherwise the unit's end is told as a result.
+func TestRefusedAfterItWasBound(t *testing.T) {
+	rows := []struct {
+		name   string
+		answer error
+		kind   ReportKind
+	}{
+		{"nothing was bound", fmt.Errorf("%w: %w", ErrRefused, ErrNotBound), ReportRelease},
+		{"refused, who knows why", ErrRefused, ReportResult},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			s := newStation(t)
+			s.central.bindError = row.answer
+			m := s.module()
+			rec := s.create(m, 1)
+			if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, ErrRefused) {
+				t.Fatalf("got %v", err)
+			}
+			reports, err := s.runner.Journal.PendingReports(10)
+			if err != nil || len(reports) != 1 || reports[0].Kind != row.kind {
+				t.Errorf("outbox %+v (%v)", reports, err)
+			}
+		})
+	}
+}
+
+// TestLeaseLostOnResume: a token that was not written yet is as blank as before.
+func TestLeaseLostOnResume(t *testing.T) {
+	s := newStation(t)
+	m := s.module()
+	rec := s.create(m, 1)
+	if err := s.runner.Run(t.Context(), rec, m, &endingLease{verdict: ErrLeaseTooShort}); !errors.Is(err, ErrLeaseTooShort) {
+		t.Fatalf("got %v", err)
+	}
+	if rec.State != StateParked || rec.Step != StepInitialise || rec.Facts.Touched {
+		t.Fatalf("state %s at %s, touched %v", rec.State, rec.Step, rec.Facts.Touched)
+	}
+	if err := s.runner.Run(t.Context(), rec, m, &endingLease{verdict: ErrLeaseLost}); !errors.Is(err, ErrLeaseLost) {
+		t.Fatalf("got %v", err)
+	}
+	if rec.State != StateFailed {
+		t.Errorf("state %s, wanted failed: nothing was written", rec.State)
 	}
 }

@@ -253,6 +253,45 @@ func TestVaultRefusesABadKeyFile(t *testing.T) {
 	}
 }
 
+// TestVaultKeyIsMadeWhole: whatever a crash left of a key that no journal needs yet,
+// the next start makes one; a key that cannot be written whole is not there at all.
+func TestVaultKeyIsMadeWhole(t *testing.T) {
+	rows := []struct {
+		name string
+		left func(path string) error
+		made bool
+	}{
+		{"an empty file", func(p string) error { return os.WriteFile(p, nil, 0o600) }, true},
+		{"a part under the other name", func(p string) error { return os.WriteFile(p+".new", make([]byte, 40), 0o600) }, true},
+		{"no room for the other name", func(p string) error { return os.Mkdir(p+".new", 0o700) }, false},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "key")
+			if err := row.left(path); err != nil {
+				t.Fatal(err)
+			}
+			_, err := OpenVault(path, true)
+			key, readErr := os.ReadFile(path)
+			if !row.made {
+				if err == nil || !errors.Is(readErr, os.ErrNotExist) {
+					t.Errorf("got %v; the key file: %d bytes, %v", err, len(key), readErr)
+				}
+				return
+			}
+			if err != nil || len(key) != vaultKeyLen {
+				t.Fatalf("got %v; the key file: %d bytes, %v", err, len(key), readErr)
+			}
+			if _, err := OpenVault(path, false); err != nil {
+				t.Errorf("opened again: %v", err)
+			}
+			if _, err := os.Stat(path + ".new"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("something is left beside the key: %v", err)
+			}
+		})
+	}
+}
+
 func TestStateTable(t *testing.T) {
 	states := []State{StateQueued, StateRunning, StateParked, StateFinished, StateFailed, StateQuarantined}
 	events := []Event{EventStart, EventPark, EventFinish, EventFail, EventIsolate}

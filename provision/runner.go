@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -114,6 +115,7 @@ type run struct {
 	profile *TokenProfile
 	chain   *csr.Chain
 	waited  time.Duration // time spent on waiting for others
+	unsent  bool          // the request was never sent before this run
 }
 
 type login int
@@ -147,6 +149,9 @@ func (r *Runner) Run(ctx context.Context, rec *Record, module pkcs11.Module, lea
 		return err
 	}
 	for i := first; i < len(j.steps); i++ {
+		if when := j.steps[i].when; when != nil && !when(j.rec.Facts) {
+			continue
+		}
 		j.tell(i)
 		stepErr := ctx.Err()
 		if stepErr == nil {
@@ -168,11 +173,12 @@ func (j *run) start() (first int, resumed bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("job %s: %w", j.rec.Job.ID, err)
 	}
-	for i, s := range j.steps {
-		if s.Name == j.rec.Step {
-			first = i
-		}
+	first = slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == j.rec.Step })
+	if first < 0 {
+		return 0, false, fmt.Errorf("job %s: the journal names the step %q, which this program does not know", j.rec.Job.ID, j.rec.Step)
 	}
+	// What the journal has may lag behind what an earlier try found out.
+	j.dirty = resumed
 	j.rec.State, j.rec.Epoch = state, j.lease.Epoch()
 	j.rec.Reason, j.rec.Hint, j.rec.Waiting = "", "", WaitingNothing
 	return first, resumed, nil
@@ -184,33 +190,17 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 	if !s.Network {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if s.WritesToken && (!resumed || s.observe == nil) {
-		// Before the intent: what is refused here has not touched the token.
-		if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
-			return err
-		}
-	}
-	if s.Effect == EffectIrreversible || s.Effect == EffectRepeatable && j.dirty {
-		if s.WritesToken {
-			j.rec.Facts.Touched = true
-		}
-		if err := j.commit(s.Name); err != nil {
-			return err
-		}
-	}
 	observed := NotDone
 	if resumed && s.observe != nil {
 		var err error
 		if observed, err = s.observe(ctx, j); err != nil {
 			return err
 		}
-		if observed == NotDone && s.WritesToken {
-			if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
-				return err
-			}
-		}
 	}
 	if observed == NotDone {
+		if err := j.intend(s); err != nil {
+			return err
+		}
 		if err := s.run(ctx, j); err != nil {
 			return err
 		}
@@ -221,10 +211,32 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 	return nil
 }
 
+// intend looks at the lease and makes the intent durable. What is refused here has
+// not touched the token.
+func (j *run) intend(s Step) error {
+	if s.WritesToken {
+		if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
+			return err
+		}
+	}
+	if s.Effect == EffectReads || s.Effect == EffectRepeatable && !j.dirty {
+		return nil
+	}
+	touched := j.rec.Facts.Touched
+	j.rec.Facts.Touched = touched || s.WritesToken
+	if err := j.commit(s.Name); err != nil {
+		j.rec.Facts.Touched = touched
+		return err
+	}
+	return nil
+}
+
 // commit makes the facts and the intent of a step durable.
 func (j *run) commit(step StepName) error {
-	j.rec.Step = step
+	before := j.rec.Step
+	j.rec.Step, j.rec.Epoch = step, j.lease.Epoch()
 	if err := j.Journal.Save(j.rec, string(step)); err != nil {
+		j.rec.Step = before
 		return err
 	}
 	j.dirty = false
@@ -248,13 +260,12 @@ func (j *run) complete() error {
 
 // stop parks or ends the job after a failed step.
 func (j *run) stop(i int, cause error) error {
-	e := classify(j.steps[i].Name, cause)
+	e := classify(j.steps[i], cause)
 	j.rec.Reason, j.rec.Hint, j.rec.Waiting = e.Error(), e.Hint, e.Waiting
 	if errors.Is(cause, ErrJournal) {
 		// The journal keeps what it had; the job goes on from there.
 		return e
 	}
-	j.rec.Step = j.resumeAt(i)
 	event := EventPark
 	if e.Class == ClassTerminal || e.Waiting == WaitingLease && !j.rec.Facts.Touched {
 		event = EventFail
@@ -268,12 +279,13 @@ func (j *run) stop(i int, cause error) error {
 	}
 	defer j.tell(i)
 	if event == EventPark {
-		j.rec.State = state
+		j.rec.State, j.rec.Step = state, j.resumeAt(i)
 		if err := j.Journal.Save(j.rec, "parked"); err != nil {
 			return errors.Join(e, err)
 		}
 		return e
 	}
+	j.rec.Step = j.steps[i].Name
 	return errors.Join(e, j.end(state, j.endReport(cause)))
 }
 
@@ -327,10 +339,15 @@ func (j *run) endReport(cause error) *Report {
 		return r
 	}
 	r.Kind, r.Release = ReportRelease, ReleaseTokenFaulty
-	if errors.Is(cause, ErrRefused) || errors.Is(cause, ErrProfileMisfit) || errors.Is(cause, csr.ErrBadOrder) {
+	if errors.Is(cause, ErrProfileMisfit) || OrderAtFault(cause) {
 		r.Release = ReleaseOrderUnusable
 	}
 	return r
+}
+
+// OrderAtFault reports that a job ended because of its order; the token is as good as before.
+func OrderAtFault(err error) bool {
+	return errors.Is(err, ErrRefused) || errors.Is(err, csr.ErrBadOrder)
 }
 
 func (j *run) tell(i int) {

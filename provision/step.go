@@ -57,6 +57,8 @@ type Step struct {
 	// Network says that Run talks to the central server and touches no token: only
 	// such a step is broken off by a stop; a call into a module always ends by itself.
 	Network bool
+	// when says whether the step is needed at all; nil means always.
+	when func(Facts) bool
 	// observe asks the token whether Run has happened; nil means that Run is simply done again.
 	observe func(context.Context, *run) (Observed, error)
 	// run does it; verify reads back whether it holds, and may be nil.
@@ -75,7 +77,7 @@ func Plan(job Job) []Step {
 			{Name: StepPrepare, Effect: EffectReads, run: prepare},
 			{Name: StepEscrowSOPIN, Effect: EffectRepeatable, Network: true, run: escrowSOPIN},
 			{Name: StepInitialise, Effect: EffectIrreversible, WritesToken: true, observe: observeInitialise, run: initialise, verify: verifyInitialise},
-			{Name: StepSetSOPIN, Effect: EffectIrreversible, WritesToken: true, observe: observeSetSOPIN, run: setSOPIN},
+			{Name: StepSetSOPIN, Effect: EffectIrreversible, WritesToken: true, when: cameInitialised, observe: observeSetSOPIN, run: setSOPIN},
 			{Name: StepNameEscrow, Effect: EffectRepeatable, Network: true, run: nameEscrow},
 			{Name: StepSetUserPIN, Effect: EffectRepeatable, WritesToken: true, run: setUserPIN},
 			{Name: StepGenerateKey, Effect: EffectIrreversible, WritesToken: true, observe: observeGenerateKey, run: generateKey},

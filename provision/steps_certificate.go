@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -16,11 +15,6 @@ import (
 )
 
 // The steps from the CA's answer to a token that is proved to hold key and certificate.
-
-// definitelyNotBound reports that the central server has said it will not take the request.
-func definitelyNotBound(err error) bool {
-	return errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrRefused) || errors.Is(err, ErrCancelled)
-}
 
 // collectCertificate waits until the certificate is there.
 func collectCertificate(ctx context.Context, j *run) error {

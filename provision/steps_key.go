@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"crypto"
+	"errors"
 	"fmt"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -160,27 +161,32 @@ func buildCSR(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	j.rec.Facts.CSR, j.rec.Facts.Bound, j.dirty = der, true, true
+	j.rec.Facts.CSR, j.rec.Facts.Bound, j.dirty, j.unsent = der, true, true, true
 	return nil
 }
 
 // bindCSR sends the request. Bound was made durable with it: from here on the
-// central server may have it, until it says that it never will.
+// central server may have it, unless the answer to the very first sending says
+// that it has bound nothing. A later answer does not tell what became of an
+// earlier sending.
 func bindCSR(ctx context.Context, j *run) error {
 	f := &j.rec.Facts
 	if !f.Bound {
 		// It was refused under an earlier lease, and is tried again under this one.
-		f.Bound = true
+		f.Bound, j.unsent = true, true
 		if err := j.commit(StepBindCSR); err != nil {
+			f.Bound = false
 			return err
 		}
 	}
+	first := j.unsent
+	j.unsent = false
 	bundle, err := j.Central.Bind(ctx, Bind{
-		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
+		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.lease.Epoch(),
 		CSR: f.CSR, TokenSerial: j.rec.Token.Identity.Serial, TokenModel: j.rec.Token.Model,
 		KeyID: f.KeyID, EscrowID: f.EscrowID,
 	})
-	if definitelyNotBound(err) {
+	if first && errors.Is(err, ErrNotBound) {
 		f.Bound, j.dirty = false, true
 	}
 	if err != nil {

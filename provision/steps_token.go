@@ -165,33 +165,51 @@ func identify(ctx context.Context, j *run) error {
 	if n := profile.SOPIN.Length; n < info.MinPINLen || n > info.MaxPINLen {
 		return fmt.Errorf("%w: token profile %s wants an SO PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, profile.Name, n, info.MinPINLen, info.MaxPINLen)
 	}
+	// An order that does not fit is found before it costs a token.
+	if _, err := product.Profile.Request(j.rec.Job.Subject); err != nil {
+		return err
+	}
 	j.rec.Token.Model = info.Model
 	return nil
 }
 
 // checkBlank accepts an uninitialised token, or one that opens with the model's
-// factory SO PIN, has no user PIN and shows no object. The factory SO PIN is tried once.
+// factory SO PIN, has no user PIN and shows no object. The factory SO PIN is tried
+// once: that it is about to be is durable before.
 func checkBlank(ctx context.Context, j *run) error {
-	info, err := j.tokenInfo(ctx, false)
+	info, err := j.tokenInfo(ctx, true)
 	if err != nil {
 		return err
 	}
-	if !info.Initialized() {
+	f := &j.rec.Facts
+	if !info.Initialized() || f.Factory {
 		return nil
 	}
 	profile, err := j.tokenProfile(ctx)
 	if err != nil {
 		return err
 	}
-	if profile.FactorySOPIN.IsZero() {
-		return fmt.Errorf("%w: %s, label %q, is initialised already", ErrNotBlank, j.rec.Token.Identity, string(info.Label))
+	describe := fmt.Sprintf("%s, label %q", j.rec.Token.Identity, string(info.Label))
+	switch {
+	case profile.FactorySOPIN.IsZero():
+		return fmt.Errorf("%w: %s, is initialised already", ErrNotBlank, describe)
+	case info.Flags.Has(pkcs11.FlagUserPINInitialized):
+		// Private objects show themselves to the user only; a user PIN says that there may be some.
+		return fmt.Errorf("%w: %s, has a user PIN", ErrNotBlank, describe)
+	case f.FactoryTried:
+		return fmt.Errorf("%s: %w", j.rec.Token.Identity, ErrFactoryTried)
 	}
 	objects, err := j.token.Objects(ctx, pkcs11.Query{})
 	if err != nil {
 		return err
 	}
 	if len(objects) > 0 {
-		return fmt.Errorf("%w: %s, label %q, holds %d objects", ErrNotBlank, j.rec.Token.Identity, string(info.Label), len(objects))
+		return fmt.Errorf("%w: %s, holds %d objects", ErrNotBlank, describe, len(objects))
+	}
+	f.FactoryTried, f.Lot = true, profile.Name
+	if err := j.commit(StepCheckBlank); err != nil {
+		f.FactoryTried = false
+		return err
 	}
 	if err := j.token.LoginSO(ctx, profile.FactorySOPIN); err != nil {
 		if errors.Is(err, pkcs11.ErrPINIncorrect) || errors.Is(err, pkcs11.ErrPINLastTry) || errors.Is(err, pkcs11.ErrPINLocked) {
@@ -199,9 +217,15 @@ func checkBlank(ctx context.Context, j *run) error {
 		}
 		return err
 	}
-	j.rec.Facts.Factory = true
+	f.Factory = true
+	if err := j.commit(StepCheckBlank); err != nil {
+		return err
+	}
 	return j.token.Logout(ctx)
 }
+
+// cameInitialised says that the token had a factory SO PIN, which must be replaced.
+func cameInitialised(f Facts) bool { return f.Factory }
 
 // prepare chooses both PINs, seals them, and chooses the escrow's and the key's id.
 // All of it is durable before the next step makes it known outside.
@@ -259,13 +283,14 @@ func fingerprints(rs []envelope.Recipient) []string {
 
 func escrowSOPIN(ctx context.Context, j *run) error {
 	return j.Central.Escrow(ctx, Escrow{
-		ID: j.rec.Facts.EscrowID, UnitID: j.rec.Job.UnitID(), Epoch: j.rec.Epoch,
+		ID: j.rec.Facts.EscrowID, UnitID: j.rec.Job.UnitID(), Epoch: j.lease.Epoch(),
 		Envelope: j.rec.Facts.SOPINEnvelope, Recipients: j.rec.Facts.SOPINRecipients,
 	})
 }
 
-// observeInitialise looks for a token with our label and a serial that no other
-// job of this station has; only C_InitToken of this job can have made it.
+// observeInitialise looks for the token with our label: under its own serial if it
+// had one, else under a serial that no other job of this station has. Only
+// C_InitToken of this job can have given it that label.
 func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 	slots, err := j.module.Slots(ctx)
 	if err != nil {
@@ -281,7 +306,9 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 		if s.Token == nil {
 			continue
 		}
-		if s.Token.Initialized() && s.Token.Label == j.rec.Job.TokenLabel && !slices.Contains(others, s.Token.Serial) {
+		had := j.rec.Token.Identity.Serial
+		known := had != "" && s.Token.Serial == had || had == "" && !slices.Contains(others, s.Token.Serial)
+		if s.Token.Initialized() && s.Token.Label == j.rec.Job.TokenLabel && known {
 			ours = append(ours, s)
 		}
 		stillThere = stillThere || s.Identity() == j.rec.Token.Identity && s.Token.Initialized() == j.rec.Facts.Factory
@@ -354,9 +381,6 @@ func verifyInitialise(ctx context.Context, j *run) error {
 
 // observeSetSOPIN tries the new SO PIN before the factory one: each at most once.
 func observeSetSOPIN(ctx context.Context, j *run) (Observed, error) {
-	if !j.rec.Facts.Factory {
-		return NotDone, nil
-	}
 	_, err := j.loginAs(ctx, loginSO)
 	switch {
 	case err == nil:
@@ -371,9 +395,6 @@ func observeSetSOPIN(ctx context.Context, j *run) (Observed, error) {
 // setSOPIN replaces the factory SO PIN. A token that came uninitialised got the
 // new one by C_InitToken already.
 func setSOPIN(ctx context.Context, j *run) error {
-	if !j.rec.Facts.Factory {
-		return nil
-	}
 	token, err := j.open(ctx)
 	if err != nil {
 		return err

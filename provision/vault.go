@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 // Vault encrypts the secrets in the journal with AES-256-GCM. Each box is bound to
@@ -17,13 +16,15 @@ type Vault struct{ aead cipher.AEAD }
 
 const vaultKeyLen = 32
 
-// OpenVault reads the key file, or makes it (0600) when journalIsNew. A missing
-// key beside an existing journal, a key of another length and a key that others
+// OpenVault reads the key file, or makes it (0600) when journalIsNew and there is
+// none, or an empty one. A missing key beside an existing journal, a key of another length and a key that others
 // may read are errors: with the wrong key every PIN in the journal would be lost.
 func OpenVault(path string, journalIsNew bool) (*Vault, error) {
 	key, err := os.ReadFile(path)
+	// A file without a byte is what a crash leaves of a key that was never written.
+	unmade := errors.Is(err, fs.ErrNotExist) || err == nil && len(key) == 0
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && journalIsNew:
+	case unmade && journalIsNew:
 		if key, err = makeVaultKey(path); err != nil {
 			return nil, fmt.Errorf("journal key %s: %w", path, err)
 		}
@@ -59,17 +60,7 @@ func makeVaultKey(path string) ([]byte, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := f.Write(key); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(path))
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	return key, syncDir(filepath.Dir(path))
+	return key, WriteDurably(path, key)
 }
 
 // seal encrypts value for one field of one job.
