@@ -39,6 +39,8 @@ type Config struct {
 	Drain bool
 	// ConnectWithin bounds the first connection when draining.
 	ConnectWithin time.Duration
+	// Patience is how long a drain goes on without an answer of the central server.
+	Patience time.Duration
 	// WatchInterval is the time between two looks at a module's slots.
 	WatchInterval time.Duration
 	Log           *slog.Logger
@@ -90,7 +92,10 @@ type Agent struct {
 	asked      bool // the server has said that there is nothing to do, and nothing has happened since
 	claiming   bool
 	claimAfter time.Time // not before
-	unwritable error     // why the journal could not be written when a unit was to be claimed
+	fatal      error     // why a drain cannot go on
+	contact    time.Time // when the central server last answered
+	began      time.Time
+	unwritable error // why the journal could not be written when a unit was to be claimed
 }
 
 // heldLease is a lease together with the moment before it was asked for.
@@ -109,6 +114,9 @@ type claimAnswer struct {
 func New(c Config) *Agent {
 	if c.WatchInterval == 0 {
 		c.WatchInterval = 500 * time.Millisecond
+	}
+	if c.Patience == 0 {
+		c.Patience = 2 * time.Minute
 	}
 	if c.ConnectWithin == 0 {
 		c.ConnectWithin = 20 * time.Second
@@ -144,6 +152,8 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	if err := a.adopt(); err != nil {
 		return a.summary, err
 	}
+	a.heard()
+	a.began = time.Now()
 	background, stop := context.WithCancel(ctx)
 	var loops sync.WaitGroup
 	for _, i := range a.inventory.instances {
@@ -163,7 +173,7 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	}
 	a.summary.FreeTokens = len(a.inventory.free())
 	if a.Drain && err == nil {
-		err = a.unwritable
+		err = errors.Join(a.fatal, a.unwritable)
 	}
 	return a.summary, err
 }
@@ -236,11 +246,17 @@ func (a *Agent) done(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
-	if !a.Drain || !a.inventory.settled() {
+	if !a.Drain || !a.inventory.settled() && a.fatal == nil {
 		return false
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.fatal == nil && time.Since(a.contact) > a.Patience {
+		a.fatal = fmt.Errorf("the central server has not answered for %s; what is not finished goes on at the next start", a.Patience)
+	}
+	if a.fatal != nil {
+		return true
+	}
 	for _, j := range a.jobs {
 		if present, _ := a.inventory.present(j.rec.Token); j.retries(present) {
 			return false
@@ -252,6 +268,21 @@ func (a *Agent) done(ctx context.Context) bool {
 	}
 	n, err := a.Runner.Journal.CountPendingReports()
 	return err == nil && n == 0
+}
+
+// heard notes that the central server has answered.
+func (a *Agent) heard() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.contact = time.Now()
+}
+
+// fail ends a drain.
+func (a *Agent) fail(err error) {
+	a.mu.Lock()
+	a.fatal = err
+	a.mu.Unlock()
+	a.poke()
 }
 
 // backoff returns the n-th wait (from 0) of a series, with jitter so that stations
@@ -279,6 +310,12 @@ func (a *Agent) observe(p provision.Progress) {
 		j.phase = p.Step
 	}
 	a.mu.Unlock()
+	if p.State == provision.StateRunning {
+		a.inventory.moved(p.Token, p.Job.ID)
+		if p.Step == provision.StepPrepare {
+			a.inventory.prove(p.Token)
+		}
+	}
 	level := slog.LevelDebug
 	if p.State != provision.StateRunning {
 		level = slog.LevelInfo

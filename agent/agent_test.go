@@ -20,6 +20,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -211,7 +212,14 @@ func TestOutboxOutlivesTheNetwork(t *testing.T) {
 	r := newRig(t, 1, time.Minute)
 	r.order(1)
 	var away atomic.Bool
-	r.throughProxy(&away)
+	r.throughProxy(func(w http.ResponseWriter, _ *http.Request) bool {
+		if away.Load() {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte("<html>gateway</html>"))
+		}
+		return away.Load()
+	})
 	r.config.Drain = false
 	finished := make(chan struct{})
 	r.config.Observe = func(p provision.Progress) {
@@ -243,16 +251,129 @@ func TestOutboxOutlivesTheNetwork(t *testing.T) {
 	r.installed(1)
 }
 
-// throughProxy puts a TLS server between station and central server that answers
-// 503 with a web page, as a broken gateway does, while away is set.
-func (r *rig) throughProxy(away *atomic.Bool) {
+// TestAnEmptyAnswerIsNone: a gateway that answers 200 and nothing else has
+// delivered nothing; the escrow and the result are sent again.
+func TestAnEmptyAnswerIsNone(t *testing.T) {
+	for _, what := range []string{"/escrows/", "/result"} {
+		t.Run(what, func(t *testing.T) {
+			r := newRig(t, 1, time.Minute)
+			r.order(1)
+			var swallowed atomic.Int32
+			r.throughProxy(func(_ http.ResponseWriter, req *http.Request) bool {
+				return strings.Contains(req.URL.Path, what) && swallowed.Add(1) == 1 // 200 without a body
+			})
+			summary, err := r.run(t.Context())
+			if err != nil || summary.Finished != 1 || swallowed.Load() < 2 {
+				t.Errorf("%+v (%v), sent %d times", summary, err, swallowed.Load())
+			}
+			r.installed(1)
+		})
+	}
+}
+
+// TestADrainEndsWhenNothingCanBeClaimed: with the server's reason, at once.
+func TestADrainEndsWhenNothingCanBeClaimed(t *testing.T) {
+	r := newRig(t, 1, time.Minute)
+	r.order(1)
+	r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+		if !strings.HasSuffix(req.URL.Path, "/claims") {
+			return false
+		}
+		w.Header().Set("Content-Type", api.ProblemMediaType)
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"type":"urn:usbkeyd:problem:forbidden","title":"Forbidden","status":403,"retryable":false}`))
+		return true
+	})
+	if _, err := r.run(t.Context()); !errors.Is(err, ErrForbidden) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestADrainHasPatienceButNotForEver: the network goes away for good in the middle.
+func TestADrainHasPatienceButNotForEver(t *testing.T) {
+	r := newRig(t, 1, time.Minute)
+	r.order(1)
+	r.config.Patience = 2 * time.Second
+	var away atomic.Bool
+	r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+		if strings.Contains(req.URL.Path, "/escrows/") {
+			away.Store(true)
+		}
+		if away.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		return away.Load()
+	})
+	summary, err := r.run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "has not answered for 2s") || len(summary.Waiting) != 1 {
+		t.Errorf("%+v (%v)", summary, err)
+	}
+}
+
+// TestAWrongFactorySOPINIsTriedOnce: on one token of the lot, and not again after restarts.
+func TestAWrongFactorySOPINIsTriedOnce(t *testing.T) {
+	r := newRig(t, 3, time.Minute)
+	r.order(3)
+	since := time.Now()
+	r.config.Runner.TokenProfile = func(i pkcs11.TokenInfo) (provision.TokenProfile, error) {
+		p, err := sampleProfile(i)
+		p.FactorySOPIN, p.FactorySince = pkcs11.NewSOPIN("11112222"), since
+		return p, err
+	}
+	for _, b := range r.bays {
+		r.factoryToken(b)
+	}
+	tried := 0
+	for range 3 {
+		if _, err := r.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		all, err := r.journal.All()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tried = 0
+		for _, rec := range all {
+			if rec.Facts.FactoryTried {
+				tried++
+			}
+		}
+	}
+	if tried != 1 {
+		t.Errorf("the wrong factory SO PIN was tried on %d tokens", tried)
+	}
+}
+
+// factoryToken makes an initialised token without a user PIN, as a maker delivers it.
+func (r *rig) factoryToken(b pkcs11test.Bay) {
+	r.t.Helper()
+	m, err := worker.Start(r.t.Context(), worker.Spec{Path: b.Path, Env: b.Env})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	slots, err := m.Slots(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	token, err := m.Open(r.t.Context(), slots[0].Identity())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := token.Init(r.t.Context(), pkcs11.NewSOPIN("87654321"), "factory"); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := errors.Join(token.Close(), m.Close()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// throughProxy puts a TLS server between station and central server; a request that
+// intercept answers goes no further.
+func (r *rig) throughProxy(intercept func(http.ResponseWriter, *http.Request) bool) {
 	r.t.Helper()
 	direct := r.config.Central
 	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if away.Load() {
-			w.Header().Set("Content-Type", "text/html")
-			w.WriteHeader(http.StatusServiceUnavailable)
-			_, _ = w.Write([]byte("<html>gateway</html>"))
+		if intercept(w, req) {
 			return
 		}
 		forward := req.Clone(req.Context())

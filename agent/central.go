@@ -3,11 +3,14 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -32,6 +35,10 @@ const ErrForbidden = provision.Sentinel("the central server does not accept this
 // collectWait is the length of a long poll for a certificate, in seconds.
 const collectWait = 20
 
+// quickCall bounds a call that waits for nothing, from dialling to the last byte of
+// the answer; a long poll has its wait on top.
+const quickCall = 20 * time.Second
+
 // maxAnswer bounds what is read of an answer: a claim of 256 leases is about 200 KB.
 const maxAnswer = 4 << 20
 
@@ -54,9 +61,11 @@ func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool)
 		bases[i] = u
 	}
 	transport := &http.Transport{
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{credential}},
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   10 * time.Second,
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{credential}},
+		ForceAttemptHTTP2: true,
+		// Short, so that the next server is tried while the lease still holds.
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: 40 * time.Second, // a long poll of 25 s and some
 		IdleConnTimeout:       90 * time.Second,
 	}
@@ -126,8 +135,8 @@ func explainTLS(err error) error {
 	return err
 }
 
-// call sends a request, and decodes the answer of one of the wanted statuses into
-// out. Every other answer becomes an error, mapped once, here.
+// call takes an answer. One of the wanted statuses is fine; a 200 must hold what
+// decode expects. Every other answer becomes an error, mapped once, here.
 func call(resp *http.Response, err error, decode func(status int, body []byte) error, want ...int) (int, error) {
 	var request *url.Error
 	if errors.As(err, &request) {
@@ -147,11 +156,11 @@ func call(resp *http.Response, err error, decode func(status int, body []byte) e
 		if len(body) > 0 && !api.IsJSON(resp.Header) {
 			return 0, api.ReadProblem(resp, body)
 		}
-		if decode == nil || len(body) == 0 {
-			return w, nil
-		}
-		if err := decode(w, body); err != nil {
-			return 0, fmt.Errorf("answer of the central server cannot be read: %w", err)
+		if w == http.StatusOK {
+			// An empty 200 is some gateway's; it does not say that anything was done.
+			if err := decode(w, body); err != nil {
+				return 0, fmt.Errorf("answer of the central server cannot be used: %w", err)
+			}
 		}
 		return w, nil
 	}
@@ -177,27 +186,56 @@ func isProblem(err error, t api.ProblemType) bool {
 	return errors.As(err, &p) && p.Type == t
 }
 
-// Escrow implements provision.Central.
+// Escrow implements provision.Central. The answer must name what is in escrow.
 func (c *Central) Escrow(ctx context.Context, e provision.Escrow) error {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	resp, err := c.api.PutEscrow(ctx, e.ID, api.EscrowRequest{UnitId: e.UnitID, Epoch: e.Epoch, SealedSoPin: e.Envelope, Recipients: e.Recipients})
-	_, err = call(resp, err, nil, http.StatusOK)
+	_, err = call(resp, err, func(_ int, body []byte) error {
+		var in api.Escrow
+		if err := unmarshal(body, &in); err != nil {
+			return err
+		}
+		if want := sha256.Sum256(e.Envelope); in.EscrowId != e.ID || in.Sha256 != hex.EncodeToString(want[:]) {
+			return fmt.Errorf("it has escrow %q with SHA-256 %s, not what was sent", in.EscrowId, in.Sha256)
+		}
+		return nil
+	}, http.StatusOK)
 	return wrap("escrow of the SO PIN", err)
 }
 
 // NameEscrow implements provision.Central.
 func (c *Central) NameEscrow(ctx context.Context, escrowID string, serial pkcs11.TokenSerial) error {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	resp, err := c.api.PutEscrowToken(ctx, escrowID, api.EscrowTokenRequest{TokenSerial: string(serial)})
-	_, err = call(resp, err, nil, http.StatusOK)
+	_, err = call(resp, err, func(_ int, body []byte) error {
+		var in api.Escrow
+		if err := unmarshal(body, &in); err != nil {
+			return err
+		}
+		if in.EscrowId != escrowID || in.TokenSerial == nil || *in.TokenSerial != string(serial) {
+			return fmt.Errorf("it does not name token %s for escrow %s", serial, escrowID)
+		}
+		return nil
+	}, http.StatusOK)
 	return wrap("token of the escrow", err)
 }
 
 // Bind implements provision.Central.
 func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	resp, err := c.api.PutCsr(ctx, b.UnitID, int32(b.Generation), api.CsrRequest{
 		Epoch: b.Epoch, Csr: b.CSR, TokenSerial: string(b.TokenSerial), TokenModel: b.TokenModel,
 		KeyId: b.KeyID.String(), EscrowId: b.EscrowID,
 	})
 	bundle, err := issued(resp, err)
+	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent} {
+		if isProblem(err, t) {
+			err = fmt.Errorf("%w: %w", provision.ErrNotBound, err)
+		}
+	}
 	return bundle, wrap("certification request", err)
 }
 
@@ -206,7 +244,9 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 func (c *Central) Collect(ctx context.Context, unitID string, generation int) ([]byte, error) {
 	wait := collectWait
 	begun := time.Now()
-	resp, err := c.api.GetCertificate(ctx, unitID, int32(generation), &api.GetCertificateParams{Wait: &wait})
+	call, cancel := context.WithTimeout(ctx, collectWait*time.Second+quickCall)
+	defer cancel()
+	resp, err := c.api.GetCertificate(call, unitID, int32(generation), &api.GetCertificateParams{Wait: &wait})
 	bundle, err := issued(resp, err)
 	if err == nil && bundle == nil {
 		err = pause(ctx, retryAfter(resp)-time.Since(begun))
@@ -239,11 +279,14 @@ func pause(ctx context.Context, d time.Duration) error {
 // issued decodes an answer that holds the certificate, or says that it is not there yet.
 func issued(resp *http.Response, err error) ([]byte, error) {
 	var cert api.IssuedCertificate
-	status, err := call(resp, err, func(status int, body []byte) error {
-		if status != http.StatusOK {
-			return nil
+	status, err := call(resp, err, func(_ int, body []byte) error {
+		if err := unmarshal(body, &cert); err != nil {
+			return err
 		}
-		return unmarshal(body, &cert)
+		if len(cert.Pkcs7) == 0 {
+			return errors.New("it holds no PKCS#7")
+		}
+		return nil
 	}, http.StatusOK, http.StatusAccepted)
 	if err != nil || status == http.StatusAccepted {
 		return nil, err
@@ -253,8 +296,18 @@ func issued(resp *http.Response, err error) ([]byte, error) {
 
 // Report delivers one report of the outbox and returns what was answered, for people.
 func (c *Central) Report(ctx context.Context, r provision.Report) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	var state api.UnitState
-	decode := func(_ int, body []byte) error { return unmarshal(body, &state) }
+	decode := func(_ int, body []byte) error {
+		if err := unmarshal(body, &state); err != nil {
+			return err
+		}
+		if state.UnitId != r.UnitID || int(state.Generation) < r.Generation || r.Outcome == provision.OutcomeInstalled && state.State == api.ISSUED {
+			return fmt.Errorf("it says that unit %q, generation %d is %s", state.UnitId, state.Generation, state.State)
+		}
+		return nil
+	}
 	if r.Kind == provision.ReportRelease {
 		return c.release(ctx, r.UnitID, r.Epoch, api.ReleaseRequestReason(r.Release), r.Reason)
 	}
@@ -275,14 +328,26 @@ func (c *Central) Report(ctx context.Context, r provision.Report) (string, error
 }
 
 func (c *Central) release(ctx context.Context, unitID string, epoch int64, reason api.ReleaseRequestReason, detail string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	var state api.UnitState
 	resp, err := c.api.PostRelease(ctx, unitID, api.ReleaseRequest{Epoch: epoch, Reason: reason, Detail: optional(clip(detail, 500))})
-	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &state) }, http.StatusOK)
+	_, err = call(resp, err, func(_ int, body []byte) error {
+		if err := unmarshal(body, &state); err != nil {
+			return err
+		}
+		if state.UnitId != unitID {
+			return fmt.Errorf("it speaks of unit %q", state.UnitId)
+		}
+		return nil
+	}, http.StatusOK)
 	return string(state.State), wrap("release of unit "+unitID, err)
 }
 
 // trust fetches the certificates of those to whom PINs may be sealed.
 func (c *Central) trust(ctx context.Context) (api.Trust, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	var t api.Trust
 	resp, err := c.api.GetTrust(ctx)
 	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &t) }, http.StatusOK)
@@ -290,15 +355,27 @@ func (c *Central) trust(ctx context.Context) (api.Trust, error) {
 }
 
 func (c *Central) session(ctx context.Context, req api.SessionRequest) (api.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, quickCall)
+	defer cancel()
 	var s api.Session
 	resp, err := c.api.PutSession(ctx, req)
-	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &s) }, http.StatusOK)
+	_, err = call(resp, err, func(_ int, body []byte) error {
+		if err := unmarshal(body, &s); err != nil {
+			return err
+		}
+		if s.SessionId == "" || s.HeartbeatSeconds < 1 || s.LeaseSeconds < 1 {
+			return fmt.Errorf("session %q with heartbeats every %d s and leases of %d s", s.SessionId, s.HeartbeatSeconds, s.LeaseSeconds)
+		}
+		return nil
+	}, http.StatusOK)
 	return s, wrap("session", err)
 }
 
 // claim returns no lease when there is nothing to do, and then how long to leave
 // the server alone.
 func (c *Central) claim(ctx context.Context, key string, wait int, req api.ClaimRequest) ([]api.Lease, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(wait)*time.Second+quickCall)
+	defer cancel()
 	var answer api.ClaimAnswer
 	resp, err := c.api.PostClaims(ctx, &api.PostClaimsParams{Wait: &wait, IdempotencyKey: &key}, req)
 	var after time.Duration
@@ -310,6 +387,9 @@ func (c *Central) claim(ctx context.Context, key string, wait int, req api.Claim
 }
 
 func (c *Central) heartbeat(ctx context.Context, req api.HeartbeatRequest) (api.HeartbeatAnswer, error) {
+	// Short: a lease is four heartbeats long.
+	ctx, cancel := context.WithTimeout(ctx, quickCall/2)
+	defer cancel()
 	var answer api.HeartbeatAnswer
 	resp, err := c.api.PostHeartbeat(ctx, req)
 	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK)

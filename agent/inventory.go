@@ -56,8 +56,11 @@ type inventory struct {
 	mu        sync.Mutex
 	instances []*instanceState
 	profile   func(pkcs11.TokenInfo) (provision.TokenProfile, error)
-	// stopped holds the token profiles whose factory SO PIN failed once: the lot is not touched again.
-	stopped map[string]bool
+	// stopped holds the token profiles whose factory SO PIN failed once: the lot is
+	// not touched again. Of a lot that is not proved, one token at a time is tried.
+	stopped, proved map[string]bool
+	// failed says when that happened before this start.
+	failed map[string]time.Time
 }
 
 type instanceState struct {
@@ -70,12 +73,13 @@ type instanceState struct {
 	busy    map[pkcs11.Identity]string // the unfinished job that has the token
 	working map[string]bool            // jobs whose token is being written now
 	refused map[pkcs11.Identity]bool   // until the token was seen absent
+	aside   map[pkcs11.Identity]bool   // until a person decides
 }
 
 func newInventory(instances []Instance, profile func(pkcs11.TokenInfo) (provision.TokenProfile, error)) *inventory {
-	inv := &inventory{profile: profile, stopped: map[string]bool{}}
+	inv := &inventory{profile: profile, stopped: map[string]bool{}, proved: map[string]bool{}}
 	for _, i := range instances {
-		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, refused: map[pkcs11.Identity]bool{}})
+		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, refused: map[pkcs11.Identity]bool{}, aside: map[pkcs11.Identity]bool{}})
 	}
 	return inv
 }
@@ -113,8 +117,10 @@ func (inv *inventory) saw(i *instanceState, slots []pkcs11.Slot, err error) bool
 		i.version++
 		changed = true
 	}
+	// A token that cannot be read for a moment has not been taken out.
+	faulty := slices.ContainsFunc(slots, func(s pkcs11.Slot) bool { return s.Fault != nil })
 	for id := range i.refused {
-		if !slices.Contains(after, id) {
+		if !faulty && !slices.Contains(after, id) {
 			delete(i.refused, id)
 		}
 	}
@@ -167,7 +173,7 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 			twice++
 		}
 	}
-	if twice > 1 || i.refused[id] {
+	if twice > 1 || i.refused[id] || i.aside[id] {
 		return TokenRefused, ""
 	}
 	profile, err := inv.profile(*s.Token)
@@ -176,7 +182,7 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 		return TokenUnknown, ""
 	case s.Token.Initialized() && profile.FactorySOPIN.IsZero():
 		return TokenUsed, ""
-	case s.Token.Initialized() && (s.Token.Flags.Has(pkcs11.FlagUserPINInitialized) || inv.stopped[profile.Name]):
+	case s.Token.Initialized() && (s.Token.Flags.Has(pkcs11.FlagUserPINInitialized) || inv.stoppedLot(profile)):
 		return TokenUsed, ""
 	}
 	return TokenBlank, ""
@@ -186,13 +192,14 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 func (inv *inventory) free() []provision.TokenRef {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
+	trying := inv.lotsAtWork()
 	var out []provision.TokenRef
 	for _, i := range inv.instances {
 		if i.err != nil || i.stale {
 			continue
 		}
 		ids := identities(i.slots)
-		taken := len(i.busy)
+		taken := i.takenByJobs(ids)
 		var blank []pkcs11.Slot
 		for _, s := range i.slots {
 			if s.Token == nil {
@@ -210,10 +217,96 @@ func (inv *inventory) free() []provision.TokenRef {
 			if i.Tokens > 0 && taken+n >= i.Tokens {
 				break
 			}
+			lot := inv.lotOf(*s.Token)
+			if lot != "" && !inv.proved[lot] {
+				if trying[lot] {
+					continue
+				}
+				trying[lot] = true
+			}
 			out = append(out, provision.TokenRef{Module: i.Name, Identity: s.Identity(), Model: s.Token.Model})
 		}
 	}
 	return out
+}
+
+// takenByJobs counts the tokens of unfinished jobs that are here. One that was
+// pulled for good does not take its reader's place.
+func (i *instanceState) takenByJobs(here []pkcs11.Identity) int {
+	n := 0
+	for id, job := range i.busy {
+		if i.working[job] || slices.Contains(here, id) {
+			n++
+		}
+	}
+	return n
+}
+
+// lotOf is the profile whose factory SO PIN would be tried on a token; "" for none.
+func (inv *inventory) lotOf(info pkcs11.TokenInfo) string {
+	p, err := inv.profile(info)
+	if err != nil || !info.Initialized() || p.FactorySOPIN.IsZero() {
+		return ""
+	}
+	return p.Name
+}
+
+// lotsAtWork are the lots of which a token is being written now.
+func (inv *inventory) lotsAtWork() map[string]bool {
+	out := map[string]bool{}
+	for _, i := range inv.instances {
+		for _, s := range i.slots {
+			if s.Token == nil || i.busy[s.Identity()] == "" {
+				continue
+			}
+			if lot := inv.lotOf(*s.Token); lot != "" {
+				out[lot] = true
+			}
+		}
+	}
+	return out
+}
+
+// prove says that the factory SO PIN opened the token of a job.
+func (inv *inventory) prove(t provision.TokenRef) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	i := inv.instance(t.Module)
+	if i == nil {
+		return
+	}
+	for _, s := range i.slots {
+		if s.Token != nil && s.Identity() == t.Identity {
+			if lot := inv.lotOf(*s.Token); lot != "" {
+				inv.proved[lot] = true
+			}
+		}
+	}
+}
+
+// setAside keeps a token from being chosen, even after it was taken out.
+func (inv *inventory) setAside(t provision.TokenRef) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if i := inv.instance(t.Module); i != nil && t.Identity.Serial != "" {
+		i.aside[t.Identity] = true
+	}
+}
+
+// moved takes note that a job's token has another identity now.
+func (inv *inventory) moved(t provision.TokenRef, jobID string) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	i := inv.instance(t.Module)
+	if i == nil || i.busy[t.Identity] == jobID {
+		return
+	}
+	for id, job := range i.busy {
+		if job == jobID {
+			delete(i.busy, id)
+		}
+	}
+	i.busy[t.Identity] = jobID
 }
 
 // occupy gives a token to a job, under the identity that it has now; working says
@@ -280,13 +373,33 @@ func (inv *inventory) stopLot(profile string) {
 	inv.stopped[profile] = true
 }
 
+// failedBefore stops the lots whose factory SO PIN failed after it was configured.
+func (inv *inventory) failedBefore(lots map[string]time.Time) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	inv.failed = lots
+}
+
+// stoppedLot reports whether a profile's factory SO PIN is known to be wrong.
+func (inv *inventory) stoppedLot(p provision.TokenProfile) bool {
+	at, failed := inv.failed[p.Name]
+	return inv.stopped[p.Name] || failed && at.After(p.FactorySince)
+}
+
 // watch looks at one instance until ctx ends, and tells when something changed.
 func (a *Agent) watch(ctx context.Context, i *instanceState) {
+	failures := 0
 	for ctx.Err() == nil {
+		wait := a.WatchInterval
 		if !a.inventory.resting(i) {
 			slots, err := look(ctx, i)
 			if ctx.Err() != nil {
 				return
+			}
+			if failures++; err == nil {
+				failures = 0
+			} else {
+				wait = max(wait, backoff(failures-1)) // each look starts a process anew
 			}
 			if a.inventory.saw(i, slots, err) {
 				if err != nil {
@@ -295,7 +408,7 @@ func (a *Agent) watch(ctx context.Context, i *instanceState) {
 				a.poke()
 			}
 		}
-		a.sleep(ctx, a.WatchInterval, a.looked(i))
+		a.sleep(ctx, wait, a.looked(i))
 	}
 }
 

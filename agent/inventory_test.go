@@ -2,7 +2,9 @@ package agent
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -113,16 +115,84 @@ func TestAModuleThatCannotBeReadHasNoFreeTokens(t *testing.T) {
 	}
 }
 
-func TestALotIsStoppedAsAWhole(t *testing.T) {
+// TestALotIsTriedOneByOne: until the factory SO PIN of a model has opened one token,
+// no second one is tried; when it failed, none is.
+func TestALotIsTriedOneByOne(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, func(pkcs11.TokenInfo) (provision.TokenProfile, error) {
-		return provision.TokenProfile{Name: "sample", FactorySOPIN: pkcs11.NewSOPIN("12345678")}, nil
+		return provision.TokenProfile{Name: "sample", FactorySOPIN: pkcs11.NewSOPIN("12345678"), FactorySince: time.Now()}, nil
 	})
 	inv.saw(inv.instance("m"), []pkcs11.Slot{slot("s1", "A1", pkcs11.FlagTokenInitialized), slot("s2", "A2", pkcs11.FlagTokenInitialized), slot("s3", "A3", 0)}, nil)
-	if len(inv.free()) != 3 {
-		t.Fatal("not all are free to begin with")
+	serials := func() string {
+		var out []string
+		for _, f := range inv.free() {
+			out = append(out, string(f.Identity.Serial))
+		}
+		return strings.Join(out, " ")
+	}
+	if got := serials(); got != "A1 A3" {
+		t.Errorf("free before the first try: %s", got)
+	}
+	first := inv.free()[0]
+	inv.occupy(first, "job", true)
+	if got := serials(); got != "A3" {
+		t.Errorf("free during the first try: %s", got)
+	}
+	inv.prove(first)
+	if got := serials(); got != "A2 A3" {
+		t.Errorf("free once it has opened a token: %s", got)
 	}
 	inv.stopLot("sample")
-	if free := inv.free(); len(free) != 1 || free[0].Identity.Serial != "A3" {
-		t.Errorf("free after the factory SO PIN failed: %v", free)
+	if got := serials(); got != "A3" {
+		t.Errorf("free after the factory SO PIN failed: %s", got)
+	}
+	inv.stopped = map[string]bool{}
+	inv.failedBefore(map[string]time.Time{"sample": time.Now().Add(-time.Hour)})
+	if got := serials(); got != "A2 A3" {
+		t.Errorf("free after a failure of an older factory SO PIN: %s", got)
+	}
+	inv.failedBefore(map[string]time.Time{"sample": time.Now().Add(time.Hour)})
+	if got := serials(); got != "A3" {
+		t.Errorf("free after a restart with the factory SO PIN that failed: %s", got)
+	}
+}
+
+func TestSetAsideTokensStayAside(t *testing.T) {
+	inv := newInventory([]Instance{{Name: "m"}}, sampleProfile)
+	m := inv.instance("m")
+	here := []pkcs11.Slot{slot("s1", "A1", 0), slot("s2", "A2", 0)}
+	inv.saw(m, here, nil)
+	inv.setAside(inv.free()[0])
+	inv.saw(m, nil, nil)
+	inv.saw(m, here, nil)
+	if free := inv.free(); len(free) != 1 || free[0].Identity.Serial != "A2" {
+		t.Errorf("free after it was out and in again: %v", free)
+	}
+}
+
+func TestAFaultIsNoRemoval(t *testing.T) {
+	inv := newInventory([]Instance{{Name: "m"}}, sampleProfile)
+	m := inv.instance("m")
+	here := []pkcs11.Slot{slot("s1", "A1", 0)}
+	inv.saw(m, here, nil)
+	ref := inv.free()[0]
+	inv.occupy(ref, "job", true)
+	inv.vacate(ref, "job", true)
+	inv.saw(m, []pkcs11.Slot{{Description: "s1", Fault: &pkcs11.Error{Op: "C_GetTokenInfo", Kind: pkcs11.ErrDevice}}}, nil)
+	inv.saw(m, here, nil)
+	if len(inv.free()) != 0 {
+		t.Error("a token that failed is free after it could not be read for a moment")
+	}
+}
+
+func TestATokenPulledForGoodLeavesItsPlace(t *testing.T) {
+	inv := newInventory([]Instance{{Name: "m", Tokens: 1}}, sampleProfile)
+	m := inv.instance("m")
+	inv.saw(m, []pkcs11.Slot{slot("s1", "A1", 0)}, nil)
+	ref := inv.free()[0]
+	inv.occupy(ref, "job", true)
+	inv.occupy(ref, "job", false) // parked
+	inv.saw(m, []pkcs11.Slot{slot("s1", "B2", 0)}, nil)
+	if free := inv.free(); len(free) != 1 || free[0].Identity.Serial != "B2" {
+		t.Errorf("free: %v", free)
 	}
 }

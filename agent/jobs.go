@@ -52,6 +52,10 @@ func (j *job) retries(present bool) bool {
 	case j.why.Class == provision.ClassRetry:
 		return j.failures < maxFailures
 	}
+	if j.why.Waiting == provision.WaitingLease {
+		return !j.lease.lost()
+	}
+	present = present || j.rec.Step == provision.StepInitialise
 	return j.why.Waiting == provision.WaitingToken && present && j.failures < quickRetries
 }
 
@@ -63,6 +67,14 @@ func (a *Agent) adopt() error {
 	if err != nil {
 		return err
 	}
+	tokens, lots, err := a.Runner.Journal.SetAside()
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		a.inventory.setAside(t)
+	}
+	a.inventory.failedBefore(lots)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, rec := range records {
@@ -155,6 +167,13 @@ func (a *Agent) takeLease(j *job, l heldLease) (bool, error) {
 	running, lost := j.running, j.lease.lost()
 	a.mu.Unlock()
 	sameKey := int(l.Generation) == j.rec.Job.Generation
+	if running && !sameKey {
+		// The job of the old generation is about to find out; the lease waits for its end.
+		a.mu.Lock()
+		a.pending = append(a.pending, l)
+		a.mu.Unlock()
+		return true, nil
+	}
 	if running || !lost && sameKey {
 		j.lease.renewTo(l.Epoch, l.asked, l.LeaseSeconds)
 		return true, nil
@@ -235,7 +254,10 @@ func (a *Agent) jobEnded(e jobEnd) {
 	defer signal(a.look[rec.Token.Module])
 	defer signal(a.flush)
 	if rec.State.Final() {
-		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished)
+		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !provision.OrderAtFault(e.err))
+		if rec.State == provision.StateQuarantined || errors.Is(e.err, provision.ErrFactorySOPIN) || errors.Is(e.err, provision.ErrFactoryTried) {
+			a.inventory.setAside(rec.Token)
+		}
 		if errors.Is(e.err, provision.ErrFactorySOPIN) {
 			a.stopLot(rec)
 		}
@@ -252,6 +274,9 @@ func (a *Agent) parked(j *job, err error, at provision.StepName) {
 		why = &provision.StepError{Step: at, Class: provision.ClassOperator, Waiting: provision.WaitingPerson, Err: err}
 	}
 	_, version := a.inventory.present(j.rec.Token)
+	if errors.Is(err, provision.ErrLeaseLost) {
+		j.lease.end(j.rec.Epoch, provision.ErrLeaseLost)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if j.why == nil || j.why.Step != why.Step {
@@ -304,9 +329,11 @@ func (a *Agent) due(j *job) bool {
 	if j.why == nil {
 		return true // taken up from the journal, or under a new lease
 	}
+	// C_InitToken may have given the token an identity that we have not heard of.
+	present = present || j.rec.Step == provision.StepInitialise
 	switch {
 	case j.why.Waiting == provision.WaitingLease:
-		return false
+		return !j.lease.lost() // it has moved on to a new epoch
 	case j.why.Class == provision.ClassOperator && j.why.Waiting == provision.WaitingToken:
 		return present && (version != j.version || time.Now().After(j.after))
 	}
@@ -338,15 +365,19 @@ func (a *Agent) stopLot(rec *provision.Record) {
 	}
 }
 
+// grace is how long the first claim waits for modules that take their time; one
+// that is slower holds up nobody else.
+const grace = time.Second
+
 // mayClaim asks for work when there are free tokens.
 func (a *Agent) mayClaim(ctx context.Context, loops *sync.WaitGroup) {
-	if !a.inventory.settled() && a.Drain {
-		return
+	if !a.inventory.settled() && time.Since(a.began) < grace {
+		return // so that a claim at the start fills the bays in their order
 	}
 	free := len(a.inventory.free())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.claiming || free == 0 || time.Now().Before(a.claimAfter) || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
+	if a.claiming || free == 0 || a.fatal != nil && a.Drain || time.Now().Before(a.claimAfter) || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
 		return
 	}
 	a.claiming = true
@@ -359,7 +390,7 @@ const claimWait = 20
 // claim asks once; a lost answer is asked for again under the same key, so that no
 // lease is left lying at the server.
 func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
-	if err := a.Runner.Journal.Check(ctx); err != nil {
+	if err := a.Runner.Journal.Check(context.WithoutCancel(ctx)); err != nil {
 		a.log.Error("no unit is claimed: the journal cannot be written", "error", err)
 		a.sleep(ctx, backoff(3), nil)
 		return claimAnswer{err: err}
@@ -377,6 +408,7 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 		leases, after, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: a.Products})
 		switch {
 		case err == nil:
+			a.heard()
 			answer := claimAnswer{after: after}
 			for _, l := range leases {
 				answer.leases = append(answer.leases, heldLease{l, asked})
@@ -388,11 +420,21 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 			err = a.openSession(ctx)
 			key = uuid.NewString() // what the old key got is among the session's leases
 			a.forget("session", err)
+		case a.Drain && (errors.Is(err, ErrForbidden) || errors.Is(err, provision.ErrRefused) || a.impatient()):
+			a.fail(err)
+			return claimAnswer{err: err}
 		default:
 			a.log.Warn("claim failed", "error", err)
 		}
 		a.sleep(ctx, backoff(n), nil)
 	}
+}
+
+// impatient reports that the central server has not answered for too long.
+func (a *Agent) impatient() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.contact) > a.Patience
 }
 
 func (a *Agent) claimAnswered(c claimAnswer) {

@@ -48,6 +48,7 @@ func (a *Agent) lastReports() {
 func (a *Agent) deliver(ctx context.Context) (int, error) {
 	reports, err := a.Runner.Journal.PendingReports(outboxBatch)
 	if err != nil {
+		a.fail(err) // a person must look at it; a drain ends, a daemon works on
 		return 0, err
 	}
 	for i, r := range reports {

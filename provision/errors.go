@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/keycheck"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -96,6 +97,8 @@ func classify(at Step, err error) *StepError {
 		{ErrFactorySOPIN, ClassTerminal, WaitingNothing, "Stop using this lot of tokens and ask the supplier for its factory SO PIN."},
 		{ErrFactoryTried, ClassTerminal, WaitingNothing, "Put the token aside: another try could lock it. Its unit is written on another one."},
 		{ErrUnexpected, ClassTerminal, WaitingNothing, "Put the token aside for inspection."},
+		{keycheck.ErrSharedFactor, ClassTerminal, WaitingNothing, "Stop this lot of tokens. The keys named in the reason are broken too: have their certificates revoked."},
+		{keycheck.ErrDuplicate, ClassTerminal, WaitingNothing, "Stop this lot of tokens: they make the same key twice. Have the certificate of the key named in the reason revoked."},
 		{ErrKeyUnfit, ClassTerminal, WaitingNothing, "Put the token aside: this token model does not make the key that was ordered."},
 		{ErrReadBack, ClassTerminal, WaitingNothing, "Put the token aside: it does not keep what is written to it."},
 		{ErrProfileMisfit, ClassTerminal, WaitingNothing, "Correct the product or token profile in the configuration."},

@@ -19,6 +19,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/internal/keycheck"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 )
 
 // create journals a job for the bay's blank token.
@@ -468,6 +469,30 @@ func factoryProfile(pkcs11.TokenInfo) (TokenProfile, error) {
 		Name: "factory", SOPIN: PINPolicy{Length: 16, Alphabet: "0123456789"}, WorstKeyGeneration: time.Minute,
 		FactorySOPIN: pkcs11.NewSOPIN("87654321"),
 	}, nil
+}
+
+// TestTheSameKeyTwice: the second token is quarantined, in the journal as well.
+func TestTheSameKeyTwice(t *testing.T) {
+	s := newStation(t)
+	m := s.module()
+	first := s.create(m, 1)
+	if err := s.runner.Run(t.Context(), first, m, alwaysOurs{}); err != nil {
+		t.Fatal(err)
+	}
+	s.bay = pkcs11test.NewBay(t)
+	m = s.module()
+	second, err := s.runner.Journal.Create(sampleJob(2), 1, TokenRef{Module: "bay-2", Identity: s.blank(m).Identity})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := weakened{m, func([]byte) []byte { return first.Facts.PublicKey }}
+	if err := s.runner.Run(t.Context(), second, same, alwaysOurs{}); !errors.Is(err, keycheck.ErrDuplicate) || errors.Is(err, ErrJournal) {
+		t.Fatalf("got %v", err)
+	}
+	saved, err := s.runner.Journal.Job(second.Job.ID)
+	if err != nil || saved.State != StateQuarantined {
+		t.Errorf("the journal has %+v (%v)", saved, err)
+	}
 }
 
 // TestOrderThatDoesNotFit costs no token: it is found before anything is written.

@@ -195,7 +195,9 @@ func (j *Journal) save(tx *sql.Tx, rec *Record, note string) error {
 		return err
 	}
 	var key any
-	if len(rec.Facts.PublicKey) > 0 {
+	// A job that was given up no longer claims its key: it may have been given up
+	// because another job has the same one.
+	if len(rec.Facts.PublicKey) > 0 && rec.State != StateFailed && rec.State != StateQuarantined {
 		key = sha256hex(rec.Facts.PublicKey)
 	}
 	res, err := tx.Exec(`UPDATE job SET state = $1, step = $2, epoch = $3, token_serial = $4, token_slot = $5, token_model = $6,
@@ -287,6 +289,27 @@ func (j *Journal) Job(id string) (*Record, error) {
 func (j *Journal) Knows(unitID string, generation int, epoch int64) (bool, error) {
 	found, err := j.jobs(`unit_id = $1 AND generation = $2 AND (epoch >= $3 OR facts ->> '$.Bound' = 1)`, unitID, generation, epoch)
 	return len(found) > 0, err
+}
+
+// SetAside returns the tokens that must not be chosen again before a person decides:
+// those of quarantined jobs, and those on which a factory SO PIN was tried in vain.
+// lots says when that last happened to each token profile.
+func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err error) {
+	records, err := j.jobs("state IN ('failed', 'quarantined')")
+	if err != nil {
+		return nil, nil, err
+	}
+	lots = map[string]time.Time{}
+	for _, r := range records {
+		inVain := r.Facts.FactoryTried && !r.Facts.Factory
+		if inVain {
+			lots[r.Facts.Lot] = r.UpdatedAt
+		}
+		if (r.State == StateQuarantined || inVain) && r.Token.Identity.Serial != "" {
+			tokens = append(tokens, r.Token)
+		}
+	}
+	return tokens, lots, nil
 }
 
 // SerialsOfOthers returns the token serials that other jobs have had in the same module.

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -32,7 +33,10 @@ func (g *KeyGate) check(jobID string, spki []byte, want pkcs11.Algorithm) error 
 	if err == nil {
 		err = g.known.Admit(keycheck.Known{ID: jobID, SPKI: spki})
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, keycheck.ErrOrder):
+		return fmt.Errorf("%w: %w", ErrProfileMisfit, err)
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrKeyUnfit, err)
 	}
 	return nil
@@ -41,7 +45,7 @@ func (g *KeyGate) check(jobID string, spki []byte, want pkcs11.Algorithm) error 
 // publicKeys goes through the keys of all jobs.
 func (j *Journal) publicKeys() iter.Seq2[keycheck.Known, error] {
 	return func(yield func(keycheck.Known, error) bool) {
-		rows, err := j.db.Query("SELECT id, facts ->> '$.PublicKey' FROM job WHERE public_key_sha256 IS NOT NULL ORDER BY rowid")
+		rows, err := j.db.Query("SELECT id, facts ->> '$.PublicKey' FROM job WHERE facts ->> '$.PublicKey' IS NOT NULL ORDER BY rowid")
 		if err != nil {
 			yield(keycheck.Known{}, fmt.Errorf("%w: %w", ErrJournal, err))
 			return
