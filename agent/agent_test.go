@@ -206,6 +206,36 @@ func (r *rig) waitFor(what string, holds func() bool) {
 	}
 }
 
+// TestTheUnitComesBackUnderANewEpoch: heartbeats do not get through, the lease runs
+// out while the request cannot be sent, and this station gets the unit again. The
+// job goes on under the new epoch, on the same token.
+func TestTheUnitComesBackUnderANewEpoch(t *testing.T) {
+	r := newRig(t, 2, 2*time.Second)
+	r.order(1)
+	r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+		blocked := strings.HasSuffix(req.URL.Path, "/heartbeat") ||
+			strings.HasSuffix(req.URL.Path, "/csr") && r.units()[0].Epoch < 2
+		if blocked {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		return blocked
+	})
+	r.config.Drain = false
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { _, err := r.run(ctx); done <- err }()
+	r.waitFor("the unit to be installed", func() bool { return r.units()[0].State == api.INSTALLED })
+	stop()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if u := r.units()[0]; u.Epoch != 2 {
+		t.Errorf("epoch %d", u.Epoch)
+	}
+	r.installed(1)
+}
+
 // TestOutboxOutlivesTheNetwork: the network goes away once the key is bound; the
 // token is finished all the same, and the result arrives when the network is back.
 func TestOutboxOutlivesTheNetwork(t *testing.T) {

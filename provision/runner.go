@@ -362,8 +362,19 @@ func (j *run) tell(i int) {
 }
 
 // Abandon ends a job that cannot go on because its unit is not ours any more: the
-// token is quarantined if it was written, else left as it was.
+// token is quarantined if it was written, else left as it was. The central server
+// is told nothing.
 func (r *Runner) Abandon(rec *Record, reason, hint string) error {
+	return r.giveUp(rec, reason, hint, ErrLeaseLost)
+}
+
+// GiveUp ends an unfinished job by a person's decision, as Abandon does, and tells
+// the central server that its unit needs another token.
+func (r *Runner) GiveUp(rec *Record, reason, hint string) error {
+	return r.giveUp(rec, reason, hint, nil)
+}
+
+func (r *Runner) giveUp(rec *Record, reason, hint string, cause error) error {
 	event := EventFail
 	if rec.Facts.Touched {
 		event = EventIsolate
@@ -372,13 +383,12 @@ func (r *Runner) Abandon(rec *Record, reason, hint string) error {
 	if err != nil {
 		return fmt.Errorf("job %s: %w", rec.Job.ID, err)
 	}
-	rec.State, rec.Reason, rec.Hint, rec.Waiting = state, reason, hint, WaitingNothing
-	if err := r.Journal.Finish(rec, nil); err != nil {
+	rec.Reason, rec.Hint, rec.Waiting = reason, hint, WaitingNothing
+	j := &run{Runner: r, rec: rec, steps: Plan(rec.Job)}
+	if err := j.end(state, j.endReport(cause)); err != nil {
 		return err
 	}
-	if r.Observe != nil {
-		r.Observe(Progress{Job: rec.Job, Token: rec.Token, State: rec.State, Step: rec.Step, Steps: len(Plan(rec.Job)), Reason: reason, Hint: hint})
-	}
+	j.tell(max(0, slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == rec.Step })))
 	return nil
 }
 

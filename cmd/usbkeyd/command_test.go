@@ -95,6 +95,8 @@ func TestBadInput(t *testing.T) {
 		{"unknown format", nil, []string{"tokens", "list", "-o", "xml"}, exitUsage, "table or json"},
 		{"unknown command", nil, []string{"tokens", "fly"}, exitUsage, "fly"},
 		{"unknown command at the top", nil, []string{"fly"}, exitUsage, "fly"},
+		{"no folder for the report", nil, []string{"run", "--drain", "--junit", "/nowhere/junit.xml"}, exitFailure, "/nowhere/junit.xml"},
+		{"a folder as the report", nil, []string{"run", "--drain", "--junit", "/"}, exitFailure, "the JUnit report cannot be written"},
 		{"no configuration", nil, []string{"config", "check", "--config", "/nowhere/station.yaml"}, exitConfig, "/nowhere/station.yaml"},
 	}
 	for _, row := range rows {
@@ -257,6 +259,6 @@ func TestServiceUnit(t *testing.T) {
 
 func execute3(args ...string) (int, string, string) {
 	var o, e strings.Builder
-	code := execute(args, strings.NewReader(""), &o, &e)
+	code := execute(args, strings.NewReader(""), &o, &e, notShutIn)
 	return code, o.String(), e.String()
 }

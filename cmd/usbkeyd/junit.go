@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -33,6 +35,21 @@ func (r *unitRecord) observe(p provision.Progress) {
 		r.units[p.Job.ID] = u
 	}
 	u.Progress, u.ended = p, time.Now()
+}
+
+// canWriteJUnit finds out before any work whether the report can be written after it.
+func canWriteJUnit(path string) error {
+	_, err := os.Stat(path)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("the JUnit report cannot be written, so nothing was begun: %w", err)
+	}
+	err = f.Close()
+	if isNew {
+		err = errors.Join(err, os.Remove(path)) // an empty file is no report
+	}
+	return err
 }
 
 type junitSuite struct {

@@ -15,5 +15,5 @@ func main() {
 	// A module's process is this same program; it must do nothing else.
 	worker.ServeIfChild(cryptoki.Open)
 	envelope.ChooseAES256()
-	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, shutMemory))
 }

@@ -19,9 +19,11 @@ type progress interface {
 	close()
 }
 
-func newProgress(w io.Writer, interactive bool) progress {
+// newProgress: one that drains comes to an end, and keeps the line of each token on
+// the screen; a daemon lets go of those that are done.
+func newProgress(w io.Writer, interactive, drain bool) progress {
 	if interactive {
-		return newBars(w)
+		return newBars(w, drain)
 	}
 	return &plainLines{w: w, begun: map[string]time.Time{}}
 }
@@ -30,7 +32,8 @@ func newProgress(w io.Writer, interactive bool) progress {
 type plainLines struct {
 	mu    sync.Mutex
 	w     io.Writer
-	begun map[string]time.Time
+	begun map[string]time.Time // of the jobs that have not come to their end
+	known int
 	done  int
 }
 
@@ -41,15 +44,19 @@ func (l *plainLines) observe(p provision.Progress) {
 	if !known {
 		begun = time.Now()
 		l.begun[p.Job.ID] = begun
+		l.known++
 		l.say("%s  begins on %s: %s, key %d of %d", p.Job.UnitID(), p.Token.Module, p.Job.Subject.Company.Name, p.Job.Subject.Sequence, p.Job.Subject.Of)
 	}
 	switch p.State {
 	case provision.StateRunning, provision.StateQueued:
 	case provision.StateFinished:
 		l.done++
-		l.say("%s  finished: token %s, %.1f s (%d of %d known)", p.Job.UnitID(), p.Token.Identity.Serial, time.Since(begun).Seconds(), l.done, len(l.begun))
+		l.say("%s  finished: token %s, %.1f s (%d of %d known)", p.Job.UnitID(), p.Token.Identity.Serial, time.Since(begun).Seconds(), l.done, l.known)
 	default:
 		l.say("%s  %s at %s: %s %s", p.Job.UnitID(), p.State, p.Step, p.Reason, p.Hint)
+	}
+	if p.State.Final() {
+		delete(l.begun, p.Job.ID)
 	}
 }
 
@@ -63,7 +70,9 @@ type bars struct {
 	box   *mpb.Progress
 	total *mpb.Bar
 	steps int64
-	jobs  map[string]*jobBar
+	known int
+	done  int
+	jobs  map[string]*jobBar // that have not come to their end
 }
 
 type jobBar struct {
@@ -73,8 +82,12 @@ type jobBar struct {
 	last int
 }
 
-func newBars(w io.Writer) *bars {
-	b := &bars{box: mpb.New(mpb.WithOutput(w), mpb.WithWidth(24), mpb.WithAutoRefresh()), jobs: map[string]*jobBar{}}
+func newBars(w io.Writer, drain bool) *bars {
+	options := []mpb.ContainerOption{mpb.WithOutput(w), mpb.WithWidth(24), mpb.WithAutoRefresh()}
+	if !drain {
+		options = append(options, mpb.PopCompletedMode()) // they scroll away
+	}
+	b := &bars{box: mpb.New(options...), jobs: map[string]*jobBar{}}
 	b.total = b.box.New(0, mpb.BarStyle().Rbound("|").Lbound("|"),
 		mpb.BarPriority(1<<20), // below all tokens
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return b.count() })),
@@ -87,19 +100,7 @@ func newBars(w io.Writer) *bars {
 func (b *bars) count() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	finished := 0
-	for _, j := range b.jobs {
-		if j.state() == provision.StateFinished {
-			finished++
-		}
-	}
-	return output.Columns().FillRight(fmt.Sprintf("%d of %d keys", finished, len(b.jobs)), 52)
-}
-
-func (j *jobBar) state() provision.State {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.now.State
+	return output.Columns().FillRight(fmt.Sprintf("%d of %d keys", b.done, b.known), 52)
 }
 
 // head is the beginning of a token's line; tail its end.
@@ -130,9 +131,10 @@ func (b *bars) observe(p provision.Progress) {
 	if j == nil {
 		j = &jobBar{now: p}
 		b.jobs[p.Job.ID] = j
+		b.known++
 		b.steps += int64(weight(p.Job, p.Steps))
 	}
-	steps, place := b.steps, len(b.jobs)
+	steps, place := b.steps, b.known
 	b.mu.Unlock()
 	if j.bar == nil {
 		// Not under b.mu: drawing, which New waits for, takes it. A job tells its steps one after another.
@@ -152,6 +154,20 @@ func (b *bars) observe(p provision.Progress) {
 	j.bar.SetCurrent(int64(done))
 	b.total.SetTotal(steps, false)
 	b.total.IncrBy(gained)
+	if p.State.Final() {
+		b.forget(p)
+		j.bar.Abort(false) // one that failed is not full, and stands as it is
+	}
+}
+
+// forget lets go of a job that has come to its end.
+func (b *bars) forget(p provision.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.jobs, p.Job.ID)
+	if p.State == provision.StateFinished {
+		b.done++
+	}
 }
 
 // weight is how much of the work the first steps of a job are: next to the key

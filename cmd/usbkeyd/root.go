@@ -16,21 +16,23 @@ import (
 
 // Exit codes, documented in the root command's help.
 const (
-	exitOK          = 0
-	exitFailure     = 1
-	exitUsage       = 2
-	exitUnfinished  = 3
-	exitCentral     = 4
-	exitConfig      = 5
-	defaultConfig   = "/etc/usbkeyd/station.yaml"
-	environmentHelp = `Exit codes:
+	exitOK         = 0
+	exitFailure    = 1
+	exitUsage      = 2
+	exitUnfinished = 3
+	exitCentral    = 4
+	exitConfig     = 5
+)
+
+const exitCodesHelp = `Exit codes:
   0  all is well
   1  the command failed
   2  wrong usage
   3  the work ended, but a unit failed, is quarantined or waits for somebody
   4  the central server cannot be reached, or does not accept this station
   5  the configuration is wrong`
-)
+
+const defaultConfig = "/etc/usbkeyd/station.yaml"
 
 // codeError carries an exit code up to main.
 type codeError struct {
@@ -50,11 +52,12 @@ type streams struct {
 	out, err io.Writer
 }
 
-// execute runs the command line and returns the exit code.
-func execute(args []string, in io.Reader, out, errOut io.Writer) int {
+// execute runs the command line and returns the exit code. shutIn is called before
+// secrets are handled; it changes the process for good.
+func execute(args []string, in io.Reader, out, errOut io.Writer, shutIn func() error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
-	root := newRoot(streams{in, out, errOut})
+	root := newRoot(streams{in, out, errOut}, shutIn)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -79,7 +82,7 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
-func newRoot(s streams) *cobra.Command {
+func newRoot(s streams, shutIn func() error) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "usbkeyd",
 		Short: "Turn approved orders into finished USB keys",
@@ -87,7 +90,7 @@ func newRoot(s streams) *cobra.Command {
 make its own key pair, installs the certificate, sets the PINs, checks
 everything and reports the serial numbers.
 
-` + environmentHelp,
+` + exitCodesHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
@@ -109,9 +112,9 @@ everything and reports the serial numbers.
 		return station, err
 	}
 	root.AddCommand(
-		newRun(s, &path, load),
+		newRun(s, &path, load, shutIn),
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
-		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load)),
+		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),
 		newService(s, &path),
 		buildinfo.NewCommand(s.out, "usbkeyd", api.ProtocolVersion, noArgs),

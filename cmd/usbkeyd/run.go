@@ -20,15 +20,17 @@ import (
 
 type runOptions struct {
 	streams
-	load  func() (*config.Station, error)
-	drain bool
-	junit string
-	log   string
-	level slog.Level
+	config *string
+	load   func() (*config.Station, error)
+	shutIn func() error
+	drain  bool
+	junit  string
+	log    string
+	level  slog.Level
 }
 
-func newRun(s streams, _ *string, load func() (*config.Station, error)) *cobra.Command {
-	o := &runOptions{streams: s, load: load}
+func newRun(s streams, path *string, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
+	o := &runOptions{streams: s, config: path, load: load, shutIn: shutIn}
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Write keys: the daemon itself",
@@ -46,9 +48,17 @@ once no work is left that this station can do now.`,
 }
 
 func (o *runOptions) run(ctx context.Context) (err error) {
+	if err := o.shutIn(); err != nil {
+		return err
+	}
 	station, err := o.load()
 	if err != nil {
 		return err
+	}
+	if o.junit != "" {
+		if err := canWriteJUnit(o.junit); err != nil {
+			return err
+		}
 	}
 	var interactive bool
 	if f, ok := o.err.(*os.File); ok {
@@ -67,35 +77,43 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLog()) }()
 	log := slog.New(slog.NewJSONHandler(logTo, &slog.HandlerOptions{Level: o.level})).With("station", station.Name)
 
-	progress := newProgress(o.err, interactive)
-	records := newUnitRecord()
-	a, closeAgent, err := newAgent(station, st, log, func(p provision.Progress) {
-		progress.observe(p)
-		records.observe(p)
-	})
+	progress := newProgress(o.err, interactive, o.drain)
+	observe := progress.observe
+	var records *unitRecord
+	if o.junit != "" {
+		records = newUnitRecord()
+		observe = func(p provision.Progress) {
+			progress.observe(p)
+			records.observe(p)
+		}
+	}
+	a, closeAgent, err := newAgent(station, st, log, observe)
 	if err != nil {
 		return err
 	}
 	defer closeAgent()
 	a.Drain = o.drain
-	log.Info("usbkeyd starts", "version", buildinfo.Version(), "config", station.Name, "modules", len(station.Modules), "drain", o.drain)
+	log.Info("usbkeyd starts", "version", buildinfo.Version(), "config", *o.config, "modules", len(station.Modules), "drain", o.drain)
 	begun := time.Now()
 	summary, err := a.Run(ctx)
 	progress.close()
 	log.Info("usbkeyd ends", "finished", summary.Finished, "failed", summary.Failed, "quarantined", summary.Quarantined, "waiting", len(summary.Waiting))
-	if o.junit != "" {
-		err = errors.Join(err, records.writeJUnit(o.junit, time.Since(begun)))
+	var failures []error // the first decides on the exit code
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && errors.Is(err, context.Canceled): // asked to stop
+	default:
+		failures = append(failures, &codeError{centralOr(err), err})
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // asked to stop
+	if records != nil {
+		if err := records.writeJUnit(o.junit, time.Since(begun)); err != nil {
+			failures = append(failures, &codeError{exitFailure, err})
+		}
 	}
-	if err != nil {
-		return errors.Join(&codeError{centralOr(err), err}, o.conclude(ctx, summary))
-	}
-	return o.conclude(ctx, summary)
+	return errors.Join(append(failures, o.conclude(ctx, summary))...)
 }
 
-// centralOr tells a central server out of reach from other failures.
+// centralOr tells a central server out of reach from other failures of the agent.
 func centralOr(err error) int {
 	if errors.Is(err, provision.ErrJournal) {
 		return exitFailure

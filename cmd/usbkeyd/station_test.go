@@ -78,11 +78,14 @@ modules:
 	return s
 }
 
+// notShutIn is for commands that run in the tests' own process.
+func notShutIn() error { return nil }
+
 // command runs usbkeyd in this process and returns its exit code and output.
 func (s *station) command(args ...string) (code int, out, errOut string) {
 	s.t.Helper()
 	var o, e bytes.Buffer
-	code = execute(append([]string{"--config", s.config}, args...), strings.NewReader(""), &o, &e)
+	code = execute(append([]string{"--config", s.config}, args...), strings.NewReader(""), &o, &e, notShutIn)
 	return code, o.String(), e.String()
 }
 

@@ -50,7 +50,6 @@ func BenchmarkParts(b *testing.B) {
 		{"power", func() { g.power(n) }},
 		{"prime", func() { n.ProbablyPrime(0) }},
 		{"Fermat", func() { g.closePrimes(n, fermatRounds) }},
-		{"p-1", func() { g.smoothPrime(n) }},
 	} {
 		b.Run(part.name, func(b *testing.B) {
 			for b.Loop() {

@@ -19,10 +19,9 @@
 //   - the ROCA fingerprint, CVE-2017-15361 (Nemec, Sys, Svenda, Klinec, Matyas: The
 //     Return of Coppersmith's Attack, ACM CCS 2017);
 //   - a modulus that is a perfect power, or itself prime;
-//   - primes so close that Fermat's method ends within 2^16 rounds, CVE-2022-26320 (Böck:
+//   - primes so close that Fermat's method ends within 2^12 rounds, CVE-2022-26320 (Böck:
 //     Fermat Factorization in the Wild, IACR ePrint 2023/026). The CA/Browser Forum's
 //     Baseline Requirements, 6.1.1.3, ask for 100 rounds;
-//   - a prime p of which p-1 has only factors up to 2^12 (Pollard 1974);
 //   - a prime in common with any other modulus (Heninger, Durumeric, Wustrow, Halderman:
 //     Mining Your Ps and Qs, USENIX Security 2012), or the very same modulus.
 //

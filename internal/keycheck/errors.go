@@ -27,7 +27,6 @@ const (
 	// ErrModulus: prime, or a power.
 	ErrModulus     Sentinel = "the modulus is not a product of two primes"
 	ErrClosePrimes Sentinel = "the primes are too close to each other"
-	ErrSmoothPrime Sentinel = "a prime less one has small factors only"
 
 	ErrCurve Sentinel = "the key is not on the ordered curve"
 	ErrPoint Sentinel = "the public key is not a usable point"

@@ -3,8 +3,8 @@ package keycheck
 import "math/big"
 
 // fermatRounds bounds Fermat's method. It finds primes of n bits that differ by less
-// than about 2^(n/2 + 9.5). Böck (2022) saw real keys fall within 20 rounds.
-const fermatRounds = 1 << 16
+// than about 2^(n/2 + 7.5). Böck (2022) saw real keys fall within 20 rounds.
+const fermatRounds = 1 << 12
 
 // closePrimes is Fermat's method: n = a² - b² with a the middle between the factors,
 // which is just above √n when they are close. n is odd.

@@ -24,7 +24,6 @@ type Want struct {
 type Gate struct {
 	primes     []uint64 // all below smallFactorBound
 	primorial  *big.Int // their product
-	smooth     *big.Int // the exponent of the p-1 test
 	roca       []rocaPrime
 	curves     []*curve
 	fermatMask squareMask
@@ -34,7 +33,7 @@ type Gate struct {
 func New() *Gate {
 	primes := primesBelow(smallFactorBound)
 	return &Gate{
-		primes: primes, primorial: productOf(primes), smooth: smoothExponent(primes),
+		primes: primes, primorial: productOf(primes),
 		roca: rocaPrimes(primes), curves: curves(), fermatMask: newSquareMask(),
 	}
 }

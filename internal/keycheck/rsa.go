@@ -6,14 +6,9 @@ import (
 	"math/big"
 )
 
-const (
-	// smallFactorBound: every prime below it is tried as a factor. A random modulus of
-	// two primes of 1024 bits has none.
-	smallFactorBound = 1 << 20
-	// smoothBound is B1 of Pollard's p-1 method. That a random p-1 of 1024 bits has no
-	// larger prime factor is out of the question; a prime put together from small pieces shows.
-	smoothBound = 1 << 12
-)
+// smallFactorBound: every prime below it is tried as a factor. A random modulus of
+// two primes of 1024 bits has none.
+const smallFactorBound = 1 << 20
 
 // checkRSA runs the tests in the order of their cost. Those that follow the test for
 // small factors rely on an odd modulus.
@@ -41,9 +36,6 @@ func (g *Gate) checkRSA(key *rsaKey, bits int) error {
 	}
 	if g.closePrimes(key.n, fermatRounds) {
 		return fmt.Errorf("%w: Fermat's method finds them within %d rounds (CVE-2022-26320)", ErrClosePrimes, fermatRounds)
-	}
-	if g.smoothPrime(key.n) {
-		return fmt.Errorf("%w: none above %d", ErrSmoothPrime, smoothBound)
 	}
 	return nil
 }
@@ -127,28 +119,4 @@ func rootEstimate(n *big.Int, k uint64) *big.Int {
 	}
 	x.Rsh(x, uint(-shift))
 	return x.Add(x, big.NewInt(1))
-}
-
-// smoothPrime is Pollard's p-1 method (1974), first stage: 2^E = 1 mod p as soon as
-// p-1 divides E, and gcd(2^E - 1, n) then gives p away.
-func (g *Gate) smoothPrime(n *big.Int) bool {
-	one := big.NewInt(1)
-	z := new(big.Int).Exp(big.NewInt(2), g.smooth, n)
-	return z.GCD(nil, nil, z.Sub(z, one), n).Cmp(one) != 0
-}
-
-// smoothExponent is the least common multiple of 1 … smoothBound.
-func smoothExponent(primes []uint64) *big.Int {
-	var powers []uint64
-	for _, p := range primes {
-		if p > smoothBound {
-			break
-		}
-		power := p
-		for power*p <= smoothBound {
-			power *= p
-		}
-		powers = append(powers, power)
-	}
-	return productOf(powers)
 }

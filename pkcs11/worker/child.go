@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -59,9 +60,11 @@ func serve(open Opener) int {
 	var next func() ([]byte, error)
 	var module pkcs11.Module
 	var now underway
+	var kept holdings
+	defer func() { runtime.KeepAlive(kept) }()
 	if err == nil {
 		next = requests(in, &now)
-		module, err = load(open)
+		module, err = kept.load(open)
 	}
 	if writeFrame(out, hello(err)) != nil || err != nil {
 		return exitDone
@@ -75,7 +78,9 @@ func serve(open Opener) int {
 		}
 		d := &decoder{buf: request}
 		op := operation(d.uint())
-		now.begin(time.Duration(d.uint()) * time.Millisecond)
+		if !now.begin(time.Duration(d.uint()) * time.Millisecond) {
+			return exitNoParent
+		}
 		response := s.answer(op, d)
 		now.end()
 		clear(request) // it may have held a PIN
@@ -88,27 +93,36 @@ func serve(open Opener) int {
 	}
 }
 
+// holdings are the open files that a child has for life. They must stay referred
+// to: a file that nothing refers to is closed at the next garbage collection.
+type holdings struct {
+	lock   *filelock.Lock
+	module *os.File
+}
+
 // load loads the module once it is known to be the one that is meant.
-func load(open Opener) (pkcs11.Module, error) {
-	if err := holdLock(os.Args[argLock]); err != nil {
+func (h *holdings) load(open Opener) (module pkcs11.Module, err error) {
+	if h.lock, err = holdLock(os.Args[argLock]); err != nil {
 		return nil, err
 	}
-	path, err := checkModule(os.Args[argPath], Trust(os.Args[argTrust]), os.Args[argSHA256])
+	var path string
+	path, h.module, err = checkModule(os.Args[argPath], Trust(os.Args[argTrust]), os.Args[argSHA256])
 	if err != nil {
 		return nil, err
 	}
 	return open(path)
 }
 
-// holdLock shows that this child lives; the lock goes with the process.
-func holdLock(path string) error {
+// holdLock shows that this child lives, as long as the lock is held; nil without a path.
+func holdLock(path string) (*filelock.Lock, error) {
 	if path == "" {
-		return nil
+		return nil, nil
 	}
-	if _, err := filelock.Shared(path); err != nil {
-		return &pkcs11.Error{Op: opStart, Kind: pkcs11.ErrGeneral, Detail: "the instance's lock: " + err.Error()}
+	lock, err := filelock.Shared(path)
+	if err != nil {
+		return nil, &pkcs11.Error{Op: opStart, Kind: pkcs11.ErrGeneral, Detail: "the instance's lock: " + err.Error()}
 	}
-	return nil
+	return lock, nil
 }
 
 // underway is the call that the child is making, for whoever notices that the
@@ -116,12 +130,19 @@ func holdLock(path string) error {
 type underway struct {
 	mu    sync.Mutex
 	until time.Time // zero between calls
+	gone  bool      // the parent has: no other call may begin
 }
 
-func (u *underway) begin(limit time.Duration) {
+// begin notes a call that has so long, and reports whether it may be made. A request
+// can still be read when its parent has gone; nobody would wait for what it writes.
+func (u *underway) begin(limit time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.gone {
+		return false
+	}
 	u.until = time.Now().Add(limit)
+	return true
 }
 
 func (u *underway) end() {
@@ -133,13 +154,18 @@ func (u *underway) end() {
 // abandon ends the process when its parent has gone: at once between calls, else
 // when the call has ended, which the serving goroutine sees, or has had its time.
 func (u *underway) abandon() {
-	u.mu.Lock()
-	until := u.until
-	u.mu.Unlock()
-	if !until.IsZero() {
+	if until := u.parentGone(); !until.IsZero() {
 		time.Sleep(time.Until(until))
 	}
 	os.Exit(exitNoParent)
+}
+
+// parentGone lets no other call begin, and gives the end of the one under way.
+func (u *underway) parentGone() time.Time {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.gone = true
+	return u.until
 }
 
 // hello is a child's first message: that it is one, and whether the module is initialised.

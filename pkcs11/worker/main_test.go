@@ -2,7 +2,9 @@ package worker_test
 
 import (
 	"os"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
@@ -22,7 +24,15 @@ func openOrProbe(path string) (pkcs11.Module, error) {
 	if path == probePath {
 		return probe{}, nil
 	}
+	collect() // a module that is loaded by its descriptor must find that open
 	return cryptoki.Open(path)
+}
+
+// collect has the garbage collector close what nothing refers to any more. Files are
+// closed by a goroutine of the runtime, a moment later.
+func collect() {
+	runtime.GC()
+	time.Sleep(5 * time.Millisecond)
 }
 
 // start starts a child that the test closes.

@@ -10,7 +10,7 @@ import (
 
 func newPool(t *testing.T, b pkcs11test.Bay) *worker.Pool {
 	t.Helper()
-	pool := worker.NewPool(worker.Spec{Path: b.Path, Env: b.Env})
+	pool := worker.NewPool(worker.Spec{Trust: worker.TrustOwner, Path: b.Path, Env: b.Env})
 	t.Cleanup(func() {
 		if err := pool.Close(); err != nil {
 			t.Errorf("close pool: %v", err)

@@ -28,10 +28,11 @@ const (
 
 // checkModule looks at the module file before it is loaded, and returns the path
 // to load it by. With a SHA-256 (hexadecimal) the opened file is compared and then
-// loaded by its descriptor, so that it cannot be exchanged in between.
-func checkModule(path string, trust Trust, sha256Hex string) (load string, err error) {
-	refuse := func(why string) (string, error) {
-		return "", &pkcs11.Error{Op: "open module", Kind: pkcs11.ErrModuleUnusable, Detail: path + ": " + why}
+// loaded by its descriptor, so that it cannot be exchanged in between: the path
+// leads there only as long as the caller keeps the file, which is nil otherwise.
+func checkModule(path string, trust Trust, sha256Hex string) (load string, keep *os.File, err error) {
+	refuse := func(why string) (string, *os.File, error) {
+		return "", nil, &pkcs11.Error{Op: "open module", Kind: pkcs11.ErrModuleUnusable, Detail: path + ": " + why}
 	}
 	if trust != TrustUnchecked {
 		if why := untrusted(path, trust); why != "" {
@@ -39,7 +40,7 @@ func checkModule(path string, trust Trust, sha256Hex string) (load string, err e
 		}
 	}
 	if sha256Hex == "" {
-		return path, nil
+		return path, nil, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -54,5 +55,6 @@ func checkModule(path string, trust Trust, sha256Hex string) (load string, err e
 		_ = f.Close()
 		return refuse(fmt.Sprintf("its SHA-256 is %s, not the configured %s: it was changed or updated; if that was meant, configure the new one", got, sha256Hex))
 	}
-	return byDescriptor(f, path), nil
+	load, keep = byDescriptor(f, path)
+	return load, keep, nil
 }

@@ -77,6 +77,7 @@ func changeable(path string, trust Trust) string {
 	return ""
 }
 
-// byDescriptor is a path that leads to the open file itself. The descriptor stays
-// open as long as the process lives.
-func byDescriptor(f *os.File, _ string) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+// byDescriptor is a path that leads to the open file itself, as long as that is kept.
+func byDescriptor(f *os.File, _ string) (load string, keep *os.File) {
+	return fmt.Sprintf("/proc/self/fd/%d", f.Fd()), f
+}

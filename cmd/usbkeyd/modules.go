@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/usbkeyd/usbkeyd/agent"
+	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+)
+
+// instances makes a pool of processes for every configured module.
+func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, func(), error) {
+	locks := filepath.Join(station.StateDir, "modules")
+	if err := os.MkdirAll(locks, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("state folder: %w", err)
+	}
+	var out []agent.Instance
+	var pools []*worker.Pool
+	for _, m := range station.Modules {
+		spec := moduleSpec(station, m)
+		spec.Lock = filepath.Join(locks, m.Name+".lock")
+		p := worker.NewPool(spec)
+		pools = append(pools, p)
+		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, log}, Tokens: m.Tokens})
+	}
+	return out, func() {
+		for _, p := range pools {
+			if err := p.Close(); err != nil {
+				log.Warn("module process did not end cleanly", "error", err)
+			}
+		}
+	}, nil
+}
+
+// moduleSpec is how a configured module is loaded.
+func moduleSpec(station *config.Station, m config.Module) worker.Spec {
+	spec := worker.Spec{Path: m.Path, Env: m.Env, SHA256: m.SHA256, Deadlines: longest(station.TokenProfiles)}
+	if m.Trust == config.TrustOwner {
+		spec.Trust = worker.TrustOwner
+	}
+	return spec
+}
+
+// longest takes the longest deadline of each kind over all profiles: which model
+// sits behind a module is known only once the module answers.
+func longest(profiles []config.TokenProfile) worker.Deadlines {
+	var d worker.Deadlines
+	for _, p := range profiles {
+		d.KeyGeneration = max(d.KeyGeneration, p.Deadlines.KeyGeneration)
+		d.Init = max(d.Init, p.Deadlines.Init)
+		d.Call = max(d.Call, p.Deadlines.Call)
+	}
+	return d
+}
+
+// pool is worker.Pool as the agent sees it.
+type pool struct {
+	*worker.Pool
+	log *slog.Logger
+}
+
+// Acquire implements agent.Pool.
+func (p pool) Acquire(ctx context.Context) (pkcs11.Module, error) {
+	m, err := p.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Release implements agent.Pool.
+func (p pool) Release(m pkcs11.Module) {
+	process, ok := m.(*worker.Process)
+	if !ok {
+		p.log.Error("a module that is none of the pool's came back")
+		return
+	}
+	if err := p.Pool.Release(process); err != nil {
+		p.log.Warn("module process did not end cleanly", "error", err)
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// state is the daemon's folder: locked, with the journal and its key open.
+type state struct {
+	lock       *filelock.Lock
+	journal    *provision.Journal
+	vault      *provision.Vault
+	instanceID string
+}
+
+func journalPath(dir string) string { return filepath.Join(dir, "journal.db") }
+
+func openState(dir string) (*state, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := filelock.Exclusive(filepath.Join(dir, "lock"))
+	if errors.Is(err, filelock.ErrHeld) {
+		return nil, fmt.Errorf("another usbkeyd works on the state folder %s: stop it first", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	s := &state{lock: lock}
+	if err := s.open(dir); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *state) open(dir string) error {
+	exists, err := provision.JournalExists(journalPath(dir))
+	if err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	if s.vault, err = provision.OpenVault(filepath.Join(dir, "journal.key"), !exists); err != nil {
+		return err
+	}
+	// Whatever the journal relies on comes before it: where there is a journal, the
+	// rest was written whole.
+	if s.instanceID, err = instanceID(filepath.Join(dir, "instance-id"), !exists); err != nil {
+		return err
+	}
+	s.journal, err = provision.OpenJournal(journalPath(dir))
+	return err
+}
+
+// Close closes the journal and gives the folder free.
+func (s *state) Close() error {
+	var errs []error
+	if s.journal != nil {
+		errs = append(errs, s.journal.Close())
+	}
+	return errors.Join(append(errs, s.lock.Close())...)
+}
+
+// instanceID is this installation's UUID: the same after every restart. It is made
+// when there is none, or, as long as there is no journal, an empty file.
+func instanceID(path string, journalIsNew bool) (string, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 && journalIsNew {
+		id := uuid.NewString()
+		if err := provision.WriteDurably(path, []byte(id+"\n")); err != nil {
+			return "", fmt.Errorf("installation id %s: %w", path, err)
+		}
+		return id, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("installation id: %w", err)
+	}
+	id, err := uuid.Parse(strings.TrimSpace(string(data)))
+	if err != nil {
+		return "", fmt.Errorf("%s does not hold this installation's id: %w", path, err)
+	}
+	return id.String(), nil
+}
+
+// bootID changes with every start of the machine.
+func bootID() string {
+	if data, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		return strings.TrimSpace(string(data))
+	}
+	return "since-" + time.Now().UTC().Format("20060102")
+}
