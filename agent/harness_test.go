@@ -141,7 +141,7 @@ func (r *rig) run(ctx context.Context) (Summary, error) {
 	r.config.Instances = nil
 	var pools []*worker.Pool
 	for i, b := range r.bays {
-		p := worker.NewPool(worker.Spec{Path: b.Path, Env: b.Env})
+		p := worker.NewPool(worker.Spec{Path: b.Path, Env: b.Env, MaxProcesses: 1})
 		pools = append(pools, p)
 		r.config.Instances = append(r.config.Instances, Instance{Name: fmt.Sprintf("bay-%02d", i+1), Pool: testPool{p}, Tokens: 1})
 	}

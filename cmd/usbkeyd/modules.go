@@ -23,6 +23,9 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 	var pools []*worker.Pool
 	for _, m := range station.Modules {
 		spec := moduleSpec(station, m)
+		if m.Tokens == 1 {
+			spec.MaxProcesses = 1 // whoever looks and whoever writes take turns
+		}
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
 		p := worker.NewPool(spec)
 		pools = append(pools, p)

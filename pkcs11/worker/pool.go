@@ -20,17 +20,57 @@ type Pool struct {
 	alone sync.Mutex
 	first bool
 
+	room chan struct{} // a place for every child on loan; nil for no limit
+
 	mu     sync.Mutex
 	idle   []*Process
 	closed bool
 }
 
 // NewPool makes an empty pool; children are started as they are asked for.
-func NewPool(spec Spec) *Pool { return &Pool{spec: spec, first: true} }
+func NewPool(spec Spec) *Pool {
+	p := &Pool{spec: spec, first: true}
+	if spec.MaxProcesses > 0 {
+		p.room = make(chan struct{}, spec.MaxProcesses)
+	}
+	return p
+}
 
 // Acquire gives an idle child, the one used last, or starts one. It fails as
 // Start does, and with ErrClosed. The caller gives it back with Release.
+//
+// With Spec.MaxProcesses as many as that on loan, it waits for one to come back.
 func (p *Pool) Acquire(ctx context.Context) (*Process, error) {
+	if err := p.enter(ctx); err != nil {
+		return nil, err
+	}
+	child, err := p.acquire(ctx)
+	if err != nil {
+		p.leave()
+	}
+	return child, err
+}
+
+// enter takes a place among those on loan; leave gives it back.
+func (p *Pool) enter(ctx context.Context) error {
+	if p.room == nil {
+		return nil
+	}
+	select {
+	case p.room <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("acquire module process: %w", ctx.Err())
+	}
+}
+
+func (p *Pool) leave() {
+	if p.room != nil {
+		<-p.room
+	}
+}
+
+func (p *Pool) acquire(ctx context.Context) (*Process, error) {
 	for {
 		p.mu.Lock()
 		if p.closed {
@@ -79,6 +119,7 @@ func (p *Pool) awaitOrphans(ctx context.Context) error {
 // from now with a call that its caller left, or one that comes back after Close,
 // is ended and reaped.
 func (p *Pool) Release(child *Process) error {
+	defer p.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	err := child.reset(ctx)
@@ -107,8 +148,12 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 		if enough {
 			return nil
 		}
+		if err := p.enter(ctx); err != nil {
+			return err
+		}
 		child, err := Start(ctx, p.spec)
 		if err != nil {
+			p.leave()
 			return fmt.Errorf("warm up: %w", err)
 		}
 		if err := p.Release(child); err != nil {

@@ -1,7 +1,10 @@
 package worker_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
@@ -129,4 +132,37 @@ func TestPoolClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantsReaped(t, onLoan)
+}
+
+// TestPoolOfOne: whoever comes second waits until the only child comes back, and
+// gets that one.
+func TestPoolOfOne(t *testing.T) {
+	b := pkcs11test.NewBay(t)
+	pool := worker.NewPool(worker.Spec{Path: b.Path, Env: b.Env, MaxProcesses: 1})
+	defer func() { _ = pool.Close() }()
+	first, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := pool.Acquire(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a second child beside the first: %v", err)
+	}
+	second := make(chan *worker.Process, 1)
+	go func() {
+		p, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		second <- p
+	}()
+	if err := pool.Release(first); err != nil {
+		t.Fatal(err)
+	}
+	if p := <-second; p != first {
+		t.Error("another child came")
+	} else if err := pool.Release(p); err != nil {
+		t.Error(err)
+	}
 }

@@ -20,6 +20,10 @@ type Spec struct {
 	SHA256 string
 	// Deadlines bound the calls.
 	Deadlines Deadlines
+	// MaxProcesses is how many children a Pool gives out at the same time, 0 for no
+	// limit. A software token wants one: a second process of SoftHSM does not see the
+	// token that the first has initialised.
+	MaxProcesses int
 	// Lock is a file that every child of the instance holds a shared lock on while it
 	// lives, or "". A child whose parent was killed brings the call that is under way
 	// to its end, and a new Pool of the instance waits for that before it starts one.
