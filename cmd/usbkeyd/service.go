@@ -93,6 +93,9 @@ func (o *serviceOptions) status() error {
 	case errors.Is(err, service.ErrNotInstalled), err != nil && !installed(s.Platform()):
 		_, err = fmt.Fprintf(o.out, "not installed (%s)\n", s.Platform())
 		return err
+	case err != nil && s.Platform() == systemV:
+		// Its script answers "not running" by an exit status, which the library takes for a failure.
+		st = service.StatusStopped
 	case err != nil:
 		return fmt.Errorf("service status on %s: %w", s.Platform(), err)
 	}
@@ -101,11 +104,14 @@ func (o *serviceOptions) status() error {
 	return err
 }
 
+// systemV is the library's name of it.
+const systemV = "unix-systemv"
+
 // installed looks for the file that install writes: under System V the library
 // cannot tell a service that is not installed from one that fails.
 func installed(platform string) bool {
 	path := "/etc/systemd/system/usbkeyd.service"
-	if platform == "unix-systemv" {
+	if platform == systemV {
 		path = "/etc/init.d/usbkeyd"
 	}
 	_, err := os.Stat(path)
