@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -70,7 +71,7 @@ func serve(open Opener) int {
 		return exitDone
 	}
 
-	s := &server{module: module, tokens: make(map[uint64]pkcs11.Token)}
+	s := &server{module: module, tokens: make(map[uint64]pkcs11.Token), again: kept.again}
 	for {
 		request, err := next()
 		if err != nil {
@@ -87,7 +88,7 @@ func serve(open Opener) int {
 		if d.bad {
 			return exitMalformed
 		}
-		if writeFrame(out, response) != nil || op == opModuleClose {
+		if writeFrame(out, response) != nil || op == opModuleClose || s.module == nil {
 			return exitDone
 		}
 	}
@@ -98,6 +99,7 @@ func serve(open Opener) int {
 type holdings struct {
 	lock   *filelock.Lock
 	module *os.File
+	again  func() (pkcs11.Module, error) // initialises the module once more
 }
 
 // load loads the module once it is known to be the one that is meant.
@@ -110,7 +112,8 @@ func (h *holdings) load(open Opener) (module pkcs11.Module, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(path)
+	h.again = func() (pkcs11.Module, error) { return open(path) }
+	return h.again()
 }
 
 // holdLock shows that this child lives, as long as the lock is held; nil without a path.
@@ -183,9 +186,10 @@ func hello(err error) *encoder {
 
 // server is the state of a child: its module and the tokens opened from it.
 type server struct {
-	module pkcs11.Module
+	module pkcs11.Module // nil when it could not be initialised once more
 	tokens map[uint64]pkcs11.Token
 	last   uint64
+	again  func() (pkcs11.Module, error)
 }
 
 // answer carries out one request and makes the response to it.
@@ -234,6 +238,9 @@ func (s *server) do(op operation, d *decoder, e *encoder) error {
 			return malformed(d)
 		}
 		token, err := s.module.Open(ctx, id)
+		if errors.Is(err, pkcs11.ErrNotFound) && len(s.tokens) == 0 {
+			token, err = s.reopen(ctx, id)
+		}
 		if err != nil {
 			return err
 		}
@@ -250,6 +257,22 @@ func (s *server) do(op operation, d *decoder, e *encoder) error {
 	default:
 		return s.doToken(ctx, op, d, e)
 	}
+}
+
+// reopen initialises the module once more and looks again: SoftHSM shows a token
+// that another process initialised only then, OpenSC some readers that came later
+// (OpenSC #3241). No token is open here, so nothing is lost by it.
+func (s *server) reopen(ctx context.Context, id pkcs11.Identity) (pkcs11.Token, error) {
+	err := s.module.Close()
+	s.module = nil
+	if err != nil {
+		return nil, err
+	}
+	if s.module, err = s.again(); err != nil {
+		s.module = nil
+		return nil, err
+	}
+	return s.module.Open(ctx, id)
 }
 
 func (s *server) reset() error {

@@ -273,3 +273,36 @@ func TestStartCancelled(t *testing.T) {
 	_, err := worker.Start(ctx, worker.Spec{Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env})
 	wants(t, err, context.Canceled)
 }
+
+// TestTokenOfAnotherProcess: a token that another process initialised is found,
+// though the module has to be initialised once more for it.
+func TestTokenOfAnotherProcess(t *testing.T) {
+	b := pkcs11test.NewBay(t)
+	before := start(t, worker.Spec{Path: b.Path, Env: b.Env})
+	if _, err := before.Slots(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.InitToken(t, "sample", "12345678", "123456")
+	after := start(t, worker.Spec{Path: b.Path, Env: b.Env})
+	slots, err := after.Slots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range slots {
+		if s.Token == nil || !s.Token.Initialized() {
+			continue
+		}
+		token, err := before.Open(t.Context(), s.Identity())
+		if err != nil {
+			t.Fatalf("in the process that was there before: %v", err)
+		}
+		if err := token.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err = before.Open(t.Context(), pkcs11.Identity{Serial: "nowhere"})
+	wants(t, err, pkcs11.ErrNotFound)
+	if !before.Healthy() {
+		t.Error("the process did not outlive a token that is not there")
+	}
+}
