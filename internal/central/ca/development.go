@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -16,6 +17,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -36,40 +38,38 @@ const (
 	serialBytes = 16
 )
 
-// Development is a CA for demonstrations and tests: a root and an issuing CA,
-// their keys in files, and a record in a SQLite file of its own.
-//
-// There is one hierarchy, of ECDSA P-256, for RSA and EC keys alike: what signs a
-// certificate need not be of the kind that it certifies (RFC 5280, 4.1.1.2), and
-// one hierarchy is one trust anchor to hand out. A real CA brings its own.
+// Development is a CA for demonstrations and tests: for each kind of key a root and
+// an issuing CA of that kind, their keys in files, and a record in a SQLite file of
+// its own. An RSA key is certified under the RSA root, an EC key under the ECDSA
+// root, so that relying parties need one kind of signature only.
 type Development struct {
-	db     *sqlitedb.DB
+	db    *sqlitedb.DB
+	ecdsa hierarchy
+	rsa   hierarchy
+	clock func() time.Time
+}
+
+// hierarchy is a root and the issuing CA under it.
+type hierarchy struct {
 	root   *x509.Certificate
 	issuer *x509.Certificate
-	key    crypto.Signer
-	clock  func() time.Time
+	key    crypto.Signer // the issuer's
 }
 
 // OpenDevelopment opens the CA in dir, or makes it there at first start.
 func OpenDevelopment(ctx context.Context, dir string, clock func() time.Time) (*Development, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := makeHierarchy(dir, clock()); err != nil {
+		if err := makeHierarchies(dir, clock()); err != nil {
 			return nil, fmt.Errorf("make the development CA: %w", err)
 		}
 	}
 	d := &Development{clock: clock}
 	var err error
-	if d.root, err = keyfile.ReadCertificate(filepath.Join(dir, "root.pem")); err != nil {
+	if d.ecdsa, err = openHierarchy(dir, "ecdsa"); err != nil {
 		return nil, fmt.Errorf("open the development CA: %w", err)
 	}
-	if d.issuer, err = keyfile.ReadCertificate(filepath.Join(dir, "issuer.pem")); err != nil {
+	if d.rsa, err = openHierarchy(dir, "rsa"); err != nil {
 		return nil, fmt.Errorf("open the development CA: %w", err)
-	}
-	if d.key, err = keyfile.ReadKey(filepath.Join(dir, "issuer.key")); err != nil {
-		return nil, fmt.Errorf("open the development CA: %w", err)
-	}
-	if err := d.issuer.CheckSignatureFrom(d.root); err != nil {
-		return nil, fmt.Errorf("open the development CA: issuer.pem does not stand under root.pem: %w", err)
 	}
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -81,6 +81,31 @@ func OpenDevelopment(ctx context.Context, dir string, clock func() time.Time) (*
 	return d, nil
 }
 
+func openHierarchy(dir, kind string) (h hierarchy, err error) {
+	path := func(name string) string { return filepath.Join(dir, kind+"-"+name) }
+	if h.root, err = keyfile.ReadCertificate(path("root.pem")); err != nil {
+		return h, err
+	}
+	if h.issuer, err = keyfile.ReadCertificate(path("issuer.pem")); err != nil {
+		return h, err
+	}
+	if h.key, err = keyfile.ReadKey(path("issuer.key")); err != nil {
+		return h, err
+	}
+	if err := h.issuer.CheckSignatureFrom(h.root); err != nil {
+		return h, fmt.Errorf("%s does not stand under %s: %w", path("issuer.pem"), path("root.pem"), err)
+	}
+	return h, nil
+}
+
+// forKey is the hierarchy that certifies a key.
+func (d *Development) forKey(pub crypto.PublicKey) hierarchy {
+	if _, ok := pub.(*rsa.PublicKey); ok {
+		return d.rsa
+	}
+	return d.ecdsa
+}
+
 // Close closes the record.
 func (d *Development) Close() error { return d.db.Close() }
 
@@ -88,7 +113,9 @@ func (d *Development) Close() error { return d.db.Close() }
 func (d *Development) CanLookup() bool { return true }
 
 // Roots implements CA.
-func (d *Development) Roots() []*x509.Certificate { return []*x509.Certificate{d.root} }
+func (d *Development) Roots() []*x509.Certificate {
+	return []*x509.Certificate{d.ecdsa.root, d.rsa.root}
+}
 
 // Issue implements CA. The certificate is in the record, on disk, before it is returned.
 func (d *Development) Issue(ctx context.Context, r Request) (Certificate, error) {
@@ -192,7 +219,7 @@ func find(ctx context.Context, q interface {
 // answer puts the leaf and the issuing CA into a bundle. The root is not in it:
 // who trusts it has it already, and who has not must not get it this way.
 func (d *Development) answer(leaf *x509.Certificate) (Certificate, error) {
-	p7, err := csr.EncodeBundle([]*x509.Certificate{leaf, d.issuer})
+	p7, err := csr.EncodeBundle([]*x509.Certificate{leaf, d.forKey(leaf.PublicKey).issuer})
 	if err != nil {
 		return Certificate{}, fmt.Errorf("encode certificates: %w", err)
 	}
@@ -208,9 +235,10 @@ func (d *Development) sign(request *csr.ParsedRequest, p Profile) (*x509.Certifi
 	if err != nil {
 		return nil, err
 	}
+	by := d.forKey(request.PublicKey)
 	notBefore := d.clock().UTC().Add(-backdate).Truncate(time.Second)
 	notAfter := notBefore.AddDate(p.ValidityYears, 0, 0)
-	if notAfter.After(d.issuer.NotAfter) {
+	if notAfter.After(by.issuer.NotAfter) {
 		return nil, &RefusedError{Reason: "it would outlive the issuing CA"}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
@@ -223,7 +251,7 @@ func (d *Development) sign(request *csr.ParsedRequest, p Profile) (*x509.Certifi
 		ExtKeyUsage:           p.ExtKeyUsage,
 		BasicConstraintsValid: true, // CA:FALSE, critical
 		SubjectKeyId:          keyID,
-	}, d.issuer, request.PublicKey, d.key)
+	}, by.issuer, request.PublicKey, by.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign certificate: %w", err)
 	}
@@ -258,39 +286,55 @@ func subjectKeyID(spki []byte) ([]byte, error) {
 	return s[:20], nil
 }
 
-func makeHierarchy(dir string, now time.Time) error {
-	rootKey, err := keyfile.NewKey()
+func makeHierarchies(dir string, now time.Time) error {
+	ec, err := makeHierarchy("ECDSA", now, func() (crypto.Signer, error) { return keyfile.NewKey() })
 	if err != nil {
 		return err
 	}
-	issuerKey, err := keyfile.NewKey()
+	// 2048 bits: this CA is for trying things out, and is made anew in every test.
+	old, err := makeHierarchy("RSA", now, func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 	if err != nil {
 		return err
 	}
-	name := func(cn string) pkix.Name {
-		return pkix.Name{Country: []string{"CN"}, Organization: []string{"usbkeyd development"}, CommonName: cn}
-	}
-	root, err := makeCA(name("usbkeyd development root CA"), rootYears, now, 1, rootKey, nil, rootKey)
+	return keyfile.WriteDir(dir, append(ec, old...)...)
+}
+
+// makeHierarchy makes a root and an issuing CA with keys of one kind.
+func makeHierarchy(kind string, now time.Time, newKey func() (crypto.Signer, error)) ([]keyfile.File, error) {
+	rootKey, err := newKey()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	issuer, err := makeCA(name("usbkeyd development issuing CA"), issuerYears, now, 0, issuerKey, root, rootKey)
+	issuerKey, err := newKey()
 	if err != nil {
-		return err
+		return nil, err
+	}
+	name := func(role string) pkix.Name {
+		return pkix.Name{Country: []string{"CN"}, Organization: []string{"usbkeyd development"}, CommonName: "usbkeyd development " + kind + " " + role + " CA"}
+	}
+	root, err := makeCA(name("root"), rootYears, now, 1, rootKey, nil, rootKey)
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := makeCA(name("issuing"), issuerYears, now, 0, issuerKey, root, rootKey)
+	if err != nil {
+		return nil, err
 	}
 	rootPEM, err := keyfile.KeyPEM(rootKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	issuerPEM, err := keyfile.KeyPEM(issuerKey)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return keyfile.WriteDir(dir,
-		keyfile.File{Name: "root.key", Content: rootPEM, Secret: true},
-		keyfile.File{Name: "root.pem", Content: keyfile.CertificatePEM(root.Raw)},
-		keyfile.File{Name: "issuer.key", Content: issuerPEM, Secret: true},
-		keyfile.File{Name: "issuer.pem", Content: keyfile.CertificatePEM(issuer.Raw)})
+	prefix := strings.ToLower(kind) + "-"
+	return []keyfile.File{
+		{Name: prefix + "root.key", Content: rootPEM, Secret: true},
+		{Name: prefix + "root.pem", Content: keyfile.CertificatePEM(root.Raw)},
+		{Name: prefix + "issuer.key", Content: issuerPEM, Secret: true},
+		{Name: prefix + "issuer.pem", Content: keyfile.CertificatePEM(issuer.Raw)},
+	}, nil
 }
 
 // makeCA signs a CA certificate; without a parent it signs itself.

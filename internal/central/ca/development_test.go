@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
 	"os"
@@ -92,8 +93,16 @@ func TestEveryKindOfKeyIsCertified(t *testing.T) {
 			continue
 		}
 		bundle, err := csr.ParseBundle(c.PKCS7)
-		if err != nil || len(bundle) != 2 || bundle[1].CheckSignatureFrom(d.Roots()[0]) != nil {
+		if err != nil || len(bundle) != 2 {
 			t.Errorf("%s: a bundle of %d: %v", id, len(bundle), err)
+			continue
+		}
+		kind, root := x509.ECDSA, d.Roots()[0]
+		if id == "rsa" {
+			kind, root = x509.RSA, d.Roots()[1]
+		}
+		if bundle[1].PublicKeyAlgorithm != kind || bundle[1].CheckSignatureFrom(root) != nil || bundle[0].CheckSignatureFrom(bundle[1]) != nil {
+			t.Errorf("%s: certified by %s, a CA of kind %s", id, bundle[1].Subject, bundle[1].PublicKeyAlgorithm)
 		}
 		if want := c.Leaf.NotBefore.AddDate(3, 0, 0); !c.Leaf.NotAfter.Equal(want) {
 			t.Errorf("%s: valid to %s, want %s", id, c.Leaf.NotAfter, want)
@@ -115,7 +124,7 @@ func TestEveryKindOfKeyIsCertified(t *testing.T) {
 func TestKeysAreSecret(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ca")
 	open(t, dir)
-	for _, f := range []string{"root.key", "issuer.key", "issued.db"} {
+	for _, f := range []string{"ecdsa-root.key", "ecdsa-issuer.key", "rsa-root.key", "rsa-issuer.key", "issued.db"} {
 		info, err := os.Stat(filepath.Join(dir, f))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", f, info, err)
