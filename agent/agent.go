@@ -93,7 +93,6 @@ type Agent struct {
 	claiming   bool
 	claimAfter time.Time // not before
 	fatal      error     // why a drain cannot go on
-	contact    time.Time // when the central server last answered
 	began      time.Time
 	unwritable error // why the journal could not be written when a unit was to be claimed
 }
@@ -137,9 +136,6 @@ func New(c Config) *Agent {
 	return a
 }
 
-// Tokens lists the tokens that are plugged in.
-func (a *Agent) Tokens() []TokenView { return a.inventory.view() }
-
 // Run works until ctx ends, or with Drain until no work is left that can be done.
 // When ctx ends, every job comes to the end of its step and is parked, nothing is
 // abandoned. The error says why it could not work, or not go on: ErrForbidden,
@@ -152,7 +148,6 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	if err := a.adopt(); err != nil {
 		return a.summary, err
 	}
-	a.heard()
 	a.began = time.Now()
 	background, stop := context.WithCancel(ctx)
 	var loops sync.WaitGroup
@@ -251,7 +246,7 @@ func (a *Agent) done(ctx context.Context) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.fatal == nil && time.Since(a.contact) > a.Patience {
+	if a.fatal == nil && a.Central.silence() > a.Patience {
 		a.fatal = fmt.Errorf("the central server has not answered for %s; what is not finished goes on at the next start", a.Patience)
 	}
 	if a.fatal != nil {
@@ -268,13 +263,6 @@ func (a *Agent) done(ctx context.Context) bool {
 	}
 	n, err := a.Runner.Journal.CountPendingReports()
 	return err == nil && n == 0
-}
-
-// heard notes that the central server has answered.
-func (a *Agent) heard() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.contact = time.Now()
 }
 
 // fail ends a drain.

@@ -27,6 +27,8 @@ import (
 type Central struct {
 	api  *api.Client
 	http *http.Client
+	// answered is when the server last gave an answer of the contract, in Unix nanoseconds.
+	answered atomic.Int64
 }
 
 // ErrForbidden says that the central server does not accept this station at all.
@@ -137,7 +139,7 @@ func explainTLS(err error) error {
 
 // call takes an answer. One of the wanted statuses is fine; a 200 must hold what
 // decode expects. Every other answer becomes an error, mapped once, here.
-func call(resp *http.Response, err error, decode func(status int, body []byte) error, want ...int) (int, error) {
+func (c *Central) call(resp *http.Response, err error, decode func(status int, body []byte) error, want ...int) (int, error) {
 	var request *url.Error
 	if errors.As(err, &request) {
 		err = request.Err // it would name the placeholder that failover puts the server's address in place of
@@ -162,10 +164,14 @@ func call(resp *http.Response, err error, decode func(status int, body []byte) e
 				return 0, fmt.Errorf("answer of the central server cannot be used: %w", err)
 			}
 		}
+		c.answered.Store(time.Now().UnixNano())
 		return w, nil
 	}
 	return 0, domainError(api.ReadProblem(resp, body))
 }
+
+// silence is how long the server has given no answer of the contract.
+func (c *Central) silence() time.Duration { return time.Since(time.Unix(0, c.answered.Load())) }
 
 // domainError is the one place where a problem type becomes an error of the pipeline.
 func domainError(p *api.Problem) error {
@@ -191,7 +197,7 @@ func (c *Central) Escrow(ctx context.Context, e provision.Escrow) error {
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
 	resp, err := c.api.PutEscrow(ctx, e.ID, api.EscrowRequest{UnitId: e.UnitID, Epoch: e.Epoch, SealedSoPin: e.Envelope, Recipients: e.Recipients})
-	_, err = call(resp, err, func(_ int, body []byte) error {
+	_, err = c.call(resp, err, func(_ int, body []byte) error {
 		var in api.Escrow
 		if err := unmarshal(body, &in); err != nil {
 			return err
@@ -209,7 +215,7 @@ func (c *Central) NameEscrow(ctx context.Context, escrowID string, serial pkcs11
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
 	resp, err := c.api.PutEscrowToken(ctx, escrowID, api.EscrowTokenRequest{TokenSerial: string(serial)})
-	_, err = call(resp, err, func(_ int, body []byte) error {
+	_, err = c.call(resp, err, func(_ int, body []byte) error {
 		var in api.Escrow
 		if err := unmarshal(body, &in); err != nil {
 			return err
@@ -230,7 +236,7 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 		Epoch: b.Epoch, Csr: b.CSR, TokenSerial: string(b.TokenSerial), TokenModel: b.TokenModel,
 		KeyId: b.KeyID.String(), EscrowId: b.EscrowID,
 	})
-	bundle, err := issued(resp, err)
+	bundle, err := c.issued(resp, err)
 	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent} {
 		if isProblem(err, t) {
 			err = fmt.Errorf("%w: %w", provision.ErrNotBound, err)
@@ -244,10 +250,10 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 func (c *Central) Collect(ctx context.Context, unitID string, generation int) ([]byte, error) {
 	wait := collectWait
 	begun := time.Now()
-	call, cancel := context.WithTimeout(ctx, collectWait*time.Second+quickCall)
+	poll, cancel := context.WithTimeout(ctx, collectWait*time.Second+quickCall)
 	defer cancel()
-	resp, err := c.api.GetCertificate(call, unitID, int32(generation), &api.GetCertificateParams{Wait: &wait})
-	bundle, err := issued(resp, err)
+	resp, err := c.api.GetCertificate(poll, unitID, int32(generation), &api.GetCertificateParams{Wait: &wait})
+	bundle, err := c.issued(resp, err)
 	if err == nil && bundle == nil {
 		err = pause(ctx, retryAfter(resp)-time.Since(begun))
 	}
@@ -277,9 +283,9 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // issued decodes an answer that holds the certificate, or says that it is not there yet.
-func issued(resp *http.Response, err error) ([]byte, error) {
+func (c *Central) issued(resp *http.Response, err error) ([]byte, error) {
 	var cert api.IssuedCertificate
-	status, err := call(resp, err, func(_ int, body []byte) error {
+	status, err := c.call(resp, err, func(_ int, body []byte) error {
 		if err := unmarshal(body, &cert); err != nil {
 			return err
 		}
@@ -321,7 +327,7 @@ func (c *Central) Report(ctx context.Context, r provision.Report) (string, error
 	seconds := r.Busy.Seconds()
 	req.Seconds = &seconds
 	resp, err := c.api.PutResult(ctx, r.UnitID, int32(r.Generation), req)
-	if _, err := call(resp, err, decode, http.StatusOK); err != nil {
+	if _, err := c.call(resp, err, decode, http.StatusOK); err != nil {
 		return "", wrap("result of unit "+r.UnitID, err)
 	}
 	return string(state.State), nil
@@ -332,7 +338,7 @@ func (c *Central) release(ctx context.Context, unitID string, epoch int64, reaso
 	defer cancel()
 	var state api.UnitState
 	resp, err := c.api.PostRelease(ctx, unitID, api.ReleaseRequest{Epoch: epoch, Reason: reason, Detail: optional(clip(detail, 500))})
-	_, err = call(resp, err, func(_ int, body []byte) error {
+	_, err = c.call(resp, err, func(_ int, body []byte) error {
 		if err := unmarshal(body, &state); err != nil {
 			return err
 		}
@@ -350,7 +356,7 @@ func (c *Central) trust(ctx context.Context) (api.Trust, error) {
 	defer cancel()
 	var t api.Trust
 	resp, err := c.api.GetTrust(ctx)
-	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &t) }, http.StatusOK)
+	_, err = c.call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &t) }, http.StatusOK)
 	return t, wrap("recipients of PINs", err)
 }
 
@@ -359,7 +365,7 @@ func (c *Central) session(ctx context.Context, req api.SessionRequest) (api.Sess
 	defer cancel()
 	var s api.Session
 	resp, err := c.api.PutSession(ctx, req)
-	_, err = call(resp, err, func(_ int, body []byte) error {
+	_, err = c.call(resp, err, func(_ int, body []byte) error {
 		if err := unmarshal(body, &s); err != nil {
 			return err
 		}
@@ -382,7 +388,7 @@ func (c *Central) claim(ctx context.Context, key string, wait int, req api.Claim
 	if err == nil && resp.StatusCode == http.StatusNoContent {
 		after = retryAfter(resp)
 	}
-	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK, http.StatusNoContent)
+	_, err = c.call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK, http.StatusNoContent)
 	return answer.Leases, after, wrap("claim", err)
 }
 
@@ -392,7 +398,7 @@ func (c *Central) heartbeat(ctx context.Context, req api.HeartbeatRequest) (api.
 	defer cancel()
 	var answer api.HeartbeatAnswer
 	resp, err := c.api.PostHeartbeat(ctx, req)
-	_, err = call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK)
+	_, err = c.call(resp, err, func(_ int, body []byte) error { return unmarshal(body, &answer) }, http.StatusOK)
 	return answer, wrap("heartbeat", err)
 }
 

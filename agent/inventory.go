@@ -42,15 +42,6 @@ const (
 	TokenUnknown TokenUse = "unknown" // no token profile fits
 )
 
-// TokenView is one token in the inventory.
-type TokenView struct {
-	Module string
-	Slot   string
-	Info   pkcs11.TokenInfo
-	Use    TokenUse
-	JobID  string
-}
-
 // inventory is what is plugged in, instance by instance, in configured order.
 type inventory struct {
 	mu        sync.Mutex
@@ -144,28 +135,11 @@ func (inv *inventory) settled() bool {
 	return !slices.ContainsFunc(inv.instances, func(i *instanceState) bool { return !i.seen || i.stale })
 }
 
-// view lists every token with its use, in order.
-func (inv *inventory) view() []TokenView {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	var out []TokenView
-	for _, i := range inv.instances {
-		ids := identities(i.slots)
-		for _, s := range i.slots {
-			if s.Token == nil {
-				continue
-			}
-			use, job := inv.use(i, s, ids)
-			out = append(out, TokenView{Module: i.Name, Slot: s.Description, Info: *s.Token, Use: use, JobID: job})
-		}
-	}
-	return out
-}
-
-func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity) (TokenUse, string) {
+// use says what a token is to this station; all are the identities in its instance.
+func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity) TokenUse {
 	id := s.Identity()
-	if job, ok := i.busy[id]; ok {
-		return TokenBusy, job
+	if _, ok := i.busy[id]; ok {
+		return TokenBusy
 	}
 	twice := 0
 	for _, other := range all {
@@ -174,18 +148,18 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 		}
 	}
 	if twice > 1 || i.refused[id] || i.aside[id] {
-		return TokenRefused, ""
+		return TokenRefused
 	}
 	profile, err := inv.profile(*s.Token)
 	switch {
 	case err != nil:
-		return TokenUnknown, ""
+		return TokenUnknown
 	case s.Token.Initialized() && profile.FactorySOPIN.IsZero():
-		return TokenUsed, ""
+		return TokenUsed
 	case s.Token.Initialized() && (s.Token.Flags.Has(pkcs11.FlagUserPINInitialized) || inv.stoppedLot(profile)):
-		return TokenUsed, ""
+		return TokenUsed
 	}
-	return TokenBlank, ""
+	return TokenBlank
 }
 
 // free returns the tokens that may be written now, in configured order.
@@ -205,7 +179,7 @@ func (inv *inventory) free() []provision.TokenRef {
 			if s.Token == nil {
 				continue
 			}
-			switch use, _ := inv.use(i, s, ids); use {
+			switch inv.use(i, s, ids) {
 			case TokenBlank:
 				blank = append(blank, s)
 			case TokenUsed, TokenRefused, TokenUnknown:

@@ -259,7 +259,8 @@ func (a *Agent) jobEnded(e jobEnd) {
 			a.inventory.setAside(rec.Token)
 		}
 		if errors.Is(e.err, provision.ErrFactorySOPIN) {
-			a.stopLot(rec)
+			a.inventory.stopLot(rec.Facts.Lot)
+			a.log.Error("factory SO PIN refused: no further token of this profile is tried", "profile", rec.Facts.Lot, "token", string(rec.Token.Identity.Serial))
 		}
 		return
 	}
@@ -352,19 +353,6 @@ func (a *Agent) count(rec *provision.Record) {
 	}
 }
 
-// stopLot keeps the rest of the lot from being tried with a factory SO PIN that
-// was wrong once: every wrong try costs a token one of its few.
-func (a *Agent) stopLot(rec *provision.Record) {
-	for _, t := range a.inventory.view() {
-		if t.Module == rec.Token.Module && t.Info.Serial == rec.Token.Identity.Serial {
-			if p, err := a.Runner.TokenProfile(t.Info); err == nil {
-				a.inventory.stopLot(p.Name)
-				a.log.Error("factory SO PIN refused: no further token of this profile is tried", "profile", p.Name, "token", string(t.Info.Serial))
-			}
-		}
-	}
-}
-
 // grace is how long the first claim waits for modules that take their time; one
 // that is slower holds up nobody else.
 const grace = time.Second
@@ -408,7 +396,6 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 		leases, after, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: a.Products})
 		switch {
 		case err == nil:
-			a.heard()
 			answer := claimAnswer{after: after}
 			for _, l := range leases {
 				answer.leases = append(answer.leases, heldLease{l, asked})
@@ -420,7 +407,7 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 			err = a.openSession(ctx)
 			key = uuid.NewString() // what the old key got is among the session's leases
 			a.forget("session", err)
-		case a.Drain && (errors.Is(err, ErrForbidden) || errors.Is(err, provision.ErrRefused) || a.impatient()):
+		case a.Drain && (errors.Is(err, ErrForbidden) || errors.Is(err, provision.ErrRefused) || a.Central.silence() > a.Patience):
 			a.fail(err)
 			return claimAnswer{err: err}
 		default:
@@ -428,13 +415,6 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 		}
 		a.sleep(ctx, backoff(n), nil)
 	}
-}
-
-// impatient reports that the central server has not answered for too long.
-func (a *Agent) impatient() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return time.Since(a.contact) > a.Patience
 }
 
 func (a *Agent) claimAnswered(c claimAnswer) {

@@ -160,9 +160,6 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 	a.mu.Unlock()
 	asked := a.clock()
 	answer, err := a.Central.heartbeat(ctx, req)
-	if err == nil {
-		a.heard()
-	}
 	if isProblem(err, api.ProblemSessionUnknown) {
 		return a.openSession(ctx)
 	}
