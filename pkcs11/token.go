@@ -96,20 +96,29 @@ type Slot struct {
 	Fault *Error
 }
 
-// Identity names a token within its module: by serial, and only while it has
-// none by the description of the slot that it is in.
+// Identity names a token within its module: by serial, while it has none by the
+// description of the slot that it is in, and by both where all tokens of a model
+// show the same serial.
 type Identity struct {
-	Serial TokenSerial
-	// SlotDescription is looked at only while Serial is empty.
+	Serial          TokenSerial
 	SlotDescription string
 }
 
 // String is for people.
 func (id Identity) String() string {
-	if id.Serial != "" {
+	switch {
+	case id.Serial != "" && id.SlotDescription != "":
+		return fmt.Sprintf("token %s in slot %q", id.Serial, id.SlotDescription)
+	case id.Serial != "":
 		return "token " + string(id.Serial)
 	}
 	return fmt.Sprintf("token without serial in slot %q", id.SlotDescription)
+}
+
+// Is reports whether the token in the slot is the one that id names.
+func (s Slot) Is(id Identity) bool {
+	return s.Token != nil && s.Token.Serial == id.Serial &&
+		(id.SlotDescription == "" && id.Serial != "" || s.Description == id.SlotDescription)
 }
 
 // Identity names the token in the slot.
@@ -203,6 +212,27 @@ type CertificateObject struct {
 	DER []byte
 }
 
+// MechanismInfo is what a token says of one mechanism (CK_MECHANISM_INFO, v2.40, 3.6).
+type MechanismInfo struct {
+	Mechanism Mechanism
+	// MinKeySize and MaxKeySize are in bits or bytes, as the mechanism has it.
+	MinKeySize, MaxKeySize uint
+	Flags                  MechanismFlags
+}
+
+// MechanismFlags is CK_MECHANISM_INFO.flags.
+type MechanismFlags uint
+
+// Mechanism flags (v2.40, table 14).
+const (
+	FlagHardware        MechanismFlags = 0x00000001 // CKF_HW
+	FlagSign            MechanismFlags = 0x00000800
+	FlagGenerateKeyPair MechanismFlags = 0x00010000
+)
+
+// Has reports whether every flag of want is set.
+func (f MechanismFlags) Has(want MechanismFlags) bool { return f&want == want }
+
 // Module is one initialised instance of a PKCS#11 module.
 //
 // Every method may also fail with ErrModuleCrashed, ErrModuleHung, ErrClosed,
@@ -243,14 +273,19 @@ type Token interface {
 	LoginUser(ctx context.Context, user UserPIN) error
 	// Logout ends a login; without one it does nothing.
 	Logout(ctx context.Context) error
+	// Mechanisms is C_GetMechanismList with C_GetMechanismInfo of each.
+	Mechanisms(ctx context.Context) ([]MechanismInfo, error)
 	// InitUserPIN is C_InitPIN and needs LoginSO. ErrPINInvalid, ErrNotLoggedIn, ErrUnsupported.
 	InitUserPIN(ctx context.Context, user UserPIN) error
 	// SetSOPIN is C_SetPIN and needs LoginSO. ErrPINIncorrect, ErrPINInvalid, ErrNotLoggedIn.
 	SetSOPIN(ctx context.Context, old, new SOPIN) error
+	// SetUserPIN is C_SetPIN by the user and needs LoginUser. ErrPINIncorrect,
+	// ErrPINInvalid, ErrNotLoggedIn.
+	SetUserPIN(ctx context.Context, old, new UserPIN) error
 	// Objects lists the token objects in sight that match. Private ones need LoginUser.
 	Objects(ctx context.Context, q Query) ([]Object, error)
 	// GenerateKeyPair makes a key pair on the token and returns its public half,
-	// whose ID is what the module gave it. Needs LoginUser.
+	// whose ID is what the module gave it. Needs LoginUser, on some models LoginSO.
 	// ErrTemplateRefused, ErrUnsupported, ErrTokenFull, ErrNotLoggedIn.
 	GenerateKeyPair(ctx context.Context, t KeyPairTemplate) (Object, error)
 	// Sign signs input with the private key of that ID by the mechanism and

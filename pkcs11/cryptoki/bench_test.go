@@ -18,7 +18,7 @@ func BenchmarkFloor(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				m, err := cryptoki.Open(bay.Path)
+				m, err := cryptoki.Open(bay.Path, "")
 				if err != nil {
 					b.Fatal(err)
 				}

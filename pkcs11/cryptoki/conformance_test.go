@@ -18,7 +18,7 @@ func open(t *testing.T, b pkcs11test.Bay) pkcs11.Module {
 	for name, value := range b.Env {
 		t.Setenv(name, value)
 	}
-	m, err := cryptoki.Open(b.Path)
+	m, err := cryptoki.Open(b.Path, b.Reserved)
 	if err != nil {
 		t.Fatal(err)
 	}

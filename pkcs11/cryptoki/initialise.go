@@ -38,16 +38,23 @@ func (t *token) Init(ctx context.Context, so pkcs11.SOPIN, label pkcs11.TokenLab
 		return pkcs11.TokenInfo{}, err
 	}
 	t.seen = now.info
-	t.id = pkcs11.Identity{Serial: now.info.Serial}
-	if now.info.Serial == "" { // some modules never give one (kryoptic)
-		t.id.SlotDescription = t.m.slotDescription(now.slot)
-	}
+	t.id = t.identityAfter(now)
 	// A session from here on holds the token; without one the next call looks
 	// through the slots and reports what is wrong.
 	if err := t.openSession(now.slot); err != nil {
 		t.sess = nil
 	}
 	return now.info, nil
+}
+
+// identityAfter is how the token is held once it is initialised: by its serial, and
+// still by its slot when it was held by both or got none (kryoptic).
+func (t *token) identityAfter(now place) pkcs11.Identity {
+	id := pkcs11.Identity{Serial: now.info.Serial}
+	if id.Serial == "" || t.id.Serial != "" && t.id.SlotDescription != "" {
+		id.SlotDescription = t.m.slotDescription(now.slot)
+	}
+	return id
 }
 
 // findForInit finds the token and, for one without a serial, the serials of all

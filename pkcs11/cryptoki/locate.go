@@ -71,10 +71,11 @@ func (m *module) pick(op string, id pkcs11.Identity, places []place, unread int,
 }
 
 func (m *module) matches(p place, id pkcs11.Identity) bool {
-	if id.Serial != "" {
-		return p.info.Serial == id.Serial
+	if p.info.Serial != id.Serial {
+		return false
 	}
-	return p.info.Serial == "" && m.slotDescription(p.slot) == id.SlotDescription
+	bySlot := id.Serial == "" || id.SlotDescription != ""
+	return !bySlot || m.slotDescription(p.slot) == id.SlotDescription
 }
 
 // slotDescription is "" when the slot is gone.

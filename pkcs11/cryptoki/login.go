@@ -87,6 +87,11 @@ func (t *token) Logout(ctx context.Context) error {
 	return err
 }
 
+// SetUserPIN implements pkcs11.Token.
+func (t *token) SetUserPIN(ctx context.Context, old, new pkcs11.UserPIN) error {
+	return t.setPIN(ctx, p11.CKU_USER, old, new, pkcs11.FlagUserPINLocked, pkcs11.FlagUserPINFinalTry)
+}
+
 // InitUserPIN implements pkcs11.Token.
 func (t *token) InitUserPIN(ctx context.Context, user pkcs11.UserPIN) error {
 	const op = "C_InitPIN"
@@ -100,6 +105,14 @@ func (t *token) InitUserPIN(ctx context.Context, user pkcs11.UserPIN) error {
 	}
 	// Checked here because modules that get it wrong leave a PIN nobody can enter.
 	// The bounds say nothing reliable of SO PINs (ykcs11: 48 hexadecimal digits).
+	if err := t.fits(op, user); err != nil {
+		return err
+	}
+	return t.call(op, t.m.ctx.InitPIN(handle, user.Reveal()))
+}
+
+// fits refuses a user PIN of a length that the token says it does not take.
+func (t *token) fits(op string, user pin) error {
 	low, high := t.seen.MinPINLen, t.seen.MaxPINLen
 	if user.IsZero() || user.Len() < low || high > 0 && user.Len() > high {
 		return &pkcs11.Error{
@@ -107,11 +120,15 @@ func (t *token) InitUserPIN(ctx context.Context, user pkcs11.UserPIN) error {
 			Detail: fmt.Sprintf("%d bytes, the token takes %d to %d", user.Len(), low, high),
 		}
 	}
-	return t.call(op, t.m.ctx.InitPIN(handle, user.Reveal()))
+	return nil
 }
 
 // SetSOPIN implements pkcs11.Token.
 func (t *token) SetSOPIN(ctx context.Context, old, new pkcs11.SOPIN) error {
+	return t.setPIN(ctx, p11.CKU_SO, old, new, pkcs11.FlagSOPINLocked, pkcs11.FlagSOPINFinalTry)
+}
+
+func (t *token) setPIN(ctx context.Context, who uint, old, new pin, locked, finalTry pkcs11.TokenFlags) error {
 	const op = "C_SetPIN"
 	if old.IsZero() || new.IsZero() {
 		return &pkcs11.Error{Op: op, Kind: pkcs11.ErrPINInvalid, Detail: "the PIN is empty"}
@@ -124,12 +141,18 @@ func (t *token) SetSOPIN(ctx context.Context, old, new pkcs11.SOPIN) error {
 	if err != nil {
 		return err
 	}
-	if t.sess.login != p11.CKU_SO {
-		// C_SetPIN would take the PINs for the user's (section 5.5).
+	if who == p11.CKU_USER {
+		if err := t.fits(op, new); err != nil {
+			return err
+		}
+	}
+	if t.sess.login != who {
+		// C_SetPIN changes the PIN of whoever is logged in, and without a login the
+		// user's (section 5.5).
 		return &pkcs11.Error{Op: op, Kind: pkcs11.ErrNotLoggedIn}
 	}
 	// A wrong old PIN spends a try like a login does.
-	if err := triesLeft(op, t.seen.Flags, pkcs11.FlagSOPINLocked, pkcs11.FlagSOPINFinalTry); err != nil {
+	if err := triesLeft(op, t.seen.Flags, locked, finalTry); err != nil {
 		return err
 	}
 	return t.call(op, t.m.ctx.SetPIN(handle, old.Reveal(), new.Reveal()))

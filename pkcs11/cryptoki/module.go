@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"unsafe"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -19,6 +20,8 @@ import (
 // and OpenSC serialises them anyway.
 type module struct {
 	path string
+	// reserved is pReserved of C_Initialize, "" for none.
+	reserved string
 
 	mu     sync.Mutex
 	ctx    *p11.Ctx
@@ -31,7 +34,10 @@ type module struct {
 // can be open only once in a process. It fails with ErrModuleUnusable, with the
 // reason in words, when there is no module to be had at that path, and with the
 // code of C_Initialize when the module does not start.
-func Open(path string) (pkcs11.Module, error) {
+//
+// reserved is handed to C_Initialize as pReserved, a NUL-terminated string, which
+// the specification leaves unused and NSS takes for its parameters; "" for none.
+func Open(path, reserved string) (pkcs11.Module, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
@@ -39,11 +45,22 @@ func Open(path string) (pkcs11.Module, error) {
 	if ctx == nil {
 		return nil, unusable(path, explainLoadFailure(path))
 	}
-	// CKF_OS_LOCKING_OK, the binding's default: Go moves goroutines between threads.
-	if err := ctx.Initialize(); err != nil {
-		return nil, callError("C_Initialize", err)
+	m := &module{path: path, reserved: reserved, ctx: ctx}
+	if err := m.initialise(); err != nil {
+		return nil, err
 	}
-	return &module{path: path, ctx: ctx}, nil
+	return m, nil
+}
+
+// initialise is C_Initialize with CKF_OS_LOCKING_OK, the binding's default: Go
+// moves goroutines between threads.
+func (m *module) initialise() error {
+	var options []p11.InitializeOption
+	if m.reserved != "" {
+		text := append([]byte(m.reserved), 0)
+		options = append(options, p11.InitializeWithReserved(unsafe.Pointer(&text[0])))
+	}
+	return callError("C_Initialize", m.ctx.Initialize(options...))
 }
 
 func checkPath(path string) error {
@@ -198,7 +215,7 @@ func (m *module) restart() error {
 	if err := m.ctx.Finalize(); err != nil {
 		return callError("C_Finalize", err)
 	}
-	return callError("C_Initialize", m.ctx.Initialize())
+	return m.initialise()
 }
 
 // slotList is C_GetSlotList. The binding asks for the number first, which makes

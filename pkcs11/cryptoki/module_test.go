@@ -60,7 +60,7 @@ func TestOpenExplains(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := cryptoki.Open(c.path)
+			_, err := cryptoki.Open(c.path, "")
 			if !errors.Is(err, pkcs11.ErrModuleUnusable) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error is %v, want one that says %q", err, c.says)
 			}
@@ -74,7 +74,7 @@ func TestOpenFailsWithTheModulesCode(t *testing.T) {
 	for name, value := range shim.Env {
 		t.Setenv(name, value)
 	}
-	_, err := cryptoki.Open(shim.Path)
+	_, err := cryptoki.Open(shim.Path, "")
 	if e, ok := errors.AsType[*pkcs11.Error](err); !ok || e.Op != "C_Initialize" || e.Code != 0x5 {
 		t.Errorf("error is %v", err)
 	}
@@ -85,7 +85,7 @@ func TestOpenFailsWithTheModulesCode(t *testing.T) {
 func TestOpenTwice(t *testing.T) {
 	b := pkcs11test.NewBay(t)
 	m := open(t, b)
-	_, err := cryptoki.Open(b.Path)
+	_, err := cryptoki.Open(b.Path, "")
 	if e, ok := errors.AsType[*pkcs11.Error](err); !ok || e.Code != 0x191 {
 		t.Errorf("error is %v", err)
 	}

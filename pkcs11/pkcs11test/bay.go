@@ -11,13 +11,15 @@ import (
 	"testing"
 )
 
-// Bay is a SoftHSM instance of its own: one token directory, which shows one
-// uninitialised slot to begin with.
+// Bay is a module's instance of its own. SoftHSM's is one token directory, which
+// shows one uninitialised slot to begin with.
 type Bay struct {
-	// Path is the absolute path of SoftHSM's module.
+	// Path is the absolute path of the module.
 	Path string
-	// Env is what the module needs in its environment: SOFTHSM2_CONF.
+	// Env is what the module needs in its environment, such as SOFTHSM2_CONF.
 	Env map[string]string
+	// Reserved is what it needs as pReserved of C_Initialize, mostly "".
+	Reserved string
 	// Dir holds the configuration and the token directory.
 	Dir string
 }

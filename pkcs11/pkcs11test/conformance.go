@@ -38,6 +38,8 @@ func Conformance(t *testing.T, open Opener, opts Options) {
 		{"init of two tokens", s.initTwo},
 		{"login", s.login},
 		{"user PIN", s.userPIN},
+		{"change user PIN", s.changeUserPIN},
+		{"mechanisms", s.mechanisms},
 		{"SO PIN", s.soPIN},
 		{"keys", s.keys},
 		{"key refusals", s.keyRefusals},

@@ -12,14 +12,18 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
+// algorithms are those that keys are made of.
+func (s suite) algorithms() []pkcs11.Algorithm {
+	if s.opts.Algorithms != nil {
+		return s.opts.Algorithms
+	}
+	return pkcs11.Algorithms()
+}
+
 func (s suite) keys(t *testing.T) {
 	m, _ := s.fresh(t)
 	token := loggedIn(t, m, "label")
-	algorithms := s.opts.Algorithms
-	if algorithms == nil {
-		algorithms = pkcs11.Algorithms()
-	}
-	for i, a := range algorithms {
+	for i, a := range s.algorithms() {
 		t.Run(a.Name, func(t *testing.T) {
 			if testing.Short() && a.ModulusBits > 2048 {
 				t.Skip("slow, and -short was asked for")

@@ -2,6 +2,7 @@ package pkcs11test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,41 @@ func (s suite) userPIN(t *testing.T) {
 	}
 	check(t, token.Logout(ctx))
 	check(t, token.LoginUser(ctx, user(userPIN)))
+}
+
+// changeUserPIN is C_SetPIN by the user, who needs to be logged in: without a login,
+// and with the SO's, the same call would do something else.
+func (s suite) changeUserPIN(t *testing.T) {
+	m, _ := s.fresh(t)
+	token := loggedIn(t, m, "label")
+	ctx := t.Context()
+	const other = "user-2468"
+	wants(t, token.SetUserPIN(ctx, user("wrong-one"), user(other)), pkcs11.ErrPINIncorrect)
+	for _, pin := range []string{"", "123", strings.Repeat("x", 256)} {
+		wants(t, token.SetUserPIN(ctx, user(userPIN), user(pin)), pkcs11.ErrPINInvalid)
+	}
+	check(t, token.SetUserPIN(ctx, user(userPIN), user(other)))
+	check(t, token.Logout(ctx))
+	wants(t, token.SetUserPIN(ctx, user(other), user(userPIN)), pkcs11.ErrNotLoggedIn)
+	wants(t, token.LoginUser(ctx, user(userPIN)), pkcs11.ErrPINIncorrect)
+	check(t, token.LoginUser(ctx, user(other)))
+	check(t, token.Logout(ctx))
+	check(t, token.LoginSO(ctx, so(soPIN)))
+	wants(t, token.SetUserPIN(ctx, user(other), user(userPIN)), pkcs11.ErrNotLoggedIn)
+}
+
+// mechanisms: what the suite makes keys with is on the list.
+func (s suite) mechanisms(t *testing.T) {
+	m, _ := s.fresh(t)
+	list, err := initialised(t, m, "label").Mechanisms(t.Context())
+	check(t, err)
+	for _, alg := range s.algorithms() {
+		if !slices.ContainsFunc(list, func(i pkcs11.MechanismInfo) bool {
+			return i.Mechanism == alg.Generate && i.Flags.Has(pkcs11.FlagGenerateKeyPair) && i.MaxKeySize > 0
+		}) {
+			t.Errorf("%s: mechanism %#x is not listed for key generation", alg.Name, uint(alg.Generate))
+		}
+	}
 }
 
 func (s suite) soPIN(t *testing.T) {

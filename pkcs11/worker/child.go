@@ -24,8 +24,8 @@ const (
 	exitMalformed = 5 // it was sent what it does not understand
 )
 
-// Opener loads a module by its absolute path.
-type Opener func(path string) (pkcs11.Module, error)
+// Opener loads a module by its absolute path; reserved is Spec.Reserved.
+type Opener func(path, reserved string) (pkcs11.Module, error)
 
 // ServeIfChild turns this process into the child that serves one module, and
 // then never returns, when it was started as one; else it returns at once. It
@@ -43,6 +43,7 @@ const (
 	argLock
 	argTrust
 	argSHA256
+	argReserved
 	argCount
 )
 
@@ -112,7 +113,7 @@ func (h *holdings) load(open Opener) (module pkcs11.Module, err error) {
 	if err != nil {
 		return nil, err
 	}
-	h.again = func() (pkcs11.Module, error) { return open(path) }
+	h.again = func() (pkcs11.Module, error) { return open(path, os.Args[argReserved]) }
 	return h.again()
 }
 

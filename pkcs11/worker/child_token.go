@@ -59,6 +59,15 @@ func tokenCall(op operation, d *decoder) (func(context.Context, pkcs11.Token, *e
 	case opSetSOPIN:
 		old, new := pkcs11.NewSOPIN(d.string()), pkcs11.NewSOPIN(d.string())
 		return func(ctx ctxT, t tokT, _ *encoder) error { return t.SetSOPIN(ctx, old, new) }, true
+	case opSetUserPIN:
+		old, new := pkcs11.NewUserPIN(d.string()), pkcs11.NewUserPIN(d.string())
+		return func(ctx ctxT, t tokT, _ *encoder) error { return t.SetUserPIN(ctx, old, new) }, true
+	case opMechanisms:
+		return func(ctx ctxT, t tokT, e *encoder) error {
+			list, err := t.Mechanisms(ctx)
+			e.mechanisms(list)
+			return err
+		}, true
 	case opObjects:
 		q := d.query()
 		return func(ctx ctxT, t tokT, e *encoder) error {

@@ -14,5 +14,5 @@ func TestConformance(t *testing.T) {
 
 func open(t *testing.T, b pkcs11test.Bay) pkcs11.Module {
 	t.Helper()
-	return start(t, worker.Spec{Trust: worker.TrustOwner, Path: b.Path, Env: b.Env})
+	return start(t, worker.Spec{Trust: worker.TrustOwner, Path: b.Path, Env: b.Env, Reserved: b.Reserved})
 }

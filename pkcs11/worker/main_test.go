@@ -20,12 +20,12 @@ func TestMain(m *testing.M) {
 
 // openOrProbe is the opener of the tests' children: a module's, or for the path
 // of the probe one that tells what a child can see.
-func openOrProbe(path string) (pkcs11.Module, error) {
+func openOrProbe(path, reserved string) (pkcs11.Module, error) {
 	if path == probePath {
 		return probe{}, nil
 	}
 	collect() // a module that is loaded by its descriptor must find that open
-	return cryptoki.Open(path)
+	return cryptoki.Open(path, reserved)
 }
 
 // collect has the garbage collector close what nothing refers to any more. Files are

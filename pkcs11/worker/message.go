@@ -10,7 +10,7 @@ import (
 // protocol is the first thing a child says. Both ends are the same program; it
 // guards against one that was replaced on disk where it must be run by its path,
 // and one whose main never enters child mode.
-const protocol = "usbkeyd token worker 1"
+const protocol = "usbkeyd token worker 2"
 
 // operation is the first value of a request.
 type operation uint64
@@ -28,6 +28,8 @@ const (
 	opLogout
 	opInitUserPIN
 	opSetSOPIN
+	opSetUserPIN
+	opMechanisms
 	opObjects
 	opGenerateKeyPair
 	opSign
@@ -42,7 +44,7 @@ func (o operation) String() string {
 		opModuleClose: "C_Finalize", opModuleInfo: "C_GetInfo", opSlots: "C_GetSlotList",
 		opOpen: "open token", opReset: "close tokens", opTokenInfo: "C_GetTokenInfo",
 		opInit: "C_InitToken", opLoginSO: "C_Login", opLoginUser: "C_Login", opLogout: "C_Logout",
-		opInitUserPIN: "C_InitPIN", opSetSOPIN: "C_SetPIN", opObjects: "C_FindObjects",
+		opInitUserPIN: "C_InitPIN", opSetSOPIN: "C_SetPIN", opSetUserPIN: "C_SetPIN", opMechanisms: "C_GetMechanismList", opObjects: "C_FindObjects",
 		opGenerateKeyPair: "C_GenerateKeyPair", opSign: "C_Sign", opWriteCertificate: "C_CreateObject",
 		opDestroy: "C_DestroyObject", opTokenClose: "C_CloseSession",
 	}
@@ -125,6 +127,28 @@ func (d *decoder) tokenInfo() pkcs11.TokenInfo {
 		HardwareVersion: d.string(),
 		FirmwareVersion: d.string(),
 	}
+}
+
+func (e *encoder) mechanisms(list []pkcs11.MechanismInfo) {
+	e.uint(uint64(len(list)))
+	for _, m := range list {
+		e.uint(uint64(m.Mechanism))
+		e.uint(uint64(m.MinKeySize))
+		e.uint(uint64(m.MaxKeySize))
+		e.uint(uint64(m.Flags))
+	}
+}
+
+func (d *decoder) mechanisms() []pkcs11.MechanismInfo {
+	list := []pkcs11.MechanismInfo{}
+	for range d.count() {
+		list = append(list, pkcs11.MechanismInfo{
+			Mechanism:  pkcs11.Mechanism(d.uint()),
+			MinKeySize: uint(d.uint()), MaxKeySize: uint(d.uint()),
+			Flags: pkcs11.MechanismFlags(d.uint()),
+		})
+	}
+	return list
 }
 
 func (e *encoder) identity(id pkcs11.Identity) {

@@ -104,7 +104,7 @@ func (p *Process) launch() error {
 	}
 	p.in, p.out = in, out
 	p.cmd = &exec.Cmd{
-		Path: self, Args: []string{childName, p.spec.Path, p.spec.Lock, string(p.spec.Trust), p.spec.SHA256}, Env: env, Dir: rootDirectory,
+		Path: self, Args: []string{childName, p.spec.Path, p.spec.Lock, string(p.spec.Trust), p.spec.SHA256, p.spec.Reserved}, Env: env, Dir: rootDirectory,
 		Stdin: childIn, Stdout: childOut,
 	}
 	isolate(p.cmd)

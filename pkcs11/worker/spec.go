@@ -15,6 +15,9 @@ type Spec struct {
 	// Env is all that the module finds in its environment, save GOMAXPROCS and
 	// GOTRACEBACK, which are the child's own. It is no place for secrets.
 	Env map[string]string
+	// Reserved is what the module gets as pReserved of C_Initialize, mostly "". It
+	// shows in the process list, so it is no place for secrets either.
+	Reserved string
 	// Trust says whose file Path may be, SHA256 (hexadecimal, may be "") what is in it.
 	Trust  Trust
 	SHA256 string

@@ -77,6 +77,17 @@ func (t *token) SetSOPIN(ctx context.Context, old, new pkcs11.SOPIN) error {
 	return t.call(ctx, opSetSOPIN, func(e *encoder) { e.string(old.Reveal()); e.string(new.Reveal()) }, nil)
 }
 
+// SetUserPIN implements pkcs11.Token.
+func (t *token) SetUserPIN(ctx context.Context, old, new pkcs11.UserPIN) error {
+	return t.call(ctx, opSetUserPIN, func(e *encoder) { e.string(old.Reveal()); e.string(new.Reveal()) }, nil)
+}
+
+// Mechanisms implements pkcs11.Token.
+func (t *token) Mechanisms(ctx context.Context) (list []pkcs11.MechanismInfo, err error) {
+	err = t.call(ctx, opMechanisms, nil, func(d *decoder) { list = d.mechanisms() })
+	return list, err
+}
+
 // Objects implements pkcs11.Token.
 func (t *token) Objects(ctx context.Context, q pkcs11.Query) (objects []pkcs11.Object, err error) {
 	err = t.call(ctx, opObjects, func(e *encoder) { e.query(q) }, func(d *decoder) { objects = d.objects() })

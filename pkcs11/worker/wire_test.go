@@ -105,7 +105,10 @@ func TestRoundTrips(t *testing.T) {
 			func(d *decoder) any { return d.slots() }},
 		"no query": {pkcs11.Query{}, func(e *encoder) { e.query(pkcs11.Query{}) }, func(d *decoder) any { return d.query() }},
 		"query":    {pkcs11.Query{Class: &class, ID: pkcs11.KeyID{5}}, func(e *encoder) { e.query(pkcs11.Query{Class: &class, ID: pkcs11.KeyID{5}}) }, func(d *decoder) any { return d.query() }},
-		"objects":  {[]pkcs11.Object{object, {}}, func(e *encoder) { e.objects([]pkcs11.Object{object, {}}) }, func(d *decoder) any { return d.objects() }},
+		"mechanisms": {[]pkcs11.MechanismInfo{{Mechanism: 0x1040, MinKeySize: 256, MaxKeySize: 384, Flags: 0x10000}, {}}, func(e *encoder) {
+			e.mechanisms([]pkcs11.MechanismInfo{{Mechanism: 0x1040, MinKeySize: 256, MaxKeySize: 384, Flags: 0x10000}, {}})
+		}, func(d *decoder) any { return d.mechanisms() }},
+		"objects": {[]pkcs11.Object{object, {}}, func(e *encoder) { e.objects([]pkcs11.Object{object, {}}) }, func(d *decoder) any { return d.objects() }},
 		"certificate": {pkcs11.CertificateObject{ID: pkcs11.KeyID{1}, Label: "l", DER: []byte{2}}, func(e *encoder) {
 			e.certificate(pkcs11.CertificateObject{ID: pkcs11.KeyID{1}, Label: "l", DER: []byte{2}})
 		}, func(d *decoder) any { return d.certificate() }},
@@ -134,7 +137,7 @@ func TestRoundTrips(t *testing.T) {
 // A field added to the vocabulary must be added to the wire: these are as many as it knows.
 func TestWireKnowsEveryField(t *testing.T) {
 	for v, fields := range map[any]int{
-		pkcs11.ModuleInfo{}: 4, pkcs11.TokenInfo{}: 9, pkcs11.Identity{}: 2, pkcs11.Slot{}: 3, pkcs11.KeyClaims{}: 7, pkcs11.Error{}: 5,
+		pkcs11.ModuleInfo{}: 4, pkcs11.TokenInfo{}: 9, pkcs11.Identity{}: 2, pkcs11.Slot{}: 3, pkcs11.KeyClaims{}: 7, pkcs11.Error{}: 5, pkcs11.MechanismInfo{}: 4,
 	} {
 		if n := reflect.TypeOf(v).NumField(); n != fields {
 			t.Errorf("%T has %d fields, the wire knows %d", v, n, fields)
@@ -180,6 +183,8 @@ func (quiet) Objects(context.Context, pkcs11.Query) ([]pkcs11.Object, error)   {
 func (quiet) WriteCertificate(context.Context, pkcs11.CertificateObject) error { return nil }
 func (quiet) Destroy(context.Context, pkcs11.Query) (int, error)               { return 0, nil }
 func (quiet) Close() error                                                     { return nil }
+func (quiet) SetUserPIN(context.Context, pkcs11.UserPIN, pkcs11.UserPIN) error { return nil }
+func (quiet) Mechanisms(context.Context) ([]pkcs11.MechanismInfo, error)       { return nil, nil }
 func (quiet) Init(context.Context, pkcs11.SOPIN, pkcs11.TokenLabel) (pkcs11.TokenInfo, error) {
 	return pkcs11.TokenInfo{}, nil
 }
@@ -221,6 +226,7 @@ func FuzzResponse(f *testing.F) {
 			nil,
 			func(d *decoder) { d.slots() },
 			func(d *decoder) { d.objects() },
+			func(d *decoder) { d.mechanisms() },
 			func(d *decoder) { d.moduleInfo() },
 			func(d *decoder) { d.tokenInfo(); d.identity() },
 			func(d *decoder) { d.bytes() },
