@@ -119,7 +119,8 @@ func syntaxError(err error) error {
 func (s *Station) resolve(dir string) {
 	paths := []*string{&s.Central.Trust, &s.Central.Certificate, &s.Central.Key, &s.CertificateTrust}
 	for i := range s.TokenProfiles {
-		paths = append(paths, &s.TokenProfiles[i].FactorySOPINFile)
+		t := &s.TokenProfiles[i]
+		paths = append(paths, &t.FactorySOPINFile, &t.FactoryUserPINFile, &t.AttestationTrust)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

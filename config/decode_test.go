@@ -37,6 +37,7 @@ func TestLoad(t *testing.T) {
 			FactorySOPINFile: filepath.Join(dir, "factory-so.pin"),
 			Deadlines:        Deadlines{240 * time.Second, 60 * time.Second, 20 * time.Second}, // the last two are defaults
 			OmitAttributes:   []string{"CKA_EXTRACTABLE"},
+			Identity:         "serial", Initialise: true, UserPIN: "init", KeyLogin: "user",
 		}, softhsm},
 		Products: []Product{{
 			Code: "CERT272353", Key: Key{"rsa2048"},

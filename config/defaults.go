@@ -15,6 +15,17 @@ const (
 	TrustOwner = "owner"
 )
 
+// Identities are what may tell tokens of one model apart: their serial; the reader,
+// where all show the same serial; or nothing, so that one at a time may be there.
+func Identities() []string { return []string{"serial", "reader", "single"} }
+
+// UserPINWays are how a user PIN is set: by the SO (C_InitPIN); by the user, who
+// changes the factory's (C_SetPIN); or by both, one after the other.
+func UserPINWays() []string { return []string{"init", "change", "init-and-change"} }
+
+// KeyLogins are who makes keys and writes certificates.
+func KeyLogins() []string { return []string{"user", "so"} }
+
 // Deliveries are the ways in which a user PIN leaves the station. sealed: in an
 // envelope for recipients.userPin, through the central server.
 func Deliveries() []string { return []string{"sealed"} }
@@ -75,6 +86,7 @@ func defaultTokenProfile() TokenProfile {
 		SOPIN: PINPolicy{Length: 16, Alphabet: "digits"},
 		// RSA on a smart card takes seconds to more than a minute, so the bound is wide.
 		Deadlines: Deadlines{KeyGeneration: 180 * time.Second, Init: 60 * time.Second, Call: 20 * time.Second},
+		Identity:  "serial", Initialise: true, UserPIN: "init", KeyLogin: "user",
 	}
 }
 

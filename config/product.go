@@ -1,8 +1,10 @@
 package config
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"text/template"
@@ -34,15 +36,12 @@ func (v *validator) tokenProfile(field string, t TokenProfile, before []TokenPro
 	}
 	v.pin(field+".soPin", t.SOPIN)
 	if t.FactorySOPINFile != "" {
-		if secret, err := ReadSecretFile(t.FactorySOPINFile); err != nil {
-			v.check(field+".factorySoPinFile", err)
-		} else {
-			clear(secret)
-		}
+		v.secret(field+".factorySoPinFile", t.FactorySOPINFile)
 	}
 	v.duration(field+".deadlines.keyGeneration", t.Deadlines.KeyGeneration, time.Second, time.Hour)
 	v.duration(field+".deadlines.init", t.Deadlines.Init, time.Second, 10*time.Minute)
 	v.duration(field+".deadlines.call", t.Deadlines.Call, time.Second, 10*time.Minute)
+	v.ways(field, t)
 	for i, name := range t.OmitAttributes {
 		at := fmt.Sprintf("%s.omitAttributes[%d]", field, i)
 		if !strings.HasPrefix(name, "CKA_") || len(name) < 5 || strings.ToUpper(name) != name {
@@ -51,6 +50,67 @@ func (v *validator) tokenProfile(field string, t TokenProfile, before []TokenPro
 			v.fault(at, "given twice")
 		}
 	}
+}
+
+// ways are the settings by which a model departs from PKCS#11.
+func (v *validator) ways(field string, t TokenProfile) {
+	v.oneOf(field+".identity", t.Identity, Identities())
+	v.oneOf(field+".userPin", t.UserPIN, UserPINWays())
+	v.oneOf(field+".keyLogin", t.KeyLogin, KeyLogins())
+	changes := t.UserPIN == "change"
+	switch known := t.FactoryUserPINFile != "" || t.WellKnownUserPIN != ""; {
+	case changes && !known:
+		v.fault(field+".factoryUserPinFile", "a file is needed with the PIN that is changed (userPin: change)")
+	case !changes && t.FactoryUserPINFile != "":
+		v.fault(field+".factoryUserPinFile", "it is used with userPin: change only")
+	case t.FactoryUserPINFile != "":
+		v.secret(field+".factoryUserPinFile", t.FactoryUserPINFile)
+	}
+	if !t.Initialise && !t.HasFactorySOPIN() {
+		v.fault(field+".factorySoPinFile", "a file is needed where tokens are not initialised (initialise: false)")
+	}
+	if !t.Initialise && !changes {
+		v.fault(field+".userPin", "must be change where tokens are not initialised (initialise: false): they have a user PIN")
+	}
+	if t.KeyID != "" {
+		v.check(field+".keyId", checkKeyID(t.KeyID))
+	}
+	for i, id := range t.CAKeyIDs {
+		at := fmt.Sprintf("%s.caKeyIds[%d]", field, i)
+		v.check(at, checkKeyID(id))
+		if id == t.KeyID || slices.Contains(t.CAKeyIDs[:i], id) {
+			v.fault(at, "%q is given twice", id)
+		}
+	}
+	for i, label := range t.OwnLabels {
+		at := fmt.Sprintf("%s.ownLabels[%d]", field, i)
+		if _, err := path.Match(label, ""); err != nil || strings.Trim(label, "* ") == "" {
+			v.fault(at, "%q is not a text with * in it", label)
+		}
+	}
+	if t.AttestationTrust != "" {
+		v.check(field+".attestationTrust", checkPEM(t.AttestationTrust))
+	}
+}
+
+func (v *validator) oneOf(field, value string, allowed []string) {
+	if !slices.Contains(allowed, value) {
+		v.fault(field, "%q is none of %s", value, strings.Join(allowed, ", "))
+	}
+}
+
+func (v *validator) secret(field, file string) {
+	secret, err := ReadSecretFile(file)
+	v.check(field, err)
+	clear(secret)
+}
+
+// checkKeyID takes what a CKA_ID may be on any model.
+func checkKeyID(s string) error {
+	if b, err := hex.DecodeString(s); err != nil || len(b) == 0 || len(b) > 32 || strings.ToLower(s) != s {
+		return fmt.Errorf("%q is not 1 to 32 bytes in lower-case hexadecimal", s)
+	}
+	return nil
 }
 
 // checkPattern takes exact text or a beginning and one "*"; limit is the size of the field in CK_TOKEN_INFO.

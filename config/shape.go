@@ -115,7 +115,7 @@ func isDecimal(s string) bool {
 
 func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {
 	for f := range t.Fields() {
-		if f.Tag.Get("yaml") == key {
+		if key != "-" && f.Tag.Get("yaml") == key {
 			return f, true
 		}
 	}

@@ -53,6 +53,8 @@ type Module struct {
 	Trust string `yaml:"trust"`
 	// SHA256 pins the file's content (64 lower-case hexadecimal digits); "" for any.
 	SHA256 string `yaml:"sha256"`
+	// Reserved is given to C_Initialize as pReserved, for modules that want a text there (NSS).
+	Reserved string `yaml:"reserved"`
 }
 
 // TokenProfile is what one model of token needs.
@@ -66,6 +68,34 @@ type TokenProfile struct {
 	Deadlines        Deadlines `yaml:"deadlines"`
 	// OmitAttributes are CKA_ names left out of key templates.
 	OmitAttributes []string `yaml:"omitAttributes"`
+	// Identity is what tells tokens of the model apart: one of Identities.
+	Identity string `yaml:"identity"`
+	// Initialise says whether C_InitToken is called.
+	Initialise bool `yaml:"initialise"`
+	// UserPIN is how the user PIN is set: one of UserPINWays.
+	UserPIN string `yaml:"userPin"`
+	// FactoryUserPINFile holds the user PIN that tokens come with, where it is changed.
+	FactoryUserPINFile string `yaml:"factoryUserPinFile"`
+	// KeyLogin is who makes keys and writes certificates: one of KeyLogins.
+	KeyLogin string `yaml:"keyLogin"`
+	// KeyID is the CKA_ID of the key (hexadecimal) where the model has its own, CAKeyIDs
+	// those of CA certificates.
+	KeyID    string   `yaml:"keyId"`
+	CAKeyIDs []string `yaml:"caKeyIds"`
+	// OwnLabels are the CKA_LABELs, with * for any text, of objects that the model itself shows.
+	OwnLabels []string `yaml:"ownLabels"`
+	// AttestationTrust is a PEM file with the roots of the maker's attestation
+	// certificates; "" leaves attestation unread.
+	AttestationTrust string `yaml:"attestationTrust"`
+
+	// WellKnownSOPIN and WellKnownUserPIN are the published factory PINs of a built-in
+	// profile; a file takes their place.
+	WellKnownSOPIN, WellKnownUserPIN string `yaml:"-"`
+}
+
+// HasFactorySOPIN reports whether tokens of the model come with an SO PIN that is known.
+func (t TokenProfile) HasFactorySOPIN() bool {
+	return t.FactorySOPINFile != "" || t.WellKnownSOPIN != ""
 }
 
 // Match selects tokens by CK_TOKEN_INFO, blanks trimmed: the exact text, or a

@@ -148,6 +148,9 @@ func (v *validator) modules(modules []Module) {
 		if b, err := hex.DecodeString(m.SHA256); m.SHA256 != "" && (err != nil || len(b) != 32 || strings.ToLower(m.SHA256) != m.SHA256) {
 			v.fault(field+".sha256", "not a SHA-256 of 64 small hexadecimal digits, as sha256sum prints it")
 		}
+		if strings.ContainsFunc(m.Reserved, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+			v.fault(field+".reserved", "a text without control characters is wanted")
+		}
 	}
 }
 

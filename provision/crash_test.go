@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
@@ -87,6 +86,10 @@ func (t cutToken) InitUserPIN(ctx context.Context, u pkcs11.UserPIN) error {
 	return t.p.call("InitUserPIN", func() error { return t.Token.InitUserPIN(ctx, u) })
 }
 
+func (t cutToken) SetUserPIN(ctx context.Context, old, new pkcs11.UserPIN) error {
+	return t.p.call("SetUserPIN", func() error { return t.Token.SetUserPIN(ctx, old, new) })
+}
+
 func (t cutToken) SetSOPIN(ctx context.Context, old, new pkcs11.SOPIN) error {
 	return t.p.call("SetSOPIN", func() error { return t.Token.SetSOPIN(ctx, old, new) })
 }
@@ -139,14 +142,30 @@ func (c cutCentral) Collect(ctx context.Context, unit string, generation int) ([
 	return cut(c.p, "Collect", func() ([]byte, error) { return c.Central.Collect(ctx, unit, generation) })
 }
 
+// delivered is how tokens come from their maker.
+type delivered struct {
+	name    string
+	profile func(pkcs11.TokenInfo) (TokenProfile, error) // nil for the blank one of the bay
+	make    func(*station, *testing.T)
+}
+
+func deliveries() []delivered {
+	return []delivered{
+		{name: "blank"},
+		{"factory", factoryProfile, (*station).factoryToken},
+		{"as made", asMadeProfile, (*station).asMadeToken},
+		{"user changes PIN", mustChangeProfile, (*station).factoryToken},
+	}
+}
+
 // runUntil runs a fresh job into the power cut and returns what was called.
-func runUntil(t *testing.T, s *station, at int, after bool, factory bool) (*Record, *powerCut, error) {
+func runUntil(t *testing.T, s *station, at int, after bool, as delivered) (*Record, *powerCut, error) {
 	t.Helper()
 	p := &powerCut{at: at, after: after, journal: s.runner.Journal}
 	m := s.module()
 	rec := s.create(m, 1)
-	if factory {
-		s.factoryToken(t)
+	if as.make != nil {
+		as.make(s, t)
 		rec.Token.Identity = pkcs11.Identity{Serial: s.initialised(t).Serial}
 		if err := s.runner.Journal.Save(rec, "factory token"); err != nil {
 			t.Fatal(err)
@@ -165,35 +184,30 @@ func runUntil(t *testing.T, s *station, at int, after bool, factory bool) (*Reco
 }
 
 func TestPowerCutAtEveryCall(t *testing.T) {
-	for _, factory := range []bool{false, true} {
+	for _, as := range deliveries() {
 		prepare := func(t *testing.T) *station {
 			s := newStation(t)
-			if factory {
-				s.runner.TokenProfile = func(pkcs11.TokenInfo) (TokenProfile, error) {
-					return TokenProfile{
-						Name: "factory", SOPIN: PINPolicy{Length: 16, Alphabet: "0123456789"}, WorstKeyGeneration: time.Minute,
-						FactorySOPIN: pkcs11.NewSOPIN("87654321"),
-					}, nil
-				}
+			if as.profile != nil {
+				s.runner.TokenProfile = as.profile
 			}
 			return s
 		}
-		_, whole, err := runUntil(t, prepare(t), 0, false, factory)
+		_, whole, err := runUntil(t, prepare(t), 0, false, as)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for n, name := range whole.names {
 			for _, after := range []bool{false, true} {
-				t.Run(fmt.Sprintf("factory=%v/%02d-%s/after=%v", factory, n+1, name, after), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%02d-%s/after=%v", as.name, n+1, name, after), func(t *testing.T) {
 					s := prepare(t)
-					_, p, err := runUntil(t, s, n+1, after, factory)
+					_, p, err := runUntil(t, s, n+1, after, as)
 					if err == nil {
 						t.Fatalf("the job finished though the power went out at call %d", n+1)
 					}
 					if got := p.names[n]; got != name {
 						t.Fatalf("call %d was %s, not %s: the run is not the same every time", n+1, got, name)
 					}
-					if factory && name == "LoginSO" && len(s.central.escrowed) == 0 {
+					if as.make != nil && name == "LoginSO" && len(s.central.escrowed) == 0 {
 						s.recoverToSetAside(t)
 						return
 					}
@@ -201,7 +215,7 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 				})
 			}
 		}
-		t.Logf("factory=%v: %d calls, power cut before and after each", factory, len(whole.names))
+		t.Logf("%s: %d calls, power cut before and after each", as.name, len(whole.names))
 	}
 }
 

@@ -43,6 +43,8 @@ const (
 const (
 	ErrNotBlank           Sentinel = "the token is not blank"
 	ErrFactorySOPIN       Sentinel = "the factory SO PIN does not open the token"
+	ErrFactoryUserPIN     Sentinel = "the factory user PIN does not open"
+	ErrNotAttested        Sentinel = "the token's maker does not vouch for the key"
 	ErrFactoryTried       Sentinel = "the factory SO PIN was tried before, and how that ended is not known"
 	ErrUnexpected         Sentinel = "the token holds something that this job did not put there"
 	ErrKeyUnfit           Sentinel = "the generated key is not as ordered"
@@ -96,6 +98,8 @@ func classify(at Step, err error) *StepError {
 		{ErrNotBlank, ClassTerminal, WaitingNothing, "Take the token out: it has been used before. Wipe it only with an approval."},
 		{ErrFactorySOPIN, ClassTerminal, WaitingNothing, "Stop using this lot of tokens and ask the supplier for its factory SO PIN."},
 		{ErrFactoryTried, ClassTerminal, WaitingNothing, "Put the token aside: another try could lock it. Its unit is written on another one."},
+		{ErrFactoryUserPIN, ClassTerminal, WaitingNothing, "Put the token aside: its user PIN is not the factory's, so it has been used before."},
+		{ErrNotAttested, ClassTerminal, WaitingNothing, "Put the token aside: nothing proves that its key was made on it. Check the attestation roots in the token profile."},
 		{ErrUnexpected, ClassTerminal, WaitingNothing, "Put the token aside for inspection."},
 		{keycheck.ErrSharedFactor, ClassTerminal, WaitingNothing, "Stop this lot of tokens. The keys named in the reason are broken too: have their certificates revoked."},
 		{keycheck.ErrDuplicate, ClassTerminal, WaitingNothing, "Stop this lot of tokens: they make the same key twice. Have the certificate of the key named in the reason revoked."},

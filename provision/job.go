@@ -45,23 +45,9 @@ type Product struct {
 	UserPIN   PINPolicy
 }
 
-// TokenProfile is what this station knows of a token model.
-type TokenProfile struct {
-	Name string
-	// SOPIN says how a new SO PIN is chosen.
-	SOPIN PINPolicy
-	// FactorySOPIN is zero when the model comes uninitialised. FactorySince is when it
-	// was configured: a failure before that says nothing about it.
-	FactorySOPIN pkcs11.SOPIN
-	FactorySince time.Time
-	// WorstKeyGeneration bounds C_GenerateKeyPair on this model.
-	WorstKeyGeneration time.Duration
-	// OmitAttributes are left out of key templates, by their PKCS#11 names.
-	OmitAttributes []string
-}
-
 // TokenRef says which token a job writes: the module instance, and the token's
-// identity in it. Before C_InitToken the identity is a slot description, after it a serial.
+// identity in it. Before C_InitToken the identity is a slot description, after it a
+// serial; of a model whose serials are all the same, it is both all the time.
 type TokenRef struct {
 	Module   string
 	Identity pkcs11.Identity
@@ -72,6 +58,9 @@ type TokenRef struct {
 // anything outside depends on it. PINs are in it only as boxes of the Vault and as
 // envelopes for their recipients.
 type Facts struct {
+	// AsMade says that the token's model is not initialised by C_InitToken, see
+	// TokenProfile.AsMade.
+	AsMade bool `json:",omitempty"`
 	// Touched is set before the first write to the token.
 	Touched bool `json:",omitempty"`
 	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
@@ -90,7 +79,9 @@ type Facts struct {
 
 	KeyID     pkcs11.KeyID `json:",omitempty"`
 	PublicKey []byte       `json:",omitempty"` // DER SubjectPublicKeyInfo
-	CSR       []byte       `json:",omitempty"` // DER
+	// Attestation is the statement of the token's maker about the key, in words.
+	Attestation string `json:",omitempty"`
+	CSR         []byte `json:",omitempty"` // DER
 	// Bound is set before the request is first sent: from then on the unit's key is this one.
 	Bound bool `json:",omitempty"`
 

@@ -3,7 +3,7 @@ package provision
 import (
 	"context"
 	"database/sql"
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,12 +25,13 @@ type Journal struct {
 	path string
 }
 
-//go:embed schema.sql
-var journalSchema string
+//go:embed schema_*.sql
+var journalSchema embed.FS
 
-// journalVersion is the schema's version, kept in SQLite's user_version. A file of
-// a newer version is refused.
-const journalVersion = 1
+// journalVersion is the schema's version, kept in SQLite's user_version: how many of
+// the schema's files, in their order, have been applied. A file of a newer version is
+// refused.
+const journalVersion = 2
 
 // JournalExists reports whether there is a journal file at path.
 func JournalExists(path string) (bool, error) {
@@ -99,8 +100,14 @@ func (j *Journal) prepare() error {
 		return fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d): install that version again", j.path, version, journalVersion)
 	}
 	return j.transact(func(tx *sql.Tx) error {
-		if _, err := tx.Exec(journalSchema); err != nil {
-			return err
+		for n := version + 1; n <= journalVersion; n++ {
+			step, err := journalSchema.ReadFile(fmt.Sprintf("schema_%d.sql", n))
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(string(step)); err != nil {
+				return err
+			}
 		}
 		_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", journalVersion))
 		return err
@@ -292,10 +299,12 @@ func (j *Journal) Knows(unitID string, generation int, epoch int64) (bool, error
 }
 
 // SetAside returns the tokens that must not be chosen again before a person decides:
-// those of quarantined jobs, and those on which a factory SO PIN was tried in vain.
+// those of quarantined jobs, those on which a factory SO PIN was tried in vain, and
+// finished ones of models that do not show that they were written. A token that is
+// held by its slot is not among them: another may be in that slot by now.
 // lots says when that last happened to each token profile.
 func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err error) {
-	records, err := j.jobs("state IN ('failed', 'quarantined')")
+	records, err := j.jobs("state IN ('failed', 'quarantined') OR state = 'finished' AND json_extract(facts, '$.AsMade')")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -305,11 +314,22 @@ func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err 
 		if inVain {
 			lots[r.Facts.Lot] = r.UpdatedAt
 		}
-		if (r.State == StateQuarantined || inVain) && r.Token.Identity.Serial != "" {
+		aside := r.State == StateQuarantined || inVain || r.State == StateFinished
+		if id := r.Token.Identity; aside && id.Serial != "" && id.SlotDescription == "" {
 			tokens = append(tokens, r.Token)
 		}
 	}
 	return tokens, lots, nil
+}
+
+// LabelGiven reports whether a token label is that of another job of this station.
+func (j *Journal) LabelGiven(rec *Record, label pkcs11.TokenLabel) (bool, error) {
+	var n int
+	err := j.db.QueryRow("SELECT count(*) FROM job WHERE id <> $1 AND json_extract(job, '$.TokenLabel') = $2", rec.Job.ID, string(label)).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return n > 0, nil
 }
 
 // SerialsOfOthers returns the token serials that other jobs have had in the same module.

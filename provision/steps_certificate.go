@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -87,15 +86,22 @@ func hexSerial(c *x509.Certificate) string { return hex.EncodeToString(c.SerialN
 
 // certificateObjects is what belongs on the token: the CA certificates, and last
 // the leaf, whose presence says that the rest is there.
-func (j *run) certificateObjects() ([]pkcs11.CertificateObject, error) {
+func (j *run) certificateObjects(ctx context.Context) ([]pkcs11.CertificateObject, error) {
 	chain, err := j.checked()
 	if err != nil {
 		return nil, err
 	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []pkcs11.CertificateObject
-	for _, c := range chain.Intermediates {
-		sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-		out = append(out, pkcs11.CertificateObject{ID: sum[:8], Label: c.Subject.CommonName, DER: c.Raw})
+	for i, c := range chain.Intermediates {
+		id, err := profile.caKeyID(i, c)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, pkcs11.CertificateObject{ID: id, Label: c.Subject.CommonName, DER: c.Raw})
 	}
 	return append(out, pkcs11.CertificateObject{ID: j.rec.Facts.KeyID, Label: string(j.rec.Job.TokenLabel), DER: chain.Leaf.Raw}), nil
 }
@@ -106,8 +112,13 @@ func (j *run) storedCertificates(ctx context.Context) ([]pkcs11.Object, error) {
 	if err != nil {
 		return nil, err
 	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return nil, err
+	}
 	class := pkcs11.ClassCertificate
-	return token.Objects(ctx, pkcs11.Query{Class: &class})
+	objects, err := token.Objects(ctx, pkcs11.Query{Class: &class})
+	return profile.ours(objects), err
 }
 
 // observeInstall runs after a crash or a pull. The token first proves that it
@@ -117,7 +128,7 @@ func observeInstall(ctx context.Context, j *run) (Observed, error) {
 	if err := provePossession(ctx, j); err != nil {
 		return NotDone, err
 	}
-	want, err := j.certificateObjects()
+	want, err := j.certificateObjects(ctx)
 	if err != nil {
 		return NotDone, err
 	}
@@ -140,21 +151,35 @@ func observeInstall(ctx context.Context, j *run) (Observed, error) {
 	if err := j.lease.Check(0, true); err != nil {
 		return NotDone, err
 	}
-	class := pkcs11.ClassCertificate
-	if len(have) > 0 {
-		if _, err := j.token.Destroy(ctx, pkcs11.Query{Class: &class}); err != nil {
-			return NotDone, err
-		}
-	}
-	return NotDone, nil
+	return NotDone, j.removeCertificates(ctx, have)
 }
 
-func install(ctx context.Context, j *run) error {
-	want, err := j.certificateObjects()
+// removeCertificates makes room for the whole of them. A model that shows certificates
+// of its own beside ours gives each of ours its place, and writes it over (ykcs11).
+func (j *run) removeCertificates(ctx context.Context, have []pkcs11.Object) error {
+	profile, err := j.tokenProfile(ctx)
+	if err != nil || len(have) == 0 || len(profile.OwnLabels) > 0 {
+		return err
+	}
+	token, err := j.loginAs(ctx, profile.writer())
 	if err != nil {
 		return err
 	}
-	token, err := j.loginAs(ctx, loginUser)
+	class := pkcs11.ClassCertificate
+	_, err = token.Destroy(ctx, pkcs11.Query{Class: &class})
+	return err
+}
+
+func install(ctx context.Context, j *run) error {
+	want, err := j.certificateObjects(ctx)
+	if err != nil {
+		return err
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
+	token, err := j.loginAs(ctx, profile.writer())
 	if err != nil {
 		return err
 	}
@@ -170,7 +195,7 @@ func install(ctx context.Context, j *run) error {
 // and has the token sign a fresh challenge, which Go's own crypto verifies with
 // the public key of the certificate as read from the token.
 func readBack(ctx context.Context, j *run) error {
-	want, err := j.certificateObjects()
+	want, err := j.certificateObjects(ctx)
 	if err != nil {
 		return err
 	}
@@ -251,7 +276,7 @@ func finish(ctx context.Context, j *run) error {
 			return fmt.Errorf("%w: %s", ErrReadBack, name)
 		}
 	}
-	if info.Label != j.rec.Job.TokenLabel || info.Serial != j.rec.Token.Identity.Serial {
+	if !j.rec.Facts.AsMade && info.Label != j.rec.Job.TokenLabel || info.Serial != j.rec.Token.Identity.Serial {
 		return fmt.Errorf("%w: label %q and serial %s at the end", ErrReadBack, string(info.Label), string(info.Serial))
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -19,12 +20,16 @@ func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 	if err != nil {
 		return NotDone, err
 	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return NotDone, err
+	}
 	objects, err := token.Objects(ctx, pkcs11.Query{})
 	if err != nil {
 		return NotDone, err
 	}
 	private, public := 0, 0
-	for _, o := range objects {
+	for _, o := range profile.ours(objects) {
 		switch {
 		case o.Class == pkcs11.ClassPrivateKey && o.ID.Equal(j.rec.Facts.KeyID):
 			private++
@@ -47,6 +52,9 @@ func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 	if err := j.lease.Check(0, false); err != nil {
 		return NotDone, err
 	}
+	if token, err = j.loginAs(ctx, profile.writer()); err != nil {
+		return NotDone, err
+	}
 	_, err = token.Destroy(ctx, pkcs11.Query{ID: j.rec.Facts.KeyID})
 	return NotDone, err
 }
@@ -63,7 +71,7 @@ func generateKey(ctx context.Context, j *run) error {
 	if err := j.lease.Check(profile.WorstKeyGeneration, false); err != nil {
 		return err
 	}
-	token, err := j.loginAs(ctx, loginUser)
+	token, err := j.loginAs(ctx, profile.writer())
 	if err != nil {
 		return err
 	}
@@ -93,11 +101,16 @@ func checkKey(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return err
+	}
 	class := pkcs11.ClassPrivateKey
 	keys, err := token.Objects(ctx, pkcs11.Query{Class: &class})
 	if err != nil {
 		return err
 	}
+	keys = profile.ours(keys)
 	if len(keys) != 1 || !keys[0].ID.Equal(j.rec.Facts.KeyID) {
 		return fmt.Errorf("%w: %d private keys, wanted the one just made", ErrUnexpected, len(keys))
 	}
@@ -123,6 +136,27 @@ func checkKey(ctx context.Context, j *run) error {
 			return fmt.Errorf("%w: %s is %s, wanted %s", ErrKeyUnfit, claim.name, got, claim.want)
 		}
 	}
+	return j.checkAttestation(ctx, profile)
+}
+
+// checkAttestation has the statement of the token's maker say that this key was made
+// on this token, where the model gives one and the station knows the maker's root.
+// Unlike the attributes it is proof.
+func (j *run) checkAttestation(ctx context.Context, profile *TokenProfile) error {
+	if profile.Attest == nil {
+		return nil
+	}
+	objects, err := j.token.Objects(ctx, pkcs11.Query{})
+	if err != nil {
+		return err
+	}
+	own := slices.DeleteFunc(objects, func(o pkcs11.Object) bool { return !profile.own(o) })
+	f := &j.rec.Facts
+	said, err := profile.Attest(own, f.PublicKey, j.rec.Token.Identity.Serial)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotAttested, err)
+	}
+	f.Attestation, j.dirty = said, true
 	return nil
 }
 

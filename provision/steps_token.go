@@ -23,8 +23,55 @@ func (j *run) open(ctx context.Context) (pkcs11.Token, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := j.checkMarker(ctx, token); err != nil {
+		return nil, errors.Join(err, ignoreGone(token.Close()))
+	}
 	j.token, j.login = token, loginNone
-	return token, nil
+	return j.token, j.bound(ctx)
+}
+
+// bound has the calls on the open token take no longer than its model may. A model
+// that nothing is known of keeps the bounds of the module's process, and is refused
+// by who asks for its profile.
+func (j *run) bound(ctx context.Context) error {
+	if j.profile == nil {
+		info, err := j.token.Info(ctx)
+		if err != nil {
+			return err
+		}
+		p, err := j.TokenProfile(info)
+		if err != nil {
+			return nil
+		}
+		j.profile = &p
+	}
+	j.token = timed{j.token, j.profile}
+	return nil
+}
+
+// checkMarker: a token that this job has initialised carries its label. One that
+// shows the same serial and another label is another token, or is not ours any more.
+func (j *run) checkMarker(ctx context.Context, token pkcs11.Token) error {
+	if !j.marked() {
+		return nil
+	}
+	info, err := token.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.Label != j.rec.Job.TokenLabel {
+		return fmt.Errorf("%s carries the label %q, not %q: %w", j.rec.Token.Identity, string(info.Label), string(j.rec.Job.TokenLabel), pkcs11.ErrTokenReplaced)
+	}
+	return nil
+}
+
+// marked reports whether C_InitToken of this job is known to have happened: a later
+// step has been journalled.
+func (j *run) marked() bool {
+	at := func(name StepName) int {
+		return slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == name })
+	}
+	return !j.rec.Facts.AsMade && at(j.rec.Step) > at(StepInitialise)
 }
 
 // tokenInfo reads the token's info once; refresh reads it anew.
@@ -162,7 +209,8 @@ func identify(ctx context.Context, j *run) error {
 	if n := product.UserPIN.Length; n < info.MinPINLen || n > info.MaxPINLen {
 		return fmt.Errorf("%w: product %s wants a user PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, product.Code, n, info.MinPINLen, info.MaxPINLen)
 	}
-	if n := profile.SOPIN.Length; n < info.MinPINLen || n > info.MaxPINLen {
+	// The bounds say nothing of SO PINs that are keys (ykcs11: 48 hexadecimal digits).
+	if n := profile.SOPIN.Length; !profile.AsMade && (n < info.MinPINLen || n > info.MaxPINLen) {
 		return fmt.Errorf("%w: token profile %s wants an SO PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, profile.Name, n, info.MinPINLen, info.MaxPINLen)
 	}
 	// An order that does not fit is found before it costs a token.
@@ -170,6 +218,7 @@ func identify(ctx context.Context, j *run) error {
 		return err
 	}
 	j.rec.Token.Model = info.Model
+	j.rec.Facts.AsMade, j.dirty = profile.AsMade, true
 	return nil
 }
 
@@ -189,13 +238,19 @@ func checkBlank(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
+	given, err := j.Journal.LabelGiven(j.rec, info.Label)
+	if err != nil {
+		return err
+	}
 	describe := fmt.Sprintf("%s, label %q", j.rec.Token.Identity, string(info.Label))
 	switch {
 	case profile.FactorySOPIN.IsZero():
 		return fmt.Errorf("%w: %s, is initialised already", ErrNotBlank, describe)
-	case info.Flags.Has(pkcs11.FlagUserPINInitialized):
+	case info.Flags.Has(pkcs11.FlagUserPINInitialized) && !profile.AsMade:
 		// Private objects show themselves to the user only; a user PIN says that there may be some.
 		return fmt.Errorf("%w: %s, has a user PIN", ErrNotBlank, describe)
+	case given:
+		return fmt.Errorf("%w: %s, was initialised by this station", ErrNotBlank, describe)
 	case f.FactoryTried:
 		return fmt.Errorf("%s: %w", j.rec.Token.Identity, ErrFactoryTried)
 	}
@@ -203,7 +258,7 @@ func checkBlank(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	if len(objects) > 0 {
+	if objects = profile.ours(objects); len(objects) > 0 {
 		return fmt.Errorf("%w: %s, holds %d objects", ErrNotBlank, describe, len(objects))
 	}
 	f.FactoryTried, f.Lot = true, profile.Name
@@ -223,6 +278,9 @@ func checkBlank(ctx context.Context, j *run) error {
 	}
 	return j.token.Logout(ctx)
 }
+
+// isInitialised says that the token's model is initialised by C_InitToken.
+func isInitialised(f Facts) bool { return !f.AsMade }
 
 // cameInitialised says that the token had a factory SO PIN, which must be replaced.
 func cameInitialised(f Facts) bool { return f.Factory }
@@ -264,9 +322,7 @@ func prepare(ctx context.Context, j *run) error {
 	f.SOPINBox = j.Vault.seal(j.rec.Job.ID, fieldSOPIN, so)
 	f.UserPINBox = j.Vault.seal(j.rec.Job.ID, fieldUserPIN, user)
 	f.EscrowID = uuid.NewString()
-	// Eight random bytes: unlike a constant they cannot meet the id of another key on the token.
-	f.KeyID = make(pkcs11.KeyID, 8)
-	if _, err := rand.Read(f.KeyID); err != nil {
+	if f.KeyID, err = profile.chooseKeyID(); err != nil {
 		return err
 	}
 	j.rec.Facts, j.dirty = f, true
@@ -311,7 +367,7 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 		if s.Token.Initialized() && s.Token.Label == j.rec.Job.TokenLabel && known {
 			ours = append(ours, s)
 		}
-		stillThere = stillThere || s.Identity() == j.rec.Token.Identity && s.Token.Initialized() == j.rec.Facts.Factory
+		stillThere = stillThere || s.Is(j.rec.Token.Identity) && s.Token.Initialized() == j.rec.Facts.Factory
 	}
 	switch {
 	case len(ours) > 1:
@@ -321,7 +377,7 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 	case len(ours) == 0:
 		return NotDone, fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrTokenRemoved)
 	}
-	if err := j.reopen(ours[0].Identity()); err != nil {
+	if err := j.reopen(fixed(ours[0], j.rec.Token.Identity)); err != nil {
 		return NotDone, err
 	}
 	if !j.rec.Facts.Factory {
@@ -422,9 +478,27 @@ func nameEscrow(ctx context.Context, j *run) error {
 	return j.Central.NameEscrow(ctx, j.rec.Facts.EscrowID, j.rec.Token.Identity.Serial)
 }
 
-// setUserPIN is repeatable: the security officer sets the same PIN again.
+// observeSetUserPIN tries the new user PIN before the factory's: each at most once.
+// Where the security officer sets the PIN it is simply set again.
+func observeSetUserPIN(ctx context.Context, j *run) (Observed, error) {
+	profile, err := j.tokenProfile(ctx)
+	if err != nil || profile.UserPIN != UserPINChange {
+		return NotDone, err
+	}
+	_, err = j.loginAs(ctx, loginUser)
+	switch {
+	case err == nil:
+		return Done, nil
+	case errors.Is(err, pkcs11.ErrPINIncorrect):
+		return NotDone, nil
+	default:
+		return NotDone, err
+	}
+}
+
+// setUserPIN sets the user PIN in the way of the model.
 func setUserPIN(ctx context.Context, j *run) error {
-	token, err := j.loginAs(ctx, loginSO)
+	profile, err := j.tokenProfile(ctx)
 	if err != nil {
 		return err
 	}
@@ -432,7 +506,57 @@ func setUserPIN(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
+	if profile.UserPIN == UserPINChange {
+		return j.changeUserPIN(ctx, profile.FactoryUserPIN, pin)
+	}
+	token, err := j.loginAs(ctx, loginSO)
+	if err != nil {
+		return err
+	}
 	if err := token.InitUserPIN(ctx, pin); err != nil {
+		return err
+	}
+	if err := j.logout(ctx); err != nil || profile.UserPIN != UserPINInitAndChange {
+		return err
+	}
+	return j.confirmUserPIN(ctx, pin)
+}
+
+// changeUserPIN replaces the factory's. That it is about to is durable before: once
+// it is done the factory's is a wrong one.
+func (j *run) changeUserPIN(ctx context.Context, from, to pkcs11.UserPIN) error {
+	token, err := j.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := j.logout(ctx); err != nil {
+		return err
+	}
+	if err := j.commit(StepSetUserPIN); err != nil {
+		return err
+	}
+	if err := token.LoginUser(ctx, from); err != nil {
+		if errors.Is(err, pkcs11.ErrPINIncorrect) {
+			return fmt.Errorf("%w %s: %w", ErrFactoryUserPIN, j.rec.Token.Identity, err)
+		}
+		return err
+	}
+	j.login = loginUser
+	if err := token.SetUserPIN(ctx, from, to); err != nil {
+		return err
+	}
+	// The next step logs in with the new one, which proves it.
+	return j.logout(ctx)
+}
+
+// confirmUserPIN has the user change the PIN that the security officer has just set,
+// to the same one: only then does openCryptoki let the user do anything.
+func (j *run) confirmUserPIN(ctx context.Context, pin pkcs11.UserPIN) error {
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return err
+	}
+	if err := token.SetUserPIN(ctx, pin, pin); err != nil {
 		return err
 	}
 	return j.logout(ctx)

@@ -42,7 +42,7 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 
 // moduleSpec is how a configured module is loaded.
 func moduleSpec(station *config.Station, m config.Module) worker.Spec {
-	spec := worker.Spec{Path: m.Path, Env: m.Env, SHA256: m.SHA256, Deadlines: longest(station.TokenProfiles)}
+	spec := worker.Spec{Path: m.Path, Env: m.Env, SHA256: m.SHA256, Reserved: m.Reserved, Deadlines: longest(station.TokenProfiles)}
 	if m.Trust == config.TrustOwner {
 		spec.Trust = worker.TrustOwner
 	}
