@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestModuleCrashes: processes of modules die of SIGSEGV in the middle of a batch, as
+// they do when a vendor's library reads where it must not. The daemon stays up, and
+// all units are INSTALLED, each with one certificate and one key.
+func TestModuleCrashes(t *testing.T) {
+	const keys = 8
+	s := newStation(t, keys, "rsa2048")
+	s.central.Order(t, keys)
+	log := filepath.Join(s.dir, "usbkeyd.log")
+	daemon := s.start(t.Context(), log, "run", "--drain", "--log", "-", "--log-level", "debug")
+	ended := make(chan error, 1)
+	go func() { ended <- daemon.Wait() }()
+
+	crashed := 0
+	// A batch makes about 70 journal entries; a crash when there are so many.
+	for _, entries := range []int{10, 20, 30, 40, 50} {
+		over := false
+		eventually(t, "the journal to grow", func() bool {
+			over = len(ended) > 0
+			return over || s.entries() >= entries
+		})
+		pids := children(t, daemon.Process.Pid)
+		if over || len(pids) == 0 {
+			continue
+		}
+		if crash(t, pids[crashed%len(pids)]) {
+			crashed++
+		}
+	}
+	if err := <-ended; err != nil {
+		text, _ := os.ReadFile(log)
+		t.Fatalf("run --drain: %v\n%s", err, text)
+	}
+	if crashed < 3 {
+		t.Errorf("%d processes crashed only, before the batch was done", crashed)
+	}
+	t.Logf("%d processes of modules crashed", crashed)
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "segmentation fault") {
+		t.Error("no crash in the middle of a call is in the log: the signals came when nothing was under way")
+	}
+	s.checkBatch(keys)
+}
+
+// crash has a child of the daemon die; false when it had ended already.
+func crash(t *testing.T, pid string) bool {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = syscall.Kill(n, syscall.SIGSEGV)
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
