@@ -19,7 +19,6 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	softhsm := BuiltinTokenProfiles()[0]
 	want := &Station{
 		Name: "demo-station", StateDir: filepath.Join(dir, "state"),
 		Central: Central{
@@ -32,13 +31,13 @@ func TestLoad(t *testing.T) {
 			{Name: "bay-01", Path: filepath.Join(dir, "module.so"), Env: map[string]string{"SOFTHSM2_CONF": "/etc/bay-01.conf"}, Tokens: 2, Trust: TrustRoot},
 			{Name: "bay-02", Path: filepath.Join(dir, "module.so"), Tokens: 1, Trust: TrustRoot},
 		},
-		TokenProfiles: []TokenProfile{{
+		TokenProfiles: append([]TokenProfile{{
 			Name: "sample-card", Match: Match{"Sample Maker", "Card 3*"}, SOPIN: PINPolicy{12, "hex"},
 			FactorySOPINFile: filepath.Join(dir, "factory-so.pin"),
 			Deadlines:        Deadlines{240 * time.Second, 60 * time.Second, 20 * time.Second}, // the last two are defaults
 			OmitAttributes:   []string{"CKA_EXTRACTABLE"},
 			Identity:         "serial", Initialise: true, UserPIN: "init", KeyLogin: "user",
-		}, softhsm},
+		}}, BuiltinTokenProfiles()...),
 		Products: []Product{{
 			Code: "CERT272353", Key: Key{"rsa2048"},
 			Certificate: Certificate{
@@ -193,7 +192,7 @@ func TestProfilesAreTriedInOrder(t *testing.T) {
 	}
 	// One of the same name replaces the built-in one.
 	again, err := Parse([]byte("tokenProfiles:\n- name: softhsm2\n  match: {model: SoftHSM v2}\n  soPin: {length: 20}\n"), "/")
-	if err != nil || len(again.TokenProfiles) != 1 || again.TokenProfiles[0].SOPIN != (PINPolicy{20, "digits"}) {
+	if err != nil || len(again.TokenProfiles) != len(BuiltinTokenProfiles()) || again.TokenProfiles[0].SOPIN != (PINPolicy{20, "digits"}) {
 		t.Errorf("%v %+v", err, again)
 	}
 	if p, ok := s.ProductFor("CERT272353"); !ok || p.Key.Algorithm != "rsa2048" {

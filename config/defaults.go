@@ -19,9 +19,9 @@ const (
 // where all show the same serial; or nothing, so that one at a time may be there.
 func Identities() []string { return []string{"serial", "reader", "single"} }
 
-// UserPINWays are how a user PIN is set: by the SO (C_InitPIN); by the user, who
-// changes the factory's (C_SetPIN); or by both, one after the other.
-func UserPINWays() []string { return []string{"init", "change", "init-and-change"} }
+// UserPINWays are how a user PIN is set: by the SO (C_InitPIN), or by the user, who
+// changes the factory's (C_SetPIN).
+func UserPINWays() []string { return []string{"init", "change"} }
 
 // KeyLogins are who makes keys and writes certificates.
 func KeyLogins() []string { return []string{"user", "so"} }
@@ -71,7 +71,14 @@ func BuiltinTokenProfiles() []TokenProfile {
 	softhsm := defaultTokenProfile()
 	softhsm.Name = "softhsm2"
 	softhsm.Match = Match{Manufacturer: "SoftHSM project", Model: "SoftHSM v2"}
-	return []TokenProfile{softhsm}
+	// openCryptoki's soft token: every one shows the serial number 123; PINs of 4 to 8.
+	opencryptoki := defaultTokenProfile()
+	opencryptoki.Name = "opencryptoki-soft"
+	opencryptoki.Match = Match{Manufacturer: "IBM Corp.", Model: "IBM SoftTok"}
+	opencryptoki.SOPIN = PINPolicy{Length: 8, Alphabet: "digits"}
+	opencryptoki.WellKnownSOPIN = "87654321"
+	opencryptoki.Identity = "reader"
+	return []TokenProfile{softhsm, opencryptoki}
 }
 
 func defaultStation() Station {

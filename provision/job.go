@@ -65,9 +65,11 @@ type Facts struct {
 	Touched bool `json:",omitempty"`
 	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
 	// happens once for a token; Factory says that it opened the token.
-	FactoryTried bool   `json:",omitempty"`
-	Factory      bool   `json:",omitempty"`
-	Lot          string `json:",omitempty"`
+	FactoryTried bool `json:",omitempty"`
+	// Blank says that such a token came uninitialised all the same (openCryptoki).
+	Blank   bool   `json:",omitempty"`
+	Factory bool   `json:",omitempty"`
+	Lot     string `json:",omitempty"`
 
 	EscrowID          string   `json:",omitempty"`
 	SOPINBox          []byte   `json:",omitempty"`

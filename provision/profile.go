@@ -73,9 +73,6 @@ const (
 	UserPINInit UserPINBy = "init"
 	// UserPINChange: the user changes the factory's by C_SetPIN.
 	UserPINChange UserPINBy = "change"
-	// UserPINInitAndChange: the SO sets one, which the user must change before
-	// anything else is allowed (openCryptoki).
-	UserPINInitAndChange UserPINBy = "init-and-change"
 )
 
 // Identify names the token in a slot in the way of its model.

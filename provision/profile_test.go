@@ -20,14 +20,6 @@ func asMadeProfile(pkcs11.TokenInfo) (TokenProfile, error) {
 	}, nil
 }
 
-// mustChangeProfile is of a model like openCryptoki's: the user changes the PIN that
-// the SO has set.
-func mustChangeProfile(info pkcs11.TokenInfo) (TokenProfile, error) {
-	p, err := factoryProfile(info)
-	p.UserPIN = UserPINInitAndChange
-	return p, err
-}
-
 // asMadeToken makes a token with both PINs set, as YubiKeys come.
 func (s *station) asMadeToken(t *testing.T) {
 	t.Helper()

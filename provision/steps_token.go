@@ -231,12 +231,19 @@ func checkBlank(ctx context.Context, j *run) error {
 		return err
 	}
 	f := &j.rec.Facts
-	if !info.Initialized() || f.Factory {
+	if f.Factory {
 		return nil
 	}
 	profile, err := j.tokenProfile(ctx)
 	if err != nil {
 		return err
+	}
+	if !info.Initialized() {
+		// Where the model has a factory SO PIN the token is initialised with that and
+		// then given its own, whether it wants that one (openCryptoki) or takes any.
+		f.Blank, f.Lot = !profile.FactorySOPIN.IsZero(), profile.Name
+		j.dirty = true
+		return nil
 	}
 	given, err := j.Journal.LabelGiven(j.rec, info.Label)
 	if err != nil {
@@ -282,8 +289,11 @@ func checkBlank(ctx context.Context, j *run) error {
 // isInitialised says that the token's model is initialised by C_InitToken.
 func isInitialised(f Facts) bool { return !f.AsMade }
 
-// cameInitialised says that the token had a factory SO PIN, which must be replaced.
-func cameInitialised(f Facts) bool { return f.Factory }
+// hasFactoryPIN says that the token's SO PIN is the factory's, which must be replaced.
+func hasFactoryPIN(f Facts) bool { return f.Factory }
+
+// cameInitialised says that the token was initialised when it was found.
+func cameInitialised(f Facts) bool { return f.Factory && !f.Blank }
 
 // prepare chooses both PINs, seals them, and chooses the escrow's and the key's id.
 // All of it is durable before the next step makes it known outside.
@@ -367,7 +377,7 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 		if s.Token.Initialized() && s.Token.Label == j.rec.Job.TokenLabel && known {
 			ours = append(ours, s)
 		}
-		stillThere = stillThere || s.Is(j.rec.Token.Identity) && s.Token.Initialized() == j.rec.Facts.Factory
+		stillThere = stillThere || s.Is(j.rec.Token.Identity) && s.Token.Initialized() == cameInitialised(j.rec.Facts)
 	}
 	switch {
 	case len(ours) > 1:
@@ -379,6 +389,9 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 	}
 	if err := j.reopen(fixed(ours[0], j.rec.Token.Identity)); err != nil {
 		return NotDone, err
+	}
+	if j.rec.Facts.Blank {
+		j.rec.Facts.Factory = true
 	}
 	if !j.rec.Facts.Factory {
 		if _, err := j.loginAs(ctx, loginSO); err != nil {
@@ -394,7 +407,7 @@ func initialise(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	if before.Initialized() != j.rec.Facts.Factory {
+	if before.Initialized() != cameInitialised(j.rec.Facts) {
 		return fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrTokenReplaced)
 	}
 	token, err := j.open(ctx)
@@ -405,19 +418,44 @@ func initialise(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	if j.rec.Facts.Factory {
+	if f := j.rec.Facts; f.Factory || f.Blank {
 		profile, err := j.tokenProfile(ctx)
 		if err != nil {
 			return err
 		}
 		pin = profile.FactorySOPIN
 	}
-	info, err := token.Init(ctx, pin, j.rec.Job.TokenLabel)
-	if err != nil {
+	if err := j.tryFactory(); err != nil {
 		return err
 	}
+	info, err := token.Init(ctx, pin, j.rec.Job.TokenLabel)
+	if err != nil {
+		if j.rec.Facts.Blank && errors.Is(err, pkcs11.ErrPINIncorrect) {
+			return fmt.Errorf("%w %s: %w", ErrFactorySOPIN, j.rec.Token.Identity, err)
+		}
+		return err
+	}
+	j.rec.Facts.Factory = j.rec.Facts.Factory || j.rec.Facts.Blank
 	j.info, j.login = &info, loginNone
 	j.rec.Token.Identity, j.dirty = token.Identity(), true
+	return nil
+}
+
+// tryFactory makes it durable that the factory SO PIN of an uninitialised token is
+// about to be tried, which happens once.
+func (j *run) tryFactory() error {
+	f := &j.rec.Facts
+	switch {
+	case !f.Blank || f.Factory:
+		return nil
+	case f.FactoryTried:
+		return fmt.Errorf("%s: %w", j.rec.Token.Identity, ErrFactoryTried)
+	}
+	f.FactoryTried = true
+	if err := j.commit(StepInitialise); err != nil {
+		f.FactoryTried = false
+		return err
+	}
 	return nil
 }
 
@@ -516,10 +554,7 @@ func setUserPIN(ctx context.Context, j *run) error {
 	if err := token.InitUserPIN(ctx, pin); err != nil {
 		return err
 	}
-	if err := j.logout(ctx); err != nil || profile.UserPIN != UserPINInitAndChange {
-		return err
-	}
-	return j.confirmUserPIN(ctx, pin)
+	return j.logout(ctx)
 }
 
 // changeUserPIN replaces the factory's. That it is about to is durable before: once
@@ -546,18 +581,5 @@ func (j *run) changeUserPIN(ctx context.Context, from, to pkcs11.UserPIN) error 
 		return err
 	}
 	// The next step logs in with the new one, which proves it.
-	return j.logout(ctx)
-}
-
-// confirmUserPIN has the user change the PIN that the security officer has just set,
-// to the same one: only then does openCryptoki let the user do anything.
-func (j *run) confirmUserPIN(ctx context.Context, pin pkcs11.UserPIN) error {
-	token, err := j.loginAs(ctx, loginUser)
-	if err != nil {
-		return err
-	}
-	if err := token.SetUserPIN(ctx, pin, pin); err != nil {
-		return err
-	}
 	return j.logout(ctx)
 }
