@@ -269,7 +269,7 @@ func TestChildrenEndWithTheDaemon(t *testing.T) {
 	})
 }
 
-func children(t *testing.T, pid int) []string {
+func children(t testing.TB, pid int) []string {
 	t.Helper()
 	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "ps", "-o", "pid=", "--ppid", strconv.Itoa(pid)).Output()
 	if err != nil {

@@ -34,16 +34,22 @@ func TestMain(m *testing.M) {
 
 // station is a configured station beside a real central server.
 type station struct {
-	t       *testing.T
+	t       testing.TB
 	central *centraltest.Central
 	bays    []pkcs11test.Bay
 	dir     string
 	config  string
 }
 
-func newStation(t *testing.T, bays int, algorithm string) *station {
+func newStation(t testing.TB, bays int, algorithm string) *station {
 	t.Helper()
-	s := &station{t: t, central: centraltest.New(t, nil), dir: t.TempDir()}
+	return newStationAt(t, centraltest.New(t, nil), bays, algorithm)
+}
+
+// newStationAt is a station of the given central server.
+func newStationAt(t testing.TB, at *centraltest.Central, bays int, algorithm string) *station {
+	t.Helper()
+	s := &station{t: t, central: at, dir: t.TempDir()}
 	for range bays {
 		s.bays = append(s.bays, pkcs11test.NewBay(t))
 	}
@@ -111,7 +117,7 @@ func (s *station) start(ctx context.Context, log string, args ...string) *exec.C
 }
 
 // eventually waits, bounded, until something holds that happens elsewhere.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(60 * time.Second)
 	tick := time.NewTicker(3 * time.Millisecond)

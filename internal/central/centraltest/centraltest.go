@@ -39,7 +39,7 @@ type Central struct {
 
 // New starts a server and enrols the station "sample-station"; it is closed when
 // the test ends. change, if not nil, changes the configuration before.
-func New(t *testing.T, change func(*central.Config)) *Central {
+func New(t testing.TB, change func(*central.Config)) *Central {
 	t.Helper()
 	dir := t.TempDir()
 	c := &Central{DataDir: filepath.Join(dir, "central"), StationDir: filepath.Join(dir, "station")}
@@ -70,7 +70,7 @@ func New(t *testing.T, change func(*central.Config)) *Central {
 	return c
 }
 
-func recipient(t *testing.T) (*x509.Certificate, *rsa.PrivateKey) {
+func recipient(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 	t.Helper()
 	key, err := recipientKey()
 	if err != nil {
@@ -96,7 +96,7 @@ var recipientKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.
 
 // SampleOrder is the sample order docs/examples/orders/sample-2026-0001.json with
 // n keys.
-func SampleOrder(t *testing.T, n int) (id string, document []byte) {
+func SampleOrder(t testing.TB, n int) (id string, document []byte) {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	data, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../../docs/examples/orders/sample-2026-0001.json"))
@@ -116,7 +116,7 @@ func SampleOrder(t *testing.T, n int) (id string, document []byte) {
 }
 
 // Order submits the sample order with n keys.
-func (c *Central) Order(t *testing.T, n int) {
+func (c *Central) Order(t testing.TB, n int) {
 	t.Helper()
 	id, document := SampleOrder(t, n)
 	if _, _, err := c.Admin.PutOrder(t.Context(), id, document); err != nil {
@@ -125,7 +125,7 @@ func (c *Central) Order(t *testing.T, n int) {
 }
 
 // Units are all units.
-func (c *Central) Units(t *testing.T) []api.Unit {
+func (c *Central) Units(t testing.TB) []api.Unit {
 	t.Helper()
 	units, err := c.Admin.Units(t.Context(), "", "")
 	if err != nil {
@@ -135,7 +135,7 @@ func (c *Central) Units(t *testing.T) []api.Unit {
 }
 
 // OpenPIN opens an envelope with openssl, a witness that shares no code with us.
-func (c *Central) OpenPIN(t *testing.T, envelope []byte) string {
+func (c *Central) OpenPIN(t testing.TB, envelope []byte) string {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(c.RecipientKey)
 	if err != nil {
