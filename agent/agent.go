@@ -41,9 +41,16 @@ type Config struct {
 	ConnectWithin time.Duration
 	// Patience is how long a drain goes on without an answer of the central server.
 	Patience time.Duration
+	// AlarmPatience is how long a drain goes on under an alarm, in case a pcscd is
+	// being restarted.
+	AlarmPatience time.Duration
 	// WatchInterval is the time between two looks at a module's slots.
 	WatchInterval time.Duration
 	Log           *slog.Logger
+	// Probe asks the pcscd at a socket whether it works. It returns nil when it does,
+	// else what is wrong and what to do (Since is filled in here), and soon after ctx
+	// ends in any case. It may be nil: then nobody asks.
+	Probe func(ctx context.Context, socket string) *Alarm
 	// Observe hears of every step of every job; it may be nil and must not block.
 	Observe func(provision.Progress)
 }
@@ -66,6 +73,8 @@ type Summary struct {
 	FreeTokens int
 	// Refused counts reports that the central server refused for good.
 	Refused int
+	// Alarms are those that stood at the end.
+	Alarms []Alarm
 }
 
 // Agent is the daemon. Make one with New and call Run once.
@@ -75,6 +84,7 @@ type Agent struct {
 	clock     func() time.Duration
 	inventory *inventory
 	runner    *provision.Runner
+	guards    []*guard
 
 	wake   chan struct{}            // something changed: look at everything again
 	beat   chan struct{}            // a heartbeat is wanted now
@@ -117,6 +127,9 @@ func New(c Config) *Agent {
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
 	}
+	if c.AlarmPatience == 0 {
+		c.AlarmPatience = 20 * time.Second
+	}
 	if c.ConnectWithin == 0 {
 		c.ConnectWithin = 20 * time.Second
 	}
@@ -133,6 +146,7 @@ func New(c Config) *Agent {
 	runner.Central, runner.Recipients, runner.Observe = c.Central, a.sealTo, a.observe
 	a.runner = &runner
 	a.inventory = newInventory(c.Instances, runner.TokenProfile)
+	a.guards = newGuards(c)
 	return a
 }
 
@@ -154,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	for _, i := range a.inventory.instances {
 		loops.Go(func() { a.watch(background, i) })
 	}
+	for _, g := range a.guards {
+		loops.Go(func() { a.guard(background, g) })
+	}
 	loops.Go(func() { a.heartbeats(background) })
 	loops.Go(func() { a.outbox(background) })
 
@@ -167,6 +184,7 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 		a.summary.Waiting = append(a.summary.Waiting, j.rec)
 	}
 	a.summary.FreeTokens = len(a.inventory.free())
+	a.summary.Alarms = a.alarms()
 	if a.Drain && err == nil {
 		err = errors.Join(a.fatal, a.unwritable)
 	}
@@ -252,7 +270,13 @@ func (a *Agent) done(ctx context.Context) bool {
 	if a.fatal != nil {
 		return true
 	}
+	if a.mayRecover() {
+		return false
+	}
 	for _, j := range a.jobs {
+		if a.inventory.alarmedAt(j.rec.Token.Module) {
+			continue // it does not go on before a person has done something
+		}
 		if present, _ := a.inventory.present(j.rec.Token); j.retries(present) {
 			return false
 		}
@@ -300,6 +324,7 @@ func (a *Agent) observe(p provision.Progress) {
 	a.mu.Unlock()
 	if p.State == provision.StateRunning {
 		a.inventory.moved(p.Token, p.Job.ID)
+		a.inventory.entered(p.Token, p.Job.ID, p.Step)
 		if p.Step == provision.StepPrepare {
 			a.inventory.prove(p.Token)
 		}

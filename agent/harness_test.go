@@ -51,6 +51,10 @@ type rig struct {
 	config  Config
 	roots   *x509.CertPool
 	journal *provision.Journal
+	// pcsc is the socket that every bay's tokens are behind, "" for none; call bounds
+	// its calls, 0 for as usual.
+	pcsc string
+	call time.Duration
 }
 
 // newRig starts the server and enrols the station; lease is the shortest lease.
@@ -141,9 +145,11 @@ func (r *rig) run(ctx context.Context) (Summary, error) {
 	r.config.Instances = nil
 	var pools []*worker.Pool
 	for i, b := range r.bays {
-		p := worker.NewPool(worker.Spec{Path: b.Path, Env: b.Env, MaxProcesses: 1})
+		p := worker.NewPool(worker.Spec{
+			Path: b.Path, Env: b.Env, Trust: worker.TrustUnchecked, MaxProcesses: 1, Deadlines: worker.Deadlines{Call: r.call},
+		})
 		pools = append(pools, p)
-		r.config.Instances = append(r.config.Instances, Instance{Name: fmt.Sprintf("bay-%02d", i+1), Pool: testPool{p}, Tokens: 1})
+		r.config.Instances = append(r.config.Instances, Instance{Name: fmt.Sprintf("bay-%02d", i+1), Pool: testPool{p}, Tokens: 1, PCSC: r.pcsc})
 	}
 	summary, err := New(r.config).Run(ctx)
 	for _, p := range pools {

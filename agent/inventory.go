@@ -20,6 +20,12 @@ type Pool interface {
 	Release(pkcs11.Module)
 }
 
+// Warmer is a Pool that can start processes ahead of time.
+type Warmer interface {
+	// Warm returns once n processes are idle, or as many as there may be.
+	Warm(ctx context.Context, n int) error
+}
+
 // Instance is one configured module instance: a vendor module with its settings,
 // or one bay of a software token.
 type Instance struct {
@@ -28,6 +34,9 @@ type Instance struct {
 	// Tokens is how many tokens are written here at most, 0 for no limit. A software
 	// token always shows one more blank slot, which is none.
 	Tokens int
+	// PCSC is the socket of the pcscd through which the module reaches its tokens,
+	// "" for a module that needs none.
+	PCSC string
 }
 
 // TokenUse says what a token in a slot is to this station.
@@ -57,20 +66,26 @@ type inventory struct {
 type instanceState struct {
 	Instance
 	seen    bool
-	stale   bool // a job has ended here since the last look
+	looked  time.Time // when the last look ended
+	stale   bool      // a job has ended here since the last look
 	err     error
 	slots   []pkcs11.Slot
 	version int                        // grows when a token comes or goes
 	busy    map[pkcs11.Identity]string // the unfinished job that has the token
 	working map[string]bool            // jobs whose token is being written now
+	long    map[string]bool            // those of them in a step that holds the token for long
 	refused map[pkcs11.Identity]bool   // until the token was seen absent
 	aside   map[pkcs11.Identity]bool   // until a person decides
+
+	alarmed bool      // the service that it needs does not work
+	shown   time.Time // when the last look began that showed a token
+	apart   bool      // it shows tokens although that service does not work
 }
 
 func newInventory(instances []Instance, profile func(pkcs11.TokenInfo) (provision.TokenProfile, error)) *inventory {
 	inv := &inventory{profile: profile, stopped: map[string]bool{}, proved: map[string]bool{}}
 	for _, i := range instances {
-		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, refused: map[pkcs11.Identity]bool{}, aside: map[pkcs11.Identity]bool{}})
+		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, long: map[string]bool{}, refused: map[pkcs11.Identity]bool{}, aside: map[pkcs11.Identity]bool{}})
 	}
 	return inv
 }
@@ -84,32 +99,66 @@ func (inv *inventory) instance(name string) *instanceState {
 	return nil
 }
 
-// resting reports whether the watcher should not look: every token that the
-// instance may have is being written, so looking only gets in the way.
+// longestRest is how long an instance is not looked at because one of its tokens
+// is busy: where keys are made back to back the others would else never be seen.
+const longestRest = 5 * time.Second
+
+// resting reports whether the watcher should not look, because that only gets in
+// the way: every token that the instance may have is being written; or one of them
+// initialises or makes a key, and many modules and buses do nothing else meanwhile.
 func (inv *inventory) resting(i *instanceState) bool {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	return i.Tokens > 0 && len(i.working) >= i.Tokens
+	if i.Tokens > 0 && len(i.working) >= i.Tokens {
+		return true
+	}
+	return len(i.long) > 0 && time.Since(i.looked) < longestRest
 }
 
-// saw records a look at an instance and reports whether anything changed.
-func (inv *inventory) saw(i *instanceState, slots []pkcs11.Slot, err error) bool {
+// entered takes note of the step that a job is in.
+func (inv *inventory) entered(t provision.TokenRef, jobID string, step provision.StepName) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	i := inv.instance(t.Module)
+	switch {
+	case i == nil:
+	case step == provision.StepInitialise, step == provision.StepGenerateKey:
+		i.long[jobID] = true
+	default:
+		delete(i.long, jobID)
+	}
+}
+
+// misses reports whether a look does not show a token that the last one did.
+func (inv *inventory) misses(i *instanceState, slots []pkcs11.Slot) bool {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	now := identities(slots)
+	return slices.ContainsFunc(identities(i.slots), func(id pkcs11.Identity) bool { return !slices.Contains(now, id) })
+}
+
+// saw records a look at an instance, begun then, and reports whether anything changed.
+func (inv *inventory) saw(i *instanceState, begun time.Time, slots []pkcs11.Slot, err error) bool {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	before := identities(i.slots)
 	changed := !i.seen || i.stale || (err == nil) != (i.err == nil)
-	i.seen, i.stale, i.err = true, false, err
+	i.seen, i.stale, i.err, i.looked = true, false, err, time.Now()
 	if err != nil {
 		return changed
 	}
 	i.slots = slots
 	after := identities(slots)
+	if len(after) > 0 {
+		i.shown = begun
+	}
 	if !slices.Equal(before, after) {
 		i.version++
 		changed = true
 	}
-	// A token that cannot be read for a moment has not been taken out.
-	faulty := slices.ContainsFunc(slots, func(s pkcs11.Slot) bool { return s.Fault != nil })
+	// A token that cannot be read for a moment has not been taken out; nor has one
+	// that is out of sight with all the others.
+	faulty := i.alarmed || slices.ContainsFunc(slots, func(s pkcs11.Slot) bool { return s.Fault != nil })
 	for id := range i.refused {
 		if !faulty && !slices.Contains(after, id) {
 			delete(i.refused, id)
@@ -169,7 +218,7 @@ func (inv *inventory) free() []provision.TokenRef {
 	trying := inv.lotsAtWork()
 	var out []provision.TokenRef
 	for _, i := range inv.instances {
-		if i.err != nil || i.stale {
+		if i.err != nil || i.stale || i.alarmed {
 			continue
 		}
 		ids := identities(i.slots)
@@ -317,6 +366,7 @@ func (inv *inventory) vacate(t provision.TokenRef, jobID string, refuse bool) {
 // drop forgets a job's hold. What the slots show is stale then: the token's
 // identity may have changed under the job.
 func (i *instanceState) drop(jobID string) {
+	delete(i.long, jobID)
 	for id, job := range i.busy {
 		if job == jobID {
 			delete(i.busy, id)
@@ -360,22 +410,28 @@ func (inv *inventory) stoppedLot(p provision.TokenProfile) bool {
 	return inv.stopped[p.Name] || failed && at.After(p.FactorySince)
 }
 
-// watch looks at one instance until ctx ends, and tells when something changed.
+// watch looks at one instance until ctx ends, and tells when something changed. A
+// look has a process of its own, or waits for one; where it has to wait for a token
+// that is busy all the same, that holds up this watcher alone.
 func (a *Agent) watch(ctx context.Context, i *instanceState) {
 	failures := 0
 	for ctx.Err() == nil {
 		wait := a.WatchInterval
 		if !a.inventory.resting(i) {
+			begun := time.Now()
 			slots, err := look(ctx, i)
 			if ctx.Err() != nil {
 				return
+			}
+			if err != nil || a.inventory.misses(i, slots) {
+				a.ask(ctx, i.Name) // is it the tokens, or the station?
 			}
 			if failures++; err == nil {
 				failures = 0
 			} else {
 				wait = max(wait, backoff(failures-1)) // each look starts a process anew
 			}
-			if a.inventory.saw(i, slots, err) {
+			if a.inventory.saw(i, begun, slots, err) {
 				if err != nil {
 					a.log.Warn("module cannot be read", "module", i.Name, "error", err)
 				}

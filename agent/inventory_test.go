@@ -47,7 +47,7 @@ func TestWhichTokensAreFree(t *testing.T) {
 				}
 				return p, nil
 			})
-			inv.saw(inv.instance("m"), row.slots, nil)
+			inv.saw(inv.instance("m"), time.Now(), row.slots, nil)
 			var got []string
 			for _, f := range inv.free() {
 				got = append(got, string(f.Identity.Serial)+f.Identity.SlotDescription)
@@ -68,19 +68,19 @@ func TestATokenIsNotChosenAgainUntilItWasOut(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, sampleProfile)
 	m := inv.instance("m")
 	here := []pkcs11.Slot{slot("s1", "A1", 0)}
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), here, nil)
 	ref := inv.free()[0]
 	inv.occupy(ref, "job", true)
 	if len(inv.free()) != 0 {
 		t.Error("a token that is being written is free")
 	}
 	inv.vacate(ref, "job", true)
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), here, nil)
 	if len(inv.free()) != 0 {
 		t.Error("a token that failed is free while it stays in")
 	}
-	inv.saw(m, nil, nil)
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), nil, nil)
+	inv.saw(m, time.Now(), here, nil)
 	if len(inv.free()) != 1 {
 		t.Error("a token that was out is not free")
 	}
@@ -89,7 +89,7 @@ func TestATokenIsNotChosenAgainUntilItWasOut(t *testing.T) {
 func TestAfterAJobTheSlotsAreLookedAtAgain(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m", Tokens: 1}}, sampleProfile)
 	m := inv.instance("m")
-	inv.saw(m, []pkcs11.Slot{slot("s0", "", 0)}, nil)
+	inv.saw(m, time.Now(), []pkcs11.Slot{slot("s0", "", 0)}, nil)
 	ref := inv.free()[0]
 	inv.occupy(ref, "job", true)
 	if !inv.resting(m) {
@@ -99,7 +99,7 @@ func TestAfterAJobTheSlotsAreLookedAtAgain(t *testing.T) {
 	if inv.resting(m) || inv.settled() || len(inv.free()) != 0 {
 		t.Error("what the slots showed before the job still counts")
 	}
-	inv.saw(m, []pkcs11.Slot{slot("s1", "A1", used), slot("s0", "", 0)}, nil)
+	inv.saw(m, time.Now(), []pkcs11.Slot{slot("s1", "A1", used), slot("s0", "", 0)}, nil)
 	if !inv.settled() || len(inv.free()) != 0 {
 		t.Error("the blank slot beside the finished token is free")
 	}
@@ -108,8 +108,8 @@ func TestAfterAJobTheSlotsAreLookedAtAgain(t *testing.T) {
 func TestAModuleThatCannotBeReadHasNoFreeTokens(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, sampleProfile)
 	m := inv.instance("m")
-	inv.saw(m, []pkcs11.Slot{slot("s1", "A1", 0)}, nil)
-	inv.saw(m, nil, errors.New("does not answer"))
+	inv.saw(m, time.Now(), []pkcs11.Slot{slot("s1", "A1", 0)}, nil)
+	inv.saw(m, time.Now(), nil, errors.New("does not answer"))
 	if len(inv.free()) != 0 {
 		t.Error("tokens of a module that cannot be read are free")
 	}
@@ -121,7 +121,7 @@ func TestALotIsTriedOneByOne(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, func(pkcs11.TokenInfo) (provision.TokenProfile, error) {
 		return provision.TokenProfile{Name: "sample", FactorySOPIN: pkcs11.NewSOPIN("12345678"), FactorySince: time.Now()}, nil
 	})
-	inv.saw(inv.instance("m"), []pkcs11.Slot{slot("s1", "A1", pkcs11.FlagTokenInitialized), slot("s2", "A2", pkcs11.FlagTokenInitialized), slot("s3", "A3", 0)}, nil)
+	inv.saw(inv.instance("m"), time.Now(), []pkcs11.Slot{slot("s1", "A1", pkcs11.FlagTokenInitialized), slot("s2", "A2", pkcs11.FlagTokenInitialized), slot("s3", "A3", 0)}, nil)
 	serials := func() string {
 		var out []string
 		for _, f := range inv.free() {
@@ -160,10 +160,10 @@ func TestSetAsideTokensStayAside(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, sampleProfile)
 	m := inv.instance("m")
 	here := []pkcs11.Slot{slot("s1", "A1", 0), slot("s2", "A2", 0)}
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), here, nil)
 	inv.setAside(inv.free()[0])
-	inv.saw(m, nil, nil)
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), nil, nil)
+	inv.saw(m, time.Now(), here, nil)
 	if free := inv.free(); len(free) != 1 || free[0].Identity.Serial != "A2" {
 		t.Errorf("free after it was out and in again: %v", free)
 	}
@@ -173,12 +173,12 @@ func TestAFaultIsNoRemoval(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, sampleProfile)
 	m := inv.instance("m")
 	here := []pkcs11.Slot{slot("s1", "A1", 0)}
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), here, nil)
 	ref := inv.free()[0]
 	inv.occupy(ref, "job", true)
 	inv.vacate(ref, "job", true)
-	inv.saw(m, []pkcs11.Slot{{Description: "s1", Fault: &pkcs11.Error{Op: "C_GetTokenInfo", Kind: pkcs11.ErrDevice}}}, nil)
-	inv.saw(m, here, nil)
+	inv.saw(m, time.Now(), []pkcs11.Slot{{Description: "s1", Fault: &pkcs11.Error{Op: "C_GetTokenInfo", Kind: pkcs11.ErrDevice}}}, nil)
+	inv.saw(m, time.Now(), here, nil)
 	if len(inv.free()) != 0 {
 		t.Error("a token that failed is free after it could not be read for a moment")
 	}
@@ -187,11 +187,11 @@ func TestAFaultIsNoRemoval(t *testing.T) {
 func TestATokenPulledForGoodLeavesItsPlace(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m", Tokens: 1}}, sampleProfile)
 	m := inv.instance("m")
-	inv.saw(m, []pkcs11.Slot{slot("s1", "A1", 0)}, nil)
+	inv.saw(m, time.Now(), []pkcs11.Slot{slot("s1", "A1", 0)}, nil)
 	ref := inv.free()[0]
 	inv.occupy(ref, "job", true)
 	inv.occupy(ref, "job", false) // parked
-	inv.saw(m, []pkcs11.Slot{slot("s1", "B2", 0)}, nil)
+	inv.saw(m, time.Now(), []pkcs11.Slot{slot("s1", "B2", 0)}, nil)
 	if free := inv.free(); len(free) != 1 || free[0].Identity.Serial != "B2" {
 		t.Errorf("free: %v", free)
 	}

@@ -102,31 +102,38 @@ func (a *Agent) assign(ctx context.Context) {
 	pending := a.pending
 	a.pending = nil
 	a.mu.Unlock()
+	var wave []*job
 	for _, l := range pending {
-		if err := a.assignOne(ctx, l); err != nil {
+		j, err := a.assignOne(ctx, l)
+		if err != nil {
 			a.log.Error("unit is given back", "unit", l.UnitId, "error", err)
 		}
+		if j != nil {
+			wave = append(wave, j)
+		}
 	}
+	a.start(ctx, wave)
 }
 
-func (a *Agent) assignOne(ctx context.Context, l heldLease) error {
+// assignOne returns the job that it has made, to be started.
+func (a *Agent) assignOne(ctx context.Context, l heldLease) (*job, error) {
 	if old := a.jobOfUnit(l.UnitId); old != nil {
 		taken, err := a.takeLease(old, l)
 		if taken || err != nil {
-			return err
+			return nil, err
 		}
 	}
 	known, err := a.Runner.Journal.Knows(l.UnitId, int(l.Generation), l.Epoch)
 	if err != nil || known {
-		return err // its report is on the way
+		return nil, err // its report is on the way
 	}
 	label, err := a.Label(l.ProductCode)
 	if err != nil {
-		return a.giveBack(ctx, l, api.OrderUnusable, err)
+		return nil, a.giveBack(ctx, l, api.OrderUnusable, err)
 	}
 	j, err := jobOf(l.Lease, label, a.Runner.Now())
 	if err != nil {
-		return a.giveBack(ctx, l, api.OrderUnusable, err)
+		return nil, a.giveBack(ctx, l, api.OrderUnusable, err)
 	}
 	free := a.inventory.free()
 	if len(free) == 0 {
@@ -135,17 +142,18 @@ func (a *Agent) assignOne(ctx context.Context, l heldLease) error {
 			a.mu.Lock()
 			a.pending = append(a.pending, l)
 			a.mu.Unlock()
-			return nil
+			return nil, nil
 		}
-		return a.giveBack(ctx, l, api.NoToken, errors.New("no free token"))
+		return nil, a.giveBack(ctx, l, api.NoToken, errors.New("no free token"))
 	}
 	rec, err := a.Runner.Journal.Create(j, l.Epoch, free[0])
 	if err != nil {
-		return a.giveBack(ctx, l, api.NoToken, err)
+		return nil, a.giveBack(ctx, l, api.NoToken, err)
 	}
 	a.inventory.occupy(rec.Token, rec.Job.ID, true)
-	a.start(ctx, &job{rec: rec, lease: newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds)})
-	return nil
+	made := &job{rec: rec, lease: newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds)}
+	a.begins(made)
+	return made, nil
 }
 
 func (a *Agent) jobOfUnit(unitID string) *job {
@@ -178,7 +186,9 @@ func (a *Agent) takeLease(j *job, l heldLease) (bool, error) {
 		j.lease.renewTo(l.Epoch, l.asked, l.LeaseSeconds)
 		return true, nil
 	}
-	if present, _ := a.inventory.present(j.rec.Token); sameKey && present {
+	present, _ := a.inventory.present(j.rec.Token)
+	// Under an alarm no token can be seen; the job then waits under the new lease.
+	if sameKey && (present || a.inventory.alarmedAt(j.rec.Token.Module)) {
 		a.mu.Lock()
 		j.lease, j.why, j.failures, j.after = newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds), nil, 0, time.Time{}
 		a.mu.Unlock()
@@ -207,15 +217,61 @@ func (a *Agent) giveBack(ctx context.Context, l heldLease, reason api.ReleaseReq
 	return errors.Join(why, err)
 }
 
-// start runs a job on its token in a goroutine of its own.
-func (a *Agent) start(ctx context.Context, j *job) {
+// begins counts a job among those at work, before its goroutine is there.
+func (a *Agent) begins(j *job) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	j.running, j.phase = true, j.rec.Step
 	a.jobs[j.rec.Job.ID] = j
-	a.mu.Unlock()
+}
+
+// start runs each of several jobs on its token in a goroutine of its own. Those on
+// one instance wait until it has a process for each of them: a module that starts
+// visits every token there is, and would wait for those that are being written.
+func (a *Agent) start(ctx context.Context, wave []*job) {
+	jobs := map[string]int{}
+	for _, j := range wave {
+		jobs[j.rec.Token.Module]++
+	}
+	warm := map[string]<-chan struct{}{}
+	for module, n := range jobs {
+		warm[module] = a.warm(ctx, module, n)
+	}
+	for _, j := range wave {
+		ready := warm[j.rec.Token.Module]
+		go func() {
+			<-ready
+			err := a.work(ctx, j)
+			if ofToken(err) {
+				a.ask(ctx, j.rec.Token.Module) // is it the token, or the station?
+			}
+			a.ended <- jobEnd{j.rec.Job.ID, err}
+		}()
+	}
+}
+
+// warm has an instance start processes for n jobs, and closes what it returns when
+// they are there. Where that fails the jobs begin all the same: what is wrong is
+// theirs to find out.
+func (a *Agent) warm(ctx context.Context, module string, n int) <-chan struct{} {
+	done := make(chan struct{})
+	instance := a.inventory.instance(module)
+	if instance == nil || n < 2 {
+		close(done)
+		return done
+	}
+	pool, ok := instance.Pool.(Warmer)
+	if !ok {
+		close(done)
+		return done
+	}
 	go func() {
-		a.ended <- jobEnd{j.rec.Job.ID, a.work(ctx, j)}
+		defer close(done)
+		if err := pool.Warm(ctx, n); err != nil && ctx.Err() == nil {
+			a.log.Warn("not every module process could be started ahead of its job", "module", module, "jobs", n, "error", err)
+		}
 	}()
+	return done
 }
 
 func (a *Agent) work(ctx context.Context, j *job) error {
@@ -274,6 +330,9 @@ func (a *Agent) parked(j *job, err error, at provision.StepName) {
 	if !errors.As(err, &why) {
 		why = &provision.StepError{Step: at, Class: provision.ClassOperator, Waiting: provision.WaitingPerson, Err: err}
 	}
+	if ofToken(err) && a.parkedByAlarm(j, why) {
+		return
+	}
 	_, version := a.inventory.present(j.rec.Token)
 	if errors.Is(err, provision.ErrLeaseLost) {
 		j.lease.end(j.rec.Epoch, provision.ErrLeaseLost)
@@ -315,15 +374,21 @@ func (a *Agent) resume(ctx context.Context) {
 	}
 	a.mu.Unlock()
 	slices.SortFunc(all, func(x, y *job) int { return x.rec.UpdatedAt.Compare(y.rec.UpdatedAt) })
+	var wave []*job
 	for _, j := range all {
 		if a.due(j) {
 			a.inventory.occupy(j.rec.Token, j.rec.Job.ID, true)
-			a.start(ctx, j)
+			a.begins(j)
+			wave = append(wave, j)
 		}
 	}
+	a.start(ctx, wave)
 }
 
 func (a *Agent) due(j *job) bool {
+	if a.inventory.alarmedAt(j.rec.Token.Module) {
+		return false
+	}
 	present, version := a.inventory.present(j.rec.Token)
 	a.mu.Lock()
 	defer a.mu.Unlock()

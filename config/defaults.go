@@ -78,7 +78,18 @@ func BuiltinTokenProfiles() []TokenProfile {
 	opencryptoki.SOPIN = PINPolicy{Length: 8, Alphabet: "digits"}
 	opencryptoki.WellKnownSOPIN = "87654321"
 	opencryptoki.Identity = "reader"
-	return []TokenProfile{softhsm, opencryptoki}
+	// YubiKeys through ykcs11 (2.2.0): the SO PIN is the management key, keys are made by
+	// the security officer, slot 9A is CKA_ID 1 and the retired slots are 5 and up.
+	ykcs11 := defaultTokenProfile()
+	ykcs11.Name = "ykcs11"
+	ykcs11.Match = Match{Manufacturer: "Yubico (www.yubico.com)", Model: "YubiKey *"}
+	ykcs11.SOPIN = PINPolicy{Length: 48, Alphabet: "hex"}
+	ykcs11.WellKnownSOPIN, ykcs11.WellKnownUserPIN = "010203040506070801020304050607080102030405060708", "123456"
+	ykcs11.Initialise, ykcs11.UserPIN, ykcs11.KeyLogin, ykcs11.SOPINUncounted = false, "change", "so", true
+	ykcs11.KeyID, ykcs11.CAKeyIDs = "01", []string{"05", "06", "07", "08"}
+	ykcs11.OmitAttributes = []string{"CKA_EXTRACTABLE", "CKA_PRIVATE"}
+	ykcs11.OwnLabels = []string{"X.509 Certificate for PIV Attestation*", "Public key for PIV Attestation*", "Private key for PIV Attestation*"}
+	return []TokenProfile{softhsm, opencryptoki, ykcs11}
 }
 
 func defaultStation() Station {

@@ -76,6 +76,8 @@ type TokenProfile struct {
 	UserPIN string `yaml:"userPin"`
 	// FactoryUserPINFile holds the user PIN that tokens come with, where it is changed.
 	FactoryUserPINFile string `yaml:"factoryUserPinFile"`
+	// SOPINUncounted says that wrong SO PINs cost nothing on the model.
+	SOPINUncounted bool `yaml:"soPinUncounted"`
 	// KeyLogin is who makes keys and writes certificates: one of KeyLogins.
 	KeyLogin string `yaml:"keyLogin"`
 	// KeyID is the CKA_ID of the key (hexadecimal) where the model has its own, CAKeyIDs

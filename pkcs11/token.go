@@ -189,6 +189,9 @@ type Query struct {
 	Class *ObjectClass
 	// ID narrows to one CKA_ID when not empty.
 	ID KeyID
+	// Passing adds objects that are not kept on the token (CKA_TOKEN is false), such as
+	// the attestations that ykcs11 has the token make. They are never destroyed.
+	Passing bool
 }
 
 // KeyPairTemplate says what key pair to generate. Both halves are token objects;

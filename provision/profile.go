@@ -22,6 +22,9 @@ type TokenProfile struct {
 	// was configured: a failure before that says nothing about it.
 	FactorySOPIN pkcs11.SOPIN
 	FactorySince time.Time
+	// SOPINUncounted says that wrong SO PINs cost nothing (ykcs11, where it is a key), so
+	// that the factory's may be tried again when it is not known how a try has ended.
+	SOPINUncounted bool
 	// WorstKeyGeneration bounds C_GenerateKeyPair on this model, WorstInit C_InitToken
 	// and WorstCall every other call; zero leaves it to the module's process.
 	WorstKeyGeneration, WorstInit, WorstCall time.Duration
@@ -131,8 +134,12 @@ func (p TokenProfile) ours(objects []pkcs11.Object) []pkcs11.Object {
 	return slices.DeleteFunc(slices.Clone(objects), p.own)
 }
 
-// own reports whether an object is the model's.
+// own reports whether an object is the model's. A model that shows objects of its own
+// shows its containers as data objects, too; none is ever ours.
 func (p TokenProfile) own(o pkcs11.Object) bool {
+	if o.Class == pkcs11.ClassData && len(p.OwnLabels) > 0 {
+		return true
+	}
 	return slices.ContainsFunc(p.OwnLabels, func(pattern string) bool {
 		match, err := path.Match(pattern, o.Label)
 		return err == nil && match

@@ -93,6 +93,8 @@ type Runner struct {
 	TokenProfile func(pkcs11.TokenInfo) (TokenProfile, error)
 	// Recipients returns the checked recipients of both kinds of PIN.
 	Recipients func() (Recipients, error)
+	// Settle is how long modules may take to notice that a token was pulled.
+	Settle time.Duration
 	// Now is time.Now outside tests.
 	Now func() time.Time
 	// Observe hears of every step; it may be nil.
@@ -158,6 +160,7 @@ func (r *Runner) Run(ctx context.Context, rec *Record, module pkcs11.Module, lea
 			stepErr = j.do(ctx, i, resumed && i == first)
 		}
 		if stepErr != nil {
+			stepErr = j.judge(ctx, j.steps[i], stepErr)
 			rec.Busy += r.Now().Sub(begun) - j.waited
 			return j.stop(i, stepErr)
 		}
@@ -207,6 +210,33 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 	}
 	if s.verify != nil {
 		return s.verify(ctx, j)
+	}
+	return nil
+}
+
+// judge lets a verdict on a token stand only when the token is there to be judged.
+// One that is pulled can look like a bad one: ykcs11 leaves out the objects that it
+// could not read any more, and says that a PIN is wrong when nobody was there to take it.
+func (j *run) judge(ctx context.Context, s Step, verdict error) error {
+	if s.Network || classify(s, verdict).Class != ClassTerminal || OrderAtFault(verdict) {
+		return verdict
+	}
+	if err := j.stillThere(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("%w (before that: %v)", err, verdict)
+	}
+	return verdict
+}
+
+// stillThere fails when the token is not in the module any more.
+func (j *run) stillThere(ctx context.Context) error {
+	time.Sleep(j.Settle)
+	slots, err := j.module.Slots(ctx)
+	if err != nil {
+		return err
+	}
+	id := j.rec.Token.Identity
+	if !slices.ContainsFunc(slots, func(s pkcs11.Slot) bool { return s.Is(id) }) {
+		return fmt.Errorf("%s: %w", id, pkcs11.ErrTokenRemoved)
 	}
 	return nil
 }

@@ -36,6 +36,8 @@ func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 		case o.Class == pkcs11.ClassPublicKey && o.ID.Equal(j.rec.Facts.KeyID):
 			public++
 			j.rec.Facts.PublicKey, j.dirty = o.PublicKey, true
+		case o.Class == pkcs11.ClassCertificate && o.ID.Equal(profile.KeyID):
+			// ykcs11 makes a certificate with the key, which ours replaces.
 		default:
 			return NotDone, fmt.Errorf("%w: an object with CKA_ID %s", ErrUnexpected, o.ID)
 		}
@@ -146,7 +148,15 @@ func (j *run) checkAttestation(ctx context.Context, profile *TokenProfile) error
 	if profile.Attest == nil {
 		return nil
 	}
-	objects, err := j.token.Objects(ctx, pkcs11.Query{})
+	// ykcs11 has the token make attestations when a session is opened.
+	if err := j.reopen(j.rec.Token.Identity); err != nil {
+		return err
+	}
+	token, err := j.open(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := token.Objects(ctx, pkcs11.Query{Passing: true})
 	if err != nil {
 		return err
 	}

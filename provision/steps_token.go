@@ -258,7 +258,7 @@ func checkBlank(ctx context.Context, j *run) error {
 		return fmt.Errorf("%w: %s, has a user PIN", ErrNotBlank, describe)
 	case given:
 		return fmt.Errorf("%w: %s, was initialised by this station", ErrNotBlank, describe)
-	case f.FactoryTried:
+	case f.FactoryTried && !profile.SOPINUncounted:
 		return fmt.Errorf("%s: %w", j.rec.Token.Identity, ErrFactoryTried)
 	}
 	objects, err := j.token.Objects(ctx, pkcs11.Query{})
@@ -480,7 +480,7 @@ func observeSetSOPIN(ctx context.Context, j *run) (Observed, error) {
 	case err == nil:
 		return Done, nil
 	case errors.Is(err, pkcs11.ErrPINIncorrect):
-		return NotDone, nil
+		return NotDone, j.stillThere(ctx)
 	default:
 		return NotDone, err
 	}
@@ -528,7 +528,7 @@ func observeSetUserPIN(ctx context.Context, j *run) (Observed, error) {
 	case err == nil:
 		return Done, nil
 	case errors.Is(err, pkcs11.ErrPINIncorrect):
-		return NotDone, nil
+		return NotDone, j.stillThere(ctx)
 	default:
 		return NotDone, err
 	}

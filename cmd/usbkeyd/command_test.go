@@ -38,10 +38,11 @@ func TestCommandsOfAWorkingStation(t *testing.T) {
 	must("run", "--drain", "--log", filepath.Join(s.dir, "log"), "--junit", junit)
 	s.checkBatch(2)
 
-	var tokens []tokenRow
-	if err := json.Unmarshal([]byte(must("tokens", "list", "-o", "json")), &tokens); err != nil {
+	var list tokenList
+	if err := json.Unmarshal([]byte(must("tokens", "list", "-o", "json")), &list); err != nil {
 		t.Fatal(err)
 	}
+	tokens := list.Tokens
 	if len(tokens) != 2 || tokens[0].State != "initialised" || tokens[0].Profile != "softhsm2" || tokens[0].Serial == "" {
 		t.Errorf("tokens: %+v", tokens)
 	}

@@ -21,6 +21,7 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 	}
 	var out []agent.Instance
 	var pools []*worker.Pool
+	sockets := pcscSockets(station.Modules)
 	for _, m := range station.Modules {
 		spec := moduleSpec(station, m)
 		if m.Tokens == 1 {
@@ -29,7 +30,7 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
 		p := worker.NewPool(spec)
 		pools = append(pools, p)
-		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, log}, Tokens: m.Tokens})
+		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, spec.MaxProcesses, log}, Tokens: m.Tokens, PCSC: sockets[m.Name]})
 	}
 	return out, func() {
 		for _, p := range pools {
@@ -64,7 +65,8 @@ func longest(profiles []config.TokenProfile) worker.Deadlines {
 // pool is worker.Pool as the agent sees it.
 type pool struct {
 	*worker.Pool
-	log *slog.Logger
+	most int // processes, 0 for no limit
+	log  *slog.Logger
 }
 
 // Acquire implements agent.Pool.
@@ -74,6 +76,14 @@ func (p pool) Acquire(ctx context.Context) (pkcs11.Module, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Warm implements agent.Warmer.
+func (p pool) Warm(ctx context.Context, n int) error {
+	if p.most > 0 {
+		n = min(n, p.most)
+	}
+	return p.Pool.Warm(ctx, n)
 }
 
 // Release implements agent.Pool.

@@ -40,7 +40,7 @@ func tokenProfile(p config.TokenProfile) (provision.TokenProfile, error) {
 		WorstKeyGeneration: p.Deadlines.KeyGeneration, WorstInit: p.Deadlines.Init, WorstCall: p.Deadlines.Call,
 		OmitAttributes: p.OmitAttributes, OwnLabels: p.OwnLabels,
 		Identity: provision.IdentityBy(p.Identity), AsMade: !p.Initialise,
-		UserPIN: provision.UserPINBy(p.UserPIN), SOWritesKeys: p.KeyLogin == "so",
+		UserPIN: provision.UserPINBy(p.UserPIN), SOPINUncounted: p.SOPINUncounted, SOWritesKeys: p.KeyLogin == "so",
 	}
 	so, since, err := factoryPIN(p.FactorySOPINFile, p.WellKnownSOPIN)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type runOptions struct {
 	junit  string
 	log    string
 	level  slog.Level
+	// alarmPatience is agent.Config's, 0 for the default.
+	alarmPatience time.Duration
 }
 
 func newRun(s streams, path *string, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
@@ -92,12 +95,15 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer closeAgent()
-	a.Drain = o.drain
+	a.Drain, a.AlarmPatience = o.drain, cmp.Or(o.alarmPatience, a.AlarmPatience)
+	for _, n := range moduleNotes(station) {
+		log.Warn("module", "module", n.Module, "code", n.Code, "note", n.Text)
+	}
 	log.Info("usbkeyd starts", "version", buildinfo.Version(), "config", *o.config, "modules", len(station.Modules), "drain", o.drain)
 	begun := time.Now()
 	summary, err := a.Run(ctx)
 	progress.close()
-	log.Info("usbkeyd ends", "finished", summary.Finished, "failed", summary.Failed, "quarantined", summary.Quarantined, "waiting", len(summary.Waiting))
+	log.Info("usbkeyd ends", "finished", summary.Finished, "failed", summary.Failed, "quarantined", summary.Quarantined, "waiting", len(summary.Waiting), "alarms", len(summary.Alarms))
 	var failures []error // the first decides on the exit code
 	switch {
 	case err == nil:
@@ -124,7 +130,7 @@ func centralOr(err error) int {
 // conclude says how it ended and what a person has to do.
 func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
 	_, _ = fmt.Fprintf(o.err, "%d finished, %d failed, %d quarantined, %d waiting\n", s.Finished, s.Failed, s.Quarantined, len(s.Waiting))
-	if o.drain && s.FreeTokens == 0 && s.Finished == 0 {
+	if o.drain && s.FreeTokens == 0 && s.Finished == 0 && len(s.Alarms) == 0 {
 		_, _ = fmt.Fprintln(o.err, "No blank token is plugged in, so nothing was claimed; see usbkeyd tokens list.")
 	}
 	for _, w := range s.Waiting {
@@ -132,8 +138,13 @@ func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
 			_, _ = fmt.Fprintf(o.err, "  %s waits at %s: %s\n    %s\n", w.Job.UnitID(), w.Step, w.Reason, w.Hint)
 		}
 	}
+	printAlarms(o.err, s.Alarms)
 	if ctx.Err() != nil {
 		return nil // asked to stop: what is parked goes on at the next start
+	}
+	if s.Failed+s.Quarantined+len(s.Waiting)+s.Refused == 0 && len(s.Alarms) > 0 {
+		// Tokens that cannot be seen may have units to wait for them.
+		return &codeError{exitUnfinished, errors.New("the station is under an alarm, so there may be work that it could not do")}
 	}
 	if s.Failed+s.Quarantined+len(s.Waiting)+s.Refused > 0 {
 		return &codeError{exitUnfinished, errors.New("not every unit is finished; see usbkeyd jobs list")}
@@ -192,6 +203,6 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 		},
 		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),
 		UserPINRecipients: station.Recipients.UserPIN, SOPINRecipients: station.Recipients.SOPIN,
-		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe,
+		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe, Probe: probePCSC,
 	}), closeModules, nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -24,28 +26,62 @@ type tokenRow struct {
 	Profile string `json:"profile"`
 }
 
+// tokenList is what tokens list prints as JSON.
+type tokenList struct {
+	Tokens []tokenRow    `json:"tokens"`
+	Notes  []note        `json:"notes"`
+	Alarms []agent.Alarm `json:"alarms"`
+}
+
 func newTokensList(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var format output.Format
 	c := &cobra.Command{
 		Use: "list", Short: "List the tokens in every configured module", Args: noArgs,
 		Long: `List the tokens in every configured module. Each module is loaded in a process
 of its own, nothing is written and no PIN is tried. A module that cannot be read
-is named, and the rest is listed all the same.`,
+is named, and the rest is listed all the same. Alarms of the station, such as a
+pcscd that does not answer, and notes on modules go to standard error; with -o
+json they are in the fields alarms and notes.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			station, err := load()
 			if err != nil {
 				return err
 			}
-			rows, err := listTokens(c.Context(), station)
+			list, err := listStation(c.Context(), station)
 			table := output.Rows{Header: []string{"MODULE", "SLOT", "MODEL", "TOKEN SERIAL", "LABEL", "STATE", "PROFILE"}, Empty: "No tokens are plugged in."}
-			for _, r := range rows {
+			for _, r := range list.Tokens {
 				table.Rows = append(table.Rows, []string{r.Module, r.Slot, r.Model, r.Serial, r.Label, r.State, r.Profile})
 			}
-			return errors.Join(format.Print(s.out, table, rows), err)
+			err = errors.Join(format.Print(s.out, table, list), err)
+			if format == output.Table {
+				printNotes(s.err, list.Notes)
+				printAlarms(s.err, list.Alarms)
+			}
+			return err
 		},
 	}
 	output.AddFlag(c.Flags(), &format)
 	return c
+}
+
+// listStation lists the tokens while it asks each pcscd. One that does not work is no
+// alarm when its modules show tokens all the same: they do not need it.
+func listStation(ctx context.Context, station *config.Station) (tokenList, error) {
+	sockets := pcscSockets(station.Modules)
+	list := tokenList{Notes: moduleNotes(station), Alarms: []agent.Alarm{}}
+	var alarms map[string]*agent.Alarm
+	var asking sync.WaitGroup
+	asking.Go(func() { alarms = probeAll(ctx, station.Modules, sockets) })
+	var err error
+	list.Tokens, err = listTokens(ctx, station)
+	asking.Wait()
+	for _, socket := range distinct(station.Modules, sockets) {
+		shown := slices.ContainsFunc(list.Tokens, func(r tokenRow) bool { return sockets[r.Module] == socket })
+		if a := alarms[socket]; a != nil && !shown {
+			list.Alarms = append(list.Alarms, *a)
+		}
+	}
+	return list, err
 }
 
 // listTokens reads all modules side by side and keeps their order.

@@ -44,6 +44,7 @@ func (t *token) Destroy(ctx context.Context, q pkcs11.Query) (int, error) {
 	if q.Class == nil && len(q.ID) == 0 {
 		return 0, &pkcs11.Error{Op: op, Kind: pkcs11.ErrGeneral, Detail: "neither class nor id is given, which would destroy everything"}
 	}
+	q.Passing = false
 	if err := t.enter(ctx, op); err != nil {
 		return 0, err
 	}
@@ -68,7 +69,10 @@ func (t *token) Destroy(ctx context.Context, q pkcs11.Query) (int, error) {
 }
 
 func queryTemplate(q pkcs11.Query) []*p11.Attribute {
-	template := []*p11.Attribute{p11.NewAttribute(p11.CKA_TOKEN, true)}
+	var template []*p11.Attribute
+	if !q.Passing {
+		template = append(template, p11.NewAttribute(p11.CKA_TOKEN, true))
+	}
 	if q.Class != nil {
 		template = append(template, p11.NewAttribute(p11.CKA_CLASS, uint(*q.Class)))
 	}

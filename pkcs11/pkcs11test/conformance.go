@@ -1,6 +1,7 @@
 package pkcs11test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"testing"
@@ -17,66 +18,79 @@ type Options struct {
 	// Algorithms are those to generate keys of; all built-in ones when nil. With
 	// -short the slow ones, RSA over 2048 bits, are left out.
 	Algorithms []pkcs11.Algorithm
+	// NewBay makes the bays, SoftHSM's when nil. What a test does to a module from
+	// outside, by the shim or by SoftHSM's tool, is done to SoftHSM alone.
+	NewBay func(testing.TB) Bay
+	// Manufacturer is C_GetInfo's; "SoftHSM" when "".
+	Manufacturer string
+	// Quirks are the module's.
+	Quirks Quirks
 }
 
 // Conformance is what every implementation of pkcs11.Module and pkcs11.Token
 // passes. Each part has a bay of its own.
 func Conformance(t *testing.T, open Opener, opts Options) {
-	s := suite{open: open, opts: opts}
+	s := suite{open: open, opts: opts, soPIN: cmp.Or(opts.Quirks.FactorySOPIN, soPIN)}
+	softHSM, provisions := opts.NewBay == nil, !opts.Quirks.EmptySOPIN
 	for _, part := range []struct {
 		name string
 		run  func(*testing.T)
+		here bool
 	}{
-		{"module", s.module},
-		{"blank slot", s.blankSlot},
-		{"open", s.openToken},
-		{"init", s.init},
-		{"init labels", s.initLabels},
-		{"init with a wrong SO PIN", s.initWrongPIN},
-		{"init again", s.initAgain},
-		{"init beside an open session", s.initSessionExists},
-		{"init of two tokens", s.initTwo},
-		{"login", s.login},
-		{"user PIN", s.userPIN},
-		{"change user PIN", s.changeUserPIN},
-		{"mechanisms", s.mechanisms},
-		{"SO PIN", s.soPIN},
-		{"keys", s.keys},
-		{"key refusals", s.keyRefusals},
-		{"sign", s.sign},
-		{"certificates", s.certificates},
-		{"foreign certificate", s.foreignCertificate},
-		{"objects", s.objects},
-		{"destroy", s.destroy},
-		{"close", s.closed},
-		{"cancelled", s.cancelled},
-		{"initialised by someone else", s.initialisedOutside},
-		{"deleted by someone else", s.deletedOutside},
-		{"PIN flags", s.pinFlags},
-		{"init flags", s.initFlags},
-		{"already logged in", s.alreadyLoggedIn},
-		{"two tokens of one serial", s.ambiguous},
-		{"replaced", s.replaced},
-		{"return codes", s.returnCodes},
-		{"search is ended", s.searchEnded},
-		{"bad slot among good", s.badSlot},
-		{"found again after restart", s.restart},
-		{"calls are spared", s.calls},
+		{"module", s.module, true},
+		{"blank slot", s.blankSlot, softHSM},
+		{"open", s.openToken, true},
+		{"init", s.init, provisions},
+		{"init labels", s.initLabels, provisions},
+		{"init with a wrong SO PIN", s.initWrongPIN, provisions},
+		{"init again", s.initAgain, provisions},
+		{"init beside an open session", s.initSessionExists, provisions},
+		{"init of two tokens", s.initTwo, softHSM},
+		{"login", s.login, provisions},
+		{"user PIN", s.userPIN, provisions},
+		{"change user PIN", s.changeUserPIN, true},
+		{"mechanisms", s.mechanisms, true},
+		{"SO PIN", s.changeSOPIN, provisions},
+		{"keys", s.keys, true},
+		{"key refusals", s.keyRefusals, true},
+		{"sign", s.sign, true},
+		{"certificates", s.certificates, true},
+		{"foreign certificate", s.foreignCertificate, softHSM},
+		{"objects", s.objects, true},
+		{"destroy", s.destroy, true},
+		{"close", s.closed, true},
+		{"cancelled", s.cancelled, softHSM},
+		{"initialised by someone else", s.initialisedOutside, softHSM},
+		{"deleted by someone else", s.deletedOutside, softHSM},
+		{"PIN flags", s.pinFlags, softHSM},
+		{"init flags", s.initFlags, softHSM},
+		{"already logged in", s.alreadyLoggedIn, softHSM},
+		{"two tokens of one serial", s.ambiguous, softHSM},
+		{"replaced", s.replaced, softHSM},
+		{"return codes", s.returnCodes, softHSM},
+		{"search is ended", s.searchEnded, softHSM},
+		{"bad slot among good", s.badSlot, softHSM},
+		{"found again after restart", s.restart, softHSM},
+		{"calls are spared", s.calls, softHSM},
+		{"declared quirks", s.quirks, opts.Quirks != Quirks{}},
 	} {
-		t.Run(part.name, part.run)
+		if part.here {
+			t.Run(part.name, part.run)
+		}
 	}
 }
 
 type suite struct {
-	open Opener
-	opts Options
+	open  Opener
+	opts  Options
+	soPIN string // opens a token after Init
 }
 
-// PINs of the suite.
+// PINs of the suite, of a length that every module takes (openCryptoki: 4 to 8).
 const (
-	soPIN      = "so-pin-8642"
-	otherSOPIN = "so-pin-9753"
-	userPIN    = "user-1357"
+	soPIN      = "so-pin86"
+	otherSOPIN = "so-pin97"
+	userPIN    = "user1357"
 )
 
 func so(pin string) pkcs11.SOPIN { return pkcs11.NewSOPIN(pin) }
@@ -102,7 +116,11 @@ func wants(t *testing.T, err, kind error) {
 // fresh opens the implementation on a bay of its own.
 func (s suite) fresh(t *testing.T) (pkcs11.Module, Bay) {
 	t.Helper()
-	b := NewBay(t)
+	newBay := s.opts.NewBay
+	if newBay == nil {
+		newBay = NewBay
+	}
+	b := newBay(t)
 	return s.open(t, b), b
 }
 
@@ -121,11 +139,11 @@ func slots(t *testing.T, m pkcs11.Module) []pkcs11.Slot {
 }
 
 // openBlank opens the uninitialised token.
-func openBlank(t *testing.T, m pkcs11.Module) pkcs11.Token {
+func (s suite) openBlank(t *testing.T, m pkcs11.Module) pkcs11.Token {
 	t.Helper()
 	for _, slot := range slots(t, m) {
 		if slot.Token != nil && !slot.Token.Initialized() {
-			return openID(t, m, slot.Identity())
+			return openID(t, m, s.identity(slot))
 		}
 	}
 	t.Fatal("there is no uninitialised token")
@@ -145,20 +163,26 @@ func openID(t *testing.T, m pkcs11.Module, id pkcs11.Identity) pkcs11.Token {
 }
 
 // initialised is a token with a label and an SO PIN.
-func initialised(t *testing.T, m pkcs11.Module, label pkcs11.TokenLabel) pkcs11.Token {
+func (s suite) initialised(t *testing.T, m pkcs11.Module, label pkcs11.TokenLabel) pkcs11.Token {
 	t.Helper()
-	token := openBlank(t, m)
-	_, err := token.Init(t.Context(), so(soPIN), label)
+	token := s.openBlank(t, m)
+	_, err := token.Init(t.Context(), so(s.soPIN), label)
 	check(t, err)
 	return token
 }
 
-// loggedIn is a token with both PINs, with its user logged in.
-func loggedIn(t *testing.T, m pkcs11.Module, label pkcs11.TokenLabel) pkcs11.Token {
+// loggedIn is a token with both PINs, with its user logged in. Its label is the
+// bay's where tokens come provisioned.
+func (s suite) loggedIn(t *testing.T, m pkcs11.Module, label pkcs11.TokenLabel) pkcs11.Token {
 	t.Helper()
-	token := initialised(t, m, label)
+	if s.opts.Quirks.EmptySOPIN {
+		token := openID(t, m, s.identity(s.provisioned(t, m)))
+		check(t, token.LoginUser(t.Context(), user(userPIN)))
+		return token
+	}
+	token := s.initialised(t, m, label)
 	ctx := t.Context()
-	check(t, token.LoginSO(ctx, so(soPIN)))
+	check(t, token.LoginSO(ctx, so(s.soPIN)))
 	check(t, token.InitUserPIN(ctx, user(userPIN)))
 	check(t, token.Logout(ctx))
 	check(t, token.LoginUser(ctx, user(userPIN)))
@@ -172,11 +196,11 @@ func algorithm(t *testing.T, name string) pkcs11.Algorithm {
 	return a
 }
 
-// generate makes an EC key with an id.
-func generate(t *testing.T, token pkcs11.Token, id pkcs11.KeyID, label string) pkcs11.Object {
+// generate makes a key with an id.
+func (s suite) generate(t *testing.T, token pkcs11.Token, id pkcs11.KeyID, label string) pkcs11.Object {
 	t.Helper()
 	o, err := token.GenerateKeyPair(t.Context(), pkcs11.KeyPairTemplate{
-		Algorithm: algorithm(t, "ec-p256"), ID: id, Label: label,
+		Algorithm: s.quick(t), ID: id, Label: label,
 	})
 	check(t, err)
 	return o

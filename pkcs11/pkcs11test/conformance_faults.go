@@ -12,10 +12,10 @@ import (
 // returnCodes: what a module returns arrives as its meaning, with code and function.
 func (s suite) returnCodes(t *testing.T) {
 	m, shim := s.shimmed(t)
-	token := loggedIn(t, m, "label")
-	generate(t, token, pkcs11.KeyID{1}, "key")
+	token := s.loggedIn(t, m, "label")
+	s.generate(t, token, pkcs11.KeyID{1}, "key")
 	calls := map[string]func(context.Context, pkcs11.Token) error{}
-	for _, c := range append(writes(t), reads()...) {
+	for _, c := range append(s.writes(t), s.reads(t)...) {
 		calls[c.name] = c.call
 	}
 	for _, c := range []struct {
@@ -60,8 +60,8 @@ func (s suite) returnCodes(t *testing.T) {
 // searchEnded: C_FindObjectsFinal follows whatever happens within a search.
 func (s suite) searchEnded(t *testing.T) {
 	m, shim := s.shimmed(t)
-	token := loggedIn(t, m, "label")
-	generate(t, token, pkcs11.KeyID{1}, "key")
+	token := s.loggedIn(t, m, "label")
+	s.generate(t, token, pkcs11.KeyID{1}, "key")
 	for _, rule := range []string{"C_FindObjects return 0x6", "C_GetAttributeValue return 0x6"} {
 		shim.Rules(t, rule)
 		shim.Calls(t)
@@ -80,7 +80,7 @@ func (s suite) searchEnded(t *testing.T) {
 // badSlot: a token that cannot be read is listed with the fault, beside the others.
 func (s suite) badSlot(t *testing.T) {
 	m, shim := s.shimmed(t)
-	initialised(t, m, "label")
+	s.initialised(t, m, "label")
 	shim.Rules(t, "C_GetTokenInfo return 0xe1") // CKR_TOKEN_NOT_RECOGNIZED
 	all := slots(t, m)
 	if len(all) != 2 {
@@ -96,10 +96,10 @@ func (s suite) badSlot(t *testing.T) {
 // restart: where the initialised token does not show, the module is started anew.
 func (s suite) restart(t *testing.T) {
 	m, shim := s.shimmed(t)
-	token := openBlank(t, m)
+	token := s.openBlank(t, m)
 	shim.Rules(t, "C_GetTokenInfo label OTHER") // as if it never showed
 	shim.Calls(t)
-	_, err := token.Init(t.Context(), so(soPIN), "label")
+	_, err := token.Init(t.Context(), so(s.soPIN), "label")
 	wants(t, err, pkcs11.ErrTokenRemoved)
 	calls := shim.Calls(t)
 	if !slices.Contains(calls, "C_Finalize") || !slices.Contains(calls, "C_Initialize") {
@@ -112,7 +112,7 @@ func (s suite) restart(t *testing.T) {
 	shim.Rules(t)
 	for _, slot := range slots(t, m) {
 		if slot.Token != nil && slot.Token.Label == "label" {
-			check(t, openID(t, m, slot.Identity()).LoginSO(t.Context(), so(soPIN)))
+			check(t, openID(t, m, slot.Identity()).LoginSO(t.Context(), so(s.soPIN)))
 			return
 		}
 	}
@@ -122,9 +122,9 @@ func (s suite) restart(t *testing.T) {
 // calls: on a real token each costs some 30 ms, so that their number is kept.
 func (s suite) calls(t *testing.T) {
 	m, shim := s.shimmed(t)
-	token := openBlank(t, m)
+	token := s.openBlank(t, m)
 	ctx := t.Context()
-	ec := algorithm(t, "ec-p256")
+	quick := s.quick(t)
 	id := pkcs11.KeyID{1}
 	for _, c := range []struct {
 		name string
@@ -132,16 +132,16 @@ func (s suite) calls(t *testing.T) {
 		most int
 	}{
 		// Listing slots is two calls in the binding, and so are reading attributes and C_Sign.
-		{"Init", func() error { _, err := token.Init(ctx, so(soPIN), "label"); return err }, 7},
-		{"LoginSO", func() error { return token.LoginSO(ctx, so(soPIN)) }, 2},
+		{"Init", func() error { _, err := token.Init(ctx, so(s.soPIN), "label"); return err }, 7},
+		{"LoginSO", func() error { return token.LoginSO(ctx, so(s.soPIN)) }, 2},
 		{"InitUserPIN", func() error { return token.InitUserPIN(ctx, user(userPIN)) }, 2},
 		{"Logout", func() error { return token.Logout(ctx) }, 1},
 		{"LoginUser", func() error { return token.LoginUser(ctx, user(userPIN)) }, 2},
 		{"GenerateKeyPair", func() error {
-			_, err := token.GenerateKeyPair(ctx, pkcs11.KeyPairTemplate{Algorithm: ec, ID: id, Label: "key"})
+			_, err := token.GenerateKeyPair(ctx, pkcs11.KeyPairTemplate{Algorithm: quick, ID: id, Label: "key"})
 			return err
 		}, 4},
-		{"Sign", func() error { _, err := token.Sign(ctx, id, ec.Sign, make([]byte, 32)); return err }, 7},
+		{"Sign", func() error { _, err := token.Sign(ctx, id, quick.Sign, make([]byte, 32)); return err }, 7},
 		{"WriteCertificate", func() error {
 			return token.WriteCertificate(ctx, pkcs11.CertificateObject{ID: id, DER: Certificate(t, "leaf")})
 		}, 2},

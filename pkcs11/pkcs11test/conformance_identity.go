@@ -16,17 +16,20 @@ type write struct {
 }
 
 // writes are all of them. They must notice a token that is not the one expected.
-func writes(t *testing.T) []write {
-	ec := algorithm(t, "ec-p256")
+func (s suite) writes(t *testing.T) []write {
+	quick := s.quick(t)
 	der := Certificate(t, "leaf")
 	return []write{
-		{"Init", func(ctx context.Context, k pkcs11.Token) error { _, err := k.Init(ctx, so(soPIN), "again"); return err }},
-		{"LoginSO", func(ctx context.Context, k pkcs11.Token) error { return k.LoginSO(ctx, so(soPIN)) }},
+		{"Init", func(ctx context.Context, k pkcs11.Token) error {
+			_, err := k.Init(ctx, so(s.soPIN), "again")
+			return err
+		}},
+		{"LoginSO", func(ctx context.Context, k pkcs11.Token) error { return k.LoginSO(ctx, so(s.soPIN)) }},
 		{"LoginUser", func(ctx context.Context, k pkcs11.Token) error { return k.LoginUser(ctx, user(userPIN)) }},
 		{"InitUserPIN", func(ctx context.Context, k pkcs11.Token) error { return k.InitUserPIN(ctx, user(userPIN)) }},
-		{"SetSOPIN", func(ctx context.Context, k pkcs11.Token) error { return k.SetSOPIN(ctx, so(soPIN), so(otherSOPIN)) }},
+		{"SetSOPIN", func(ctx context.Context, k pkcs11.Token) error { return k.SetSOPIN(ctx, so(s.soPIN), so(otherSOPIN)) }},
 		{"GenerateKeyPair", func(ctx context.Context, k pkcs11.Token) error {
-			_, err := k.GenerateKeyPair(ctx, pkcs11.KeyPairTemplate{Algorithm: ec, ID: pkcs11.KeyID{7}})
+			_, err := k.GenerateKeyPair(ctx, pkcs11.KeyPairTemplate{Algorithm: quick, ID: pkcs11.KeyID{7}})
 			return err
 		}},
 		{"WriteCertificate", func(ctx context.Context, k pkcs11.Token) error {
@@ -40,12 +43,13 @@ func writes(t *testing.T) []write {
 }
 
 // reads are the calls that only read.
-func reads() []write {
+func (s suite) reads(t *testing.T) []write {
+	quick := s.quick(t)
 	return []write{
 		{"Info", func(ctx context.Context, k pkcs11.Token) error { _, err := k.Info(ctx); return err }},
 		{"Objects", func(ctx context.Context, k pkcs11.Token) error { _, err := k.Objects(ctx, pkcs11.Query{}); return err }},
 		{"Sign", func(ctx context.Context, k pkcs11.Token) error {
-			_, err := k.Sign(ctx, pkcs11.KeyID{1}, pkcs11.MechanismECDSA, make([]byte, 32))
+			_, err := k.Sign(ctx, pkcs11.KeyID{1}, quick.Sign, make([]byte, 32))
 			return err
 		}},
 	}
@@ -69,11 +73,11 @@ func noHarm(t *testing.T, calls []string) {
 
 func (s suite) closed(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := loggedIn(t, m, "label")
+	token := s.loggedIn(t, m, "label")
 	id := token.Identity()
 	check(t, token.Close())
 	check(t, token.Close())
-	for _, c := range append(writes(t), reads()...) {
+	for _, c := range append(s.writes(t), s.reads(t)...) {
 		wants(t, c.call(t.Context(), token), pkcs11.ErrClosed)
 	}
 	if token.Identity() != id {
@@ -82,12 +86,12 @@ func (s suite) closed(t *testing.T) {
 
 	// Closing logged out: another session must log in itself.
 	again := openID(t, m, id)
-	_, err := again.GenerateKeyPair(t.Context(), pkcs11.KeyPairTemplate{Algorithm: algorithm(t, "ec-p256")})
+	_, err := again.GenerateKeyPair(t.Context(), pkcs11.KeyPairTemplate{Algorithm: s.quick(t)})
 	wants(t, err, pkcs11.ErrNotLoggedIn)
 
 	check(t, m.Close())
 	check(t, m.Close())
-	for _, c := range append(writes(t), reads()...) {
+	for _, c := range append(s.writes(t), s.reads(t)...) {
 		wants(t, c.call(t.Context(), again), pkcs11.ErrClosed)
 	}
 	_, err = m.Slots(t.Context())
@@ -101,10 +105,10 @@ func (s suite) closed(t *testing.T) {
 
 func (s suite) cancelled(t *testing.T) {
 	m, shim := s.shimmed(t)
-	token := loggedIn(t, m, "label")
+	token := s.loggedIn(t, m, "label")
 	shim.Calls(t)
 	ctx := cancelledContext(t)
-	for _, c := range append(writes(t), reads()...) {
+	for _, c := range append(s.writes(t), s.reads(t)...) {
 		wants(t, c.call(ctx, token), context.Canceled)
 	}
 	_, err := m.Slots(ctx)
@@ -117,10 +121,10 @@ func (s suite) cancelled(t *testing.T) {
 // initialisedOutside: a token initialised again by another process keeps its
 // serial, and SoftHSM goes on using the open session as if nothing had been.
 func (s suite) initialisedOutside(t *testing.T) {
-	for _, c := range writes(t) {
+	for _, c := range s.writes(t) {
 		t.Run(c.name, func(t *testing.T) {
 			m, b := s.fresh(t)
-			token := loggedIn(t, m, "ours")
+			token := s.loggedIn(t, m, "ours")
 			if c.name == "LoginSO" || c.name == "LoginUser" {
 				check(t, token.Logout(t.Context()))
 			}
@@ -135,9 +139,9 @@ func (s suite) initialisedOutside(t *testing.T) {
 
 func (s suite) deletedOutside(t *testing.T) {
 	m, b := s.fresh(t)
-	token := loggedIn(t, m, "ours")
+	token := s.loggedIn(t, m, "ours")
 	b.Tool(t, "softhsm2-util", "--delete-token", "--serial", string(token.Identity().Serial))
-	for _, c := range writes(t) {
+	for _, c := range s.writes(t) {
 		if err := c.call(t.Context(), token); err == nil {
 			t.Errorf("%s succeeds on a token that is no more", c.name)
 		}
@@ -148,8 +152,8 @@ func (s suite) deletedOutside(t *testing.T) {
 // two token directories of one serial, so the shim makes them equal.
 func (s suite) ambiguous(t *testing.T) {
 	m, shim := s.shimmed(t)
-	initialised(t, m, "first")
-	second := initialised(t, m, "second")
+	s.initialised(t, m, "first")
+	second := s.initialised(t, m, "second")
 	check(t, second.Close())
 	shim.Rules(t, "C_GetTokenInfo serial 1234")
 
@@ -157,8 +161,8 @@ func (s suite) ambiguous(t *testing.T) {
 	wants(t, err, pkcs11.ErrAmbiguous)
 
 	// A blank token that gets a serial which another shows cannot be told from it.
-	blank := openBlank(t, m)
-	_, err = blank.Init(t.Context(), so(soPIN), "third")
+	blank := s.openBlank(t, m)
+	_, err = blank.Init(t.Context(), so(s.soPIN), "third")
 	if err == nil {
 		t.Error("a token with the serial of another passes as found again")
 	}
@@ -167,8 +171,8 @@ func (s suite) ambiguous(t *testing.T) {
 // replaced: another token is in the slot of the open session.
 func (s suite) replaced(t *testing.T) {
 	m, shim := s.shimmed(t)
-	token := loggedIn(t, m, "label")
-	for _, c := range writes(t) {
+	token := s.loggedIn(t, m, "label")
+	for _, c := range s.writes(t) {
 		for name, rules := range map[string]struct {
 			rule string
 			want []error // one of them

@@ -1,6 +1,7 @@
 package pkcs11test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -11,7 +12,7 @@ func (s suite) module(t *testing.T) {
 	m, _ := s.fresh(t)
 	info, err := m.Info(t.Context())
 	check(t, err)
-	if info.Manufacturer != "SoftHSM" || info.CryptokiVersion == "" || info.LibraryVersion == "" {
+	if info.Manufacturer != cmp.Or(s.opts.Manufacturer, "SoftHSM") || info.CryptokiVersion == "" || info.LibraryVersion == "" {
 		t.Errorf("module info is %+v", info)
 	}
 }
@@ -48,38 +49,44 @@ func (s suite) openToken(t *testing.T) {
 
 func (s suite) init(t *testing.T) {
 	m, b := s.fresh(t)
-	token := openBlank(t, m)
-	if id := token.Identity(); id.Serial != "" || id.SlotDescription == "" {
+	token := s.openBlank(t, m)
+	want := len(slots(t, m)) + 1 // the token's and again a free one
+	if s.opts.Quirks.NoBlankSlot {
+		want--
+	}
+	if id := token.Identity(); id.Serial != s.opts.Quirks.ConstantSerial || id.SlotDescription == "" {
 		t.Errorf("identity of the blank token is %+v", id)
 	}
-	info, err := token.Init(t.Context(), so(soPIN), "株式会社 Åsa")
+	info, err := token.Init(t.Context(), so(s.soPIN), "株式会社 Åsa")
 	check(t, err)
 	if info.Label != "株式会社 Åsa" || info.Serial == "" || !info.Initialized() {
 		t.Errorf("token is %+v", info)
 	}
-	if got := token.Identity(); got != (pkcs11.Identity{Serial: info.Serial}) {
-		t.Errorf("identity is %+v, want serial %q", got, info.Serial)
+	id := token.Identity()
+	if id.Serial != info.Serial || (id.SlotDescription != "") != (s.opts.Quirks.ConstantSerial != "") {
+		t.Errorf("identity is %+v, want serial %q", id, info.Serial)
 	}
 	again, err := token.Info(t.Context())
 	check(t, err)
 	if again != info {
 		t.Errorf("info is %+v, was %+v", again, info)
 	}
-	all := slots(t, m)
-	if len(all) != 2 {
-		t.Errorf("%d slots, want the token's and a free one", len(all))
+	if n := len(slots(t, m)); n != want {
+		t.Errorf("%d slots, want %d", n, want)
 	}
-	openID(t, m, pkcs11.Identity{Serial: info.Serial})
-	if out := b.Tool(t, "softhsm2-util", "--show-slots"); !strings.Contains(out, string(info.Serial)) {
-		t.Errorf("softhsm2-util does not show serial %q:\n%s", info.Serial, out)
+	openID(t, m, id)
+	// A second opinion.
+	out := b.Tool(t, "pkcs11-tool", "--module", b.Path, "--list-slots")
+	if !strings.Contains(out, string(info.Serial)) || !strings.Contains(out, string(info.Label)) {
+		t.Errorf("pkcs11-tool does not show serial %q:\n%s", info.Serial, out)
 	}
 }
 
 func (s suite) initLabels(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := openBlank(t, m)
+	token := s.openBlank(t, m)
 	for _, label := range []pkcs11.TokenLabel{"", "ends in a blank ", "a\tb", "\xff", pkcs11.TokenLabel(strings.Repeat("x", 33))} {
-		if _, err := token.Init(t.Context(), so(soPIN), label); err == nil {
+		if _, err := token.Init(t.Context(), so(s.soPIN), label); err == nil {
 			t.Errorf("label %q is accepted", label)
 		}
 	}
@@ -91,7 +98,7 @@ func (s suite) initLabels(t *testing.T) {
 	}
 
 	long := pkcs11.TokenLabel(strings.Repeat("x", 32))
-	info, err := token.Init(t.Context(), so(soPIN), long)
+	info, err := token.Init(t.Context(), so(s.soPIN), long)
 	check(t, err)
 	if info.Label != long {
 		t.Errorf("label is %q", info.Label)
@@ -100,8 +107,8 @@ func (s suite) initLabels(t *testing.T) {
 
 func (s suite) initWrongPIN(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := loggedIn(t, m, "before")
-	generate(t, token, pkcs11.KeyID{1}, "key")
+	token := s.loggedIn(t, m, "before")
+	s.generate(t, token, pkcs11.KeyID{1}, "key")
 	before := token.Identity()
 
 	_, err := token.Init(t.Context(), so(otherSOPIN), "after")
@@ -123,11 +130,11 @@ func (s suite) initWrongPIN(t *testing.T) {
 
 func (s suite) initAgain(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := loggedIn(t, m, "before")
-	generate(t, token, pkcs11.KeyID{1}, "key")
+	token := s.loggedIn(t, m, "before")
+	s.generate(t, token, pkcs11.KeyID{1}, "key")
 	before := token.Identity()
 
-	info, err := token.Init(t.Context(), so(soPIN), "after")
+	info, err := token.Init(t.Context(), so(s.soPIN), "after")
 	check(t, err)
 	if token.Identity() != before || info.Label != "after" {
 		t.Errorf("token is %v with label %q, was %v", token.Identity(), info.Label, before)
@@ -138,31 +145,31 @@ func (s suite) initAgain(t *testing.T) {
 	if err := token.LoginUser(t.Context(), user(userPIN)); err == nil {
 		t.Error("the user PIN survived")
 	}
-	check(t, token.LoginSO(t.Context(), so(soPIN)))
+	check(t, token.LoginSO(t.Context(), so(s.soPIN)))
 }
 
 func (s suite) initSessionExists(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := initialised(t, m, "label")
+	token := s.initialised(t, m, "label")
 	other := openID(t, m, token.Identity())
-	check(t, other.LoginSO(t.Context(), so(soPIN)))
+	check(t, other.LoginSO(t.Context(), so(s.soPIN)))
 
-	_, err := token.Init(t.Context(), so(soPIN), "again")
+	_, err := token.Init(t.Context(), so(s.soPIN), "again")
 	wants(t, err, pkcs11.ErrSessionExists)
 	check(t, other.Close())
-	_, err = token.Init(t.Context(), so(soPIN), "again")
+	_, err = token.Init(t.Context(), so(s.soPIN), "again")
 	check(t, err)
 }
 
 func (s suite) initTwo(t *testing.T) {
 	m, _ := s.fresh(t)
-	first := loggedIn(t, m, "same label")
-	second := loggedIn(t, m, "same label")
+	first := s.loggedIn(t, m, "same label")
+	second := s.loggedIn(t, m, "same label")
 	if first.Identity() == second.Identity() {
 		t.Fatalf("both are %v", first.Identity())
 	}
-	generate(t, first, pkcs11.KeyID{1}, "of the first")
-	generate(t, second, pkcs11.KeyID{2}, "of the second")
+	s.generate(t, first, pkcs11.KeyID{1}, "of the first")
+	s.generate(t, second, pkcs11.KeyID{2}, "of the second")
 	for _, c := range []struct {
 		token pkcs11.Token
 		label string

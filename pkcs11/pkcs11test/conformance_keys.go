@@ -12,6 +12,15 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
+// quick is an algorithm whose keys are made quickly.
+func (s suite) quick(t *testing.T) pkcs11.Algorithm {
+	t.Helper()
+	if s.opts.Quirks.NoEC {
+		return algorithm(t, "rsa2048")
+	}
+	return algorithm(t, "ec-p256")
+}
+
 // algorithms are those that keys are made of.
 func (s suite) algorithms() []pkcs11.Algorithm {
 	if s.opts.Algorithms != nil {
@@ -22,7 +31,7 @@ func (s suite) algorithms() []pkcs11.Algorithm {
 
 func (s suite) keys(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := loggedIn(t, m, "label")
+	token := s.loggedIn(t, m, "label")
 	for i, a := range s.algorithms() {
 		t.Run(a.Name, func(t *testing.T) {
 			if testing.Short() && a.ModulusBits > 2048 {
@@ -35,7 +44,7 @@ func (s suite) keys(t *testing.T) {
 				t.Errorf("public key is %+v", public)
 			}
 			checkSize(t, public.PublicKey, a)
-			checkClaims(t, token, id)
+			s.checkClaims(t, token, id)
 			checkSignature(t, token, public, a)
 
 			listed := objects(t, token, pkcs11.Query{Class: of(pkcs11.ClassPublicKey), ID: id})
@@ -64,12 +73,15 @@ func checkSize(t *testing.T, spki []byte, a pkcs11.Algorithm) {
 	}
 }
 
-func checkClaims(t *testing.T, token pkcs11.Token, id pkcs11.KeyID) {
+func (s suite) checkClaims(t *testing.T, token pkcs11.Token, id pkcs11.KeyID) {
 	t.Helper()
 	private := objects(t, token, pkcs11.Query{Class: of(pkcs11.ClassPrivateKey), ID: id})
 	want := pkcs11.KeyClaims{
 		Private: pkcs11.ClaimYes, Sensitive: pkcs11.ClaimYes, Extractable: pkcs11.ClaimNo,
 		AlwaysSensitive: pkcs11.ClaimYes, NeverExtractable: pkcs11.ClaimYes, Local: pkcs11.ClaimYes, Sign: pkcs11.ClaimYes,
+	}
+	if s.opts.Quirks.LocalNo {
+		want.Local = pkcs11.ClaimNo
 	}
 	if len(private) != 1 || private[0].Claims != want {
 		t.Errorf("private keys are %+v, want one with %+v", private, want)
@@ -106,11 +118,19 @@ func verifies(key crypto.PublicKey, hash crypto.Hash, digest, signature []byte) 
 	}
 }
 
+// parameter is the attribute without which there is no key of an algorithm.
+func parameter(a pkcs11.Algorithm) string {
+	if a.KeyType == pkcs11.KeyTypeEC {
+		return "CKA_EC_PARAMS"
+	}
+	return "CKA_MODULUS_BITS"
+}
+
 func (s suite) keyRefusals(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := loggedIn(t, m, "label")
+	token := s.loggedIn(t, m, "label")
 	ctx := t.Context()
-	good := pkcs11.KeyPairTemplate{Algorithm: algorithm(t, "ec-p256"), ID: pkcs11.KeyID{1}, Label: "key"}
+	good := pkcs11.KeyPairTemplate{Algorithm: s.quick(t), ID: pkcs11.KeyID{1}, Label: "key"}
 
 	for _, c := range []struct {
 		name  string
@@ -118,7 +138,7 @@ func (s suite) keyRefusals(t *testing.T) {
 		want  error
 	}{
 		{"unknown mechanism", func(k *pkcs11.KeyPairTemplate) { k.Algorithm.Generate = 0x80001234 }, pkcs11.ErrUnsupported},
-		{"no curve", func(k *pkcs11.KeyPairTemplate) { k.Omit = []string{"CKA_EC_PARAMS"} }, pkcs11.ErrTemplateRefused},
+		{"neither curve nor size", func(k *pkcs11.KeyPairTemplate) { k.Omit = []string{parameter(k.Algorithm)} }, pkcs11.ErrTemplateRefused},
 		{"misspelt omission", func(k *pkcs11.KeyPairTemplate) { k.Omit = []string{"CKA_EXTRACTIBLE"} }, pkcs11.ErrTemplateRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,31 +170,33 @@ func (s suite) keyRefusals(t *testing.T) {
 
 func (s suite) sign(t *testing.T) {
 	m, _ := s.fresh(t)
-	token := loggedIn(t, m, "label")
+	token := s.loggedIn(t, m, "label")
 	ctx := t.Context()
-	ec := algorithm(t, "ec-p256")
-	digest := make([]byte, ec.Hash.Size())
+	alg := s.quick(t)
+	digest := make([]byte, alg.Hash.Size())
 	one, twin := pkcs11.KeyID{1}, pkcs11.KeyID{2}
-	generate(t, token, one, "one")
-	generate(t, token, twin, "twin")
-	generate(t, token, twin, "twin")
+	s.generate(t, token, one, "one")
 
-	_, err := token.Sign(ctx, one, ec.Sign, digest)
+	_, err := token.Sign(ctx, one, alg.Sign, digest)
 	check(t, err)
-	_, err = token.Sign(ctx, pkcs11.KeyID{9}, ec.Sign, digest)
+	_, err = token.Sign(ctx, pkcs11.KeyID{9}, alg.Sign, digest)
 	wants(t, err, pkcs11.ErrNotFound)
-	_, err = token.Sign(ctx, nil, ec.Sign, digest)
+	_, err = token.Sign(ctx, nil, alg.Sign, digest)
 	wants(t, err, pkcs11.ErrNotFound)
-	_, err = token.Sign(ctx, twin, ec.Sign, digest)
-	wants(t, err, pkcs11.ErrAmbiguous)
+	if !s.opts.Quirks.OneKeyForID {
+		s.generate(t, token, twin, "twin")
+		s.generate(t, token, twin, "twin")
+		_, err = token.Sign(ctx, twin, alg.Sign, digest)
+		wants(t, err, pkcs11.ErrAmbiguous)
+	}
 	_, err = token.Sign(ctx, one, 0x80001234, digest)
 	wants(t, err, pkcs11.ErrUnsupported)
-	_, err = token.Sign(ctx, one, ec.Sign, digest) // nothing of the above lingers
+	_, err = token.Sign(ctx, one, alg.Sign, digest) // nothing of the above lingers
 	check(t, err)
 
 	check(t, token.Logout(ctx))
 	// The private key is out of sight; some modules say so, others that there is none.
-	if _, err = token.Sign(ctx, one, ec.Sign, digest); err == nil {
+	if _, err = token.Sign(ctx, one, alg.Sign, digest); err == nil {
 		t.Error("signs without login")
 	}
 }

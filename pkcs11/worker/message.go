@@ -197,6 +197,7 @@ func (e *encoder) query(q pkcs11.Query) {
 		e.uint(uint64(*q.Class))
 	}
 	e.bytes(q.ID)
+	e.bool(q.Passing)
 }
 
 func (d *decoder) query() pkcs11.Query {
@@ -206,6 +207,7 @@ func (d *decoder) query() pkcs11.Query {
 		q.Class = &class
 	}
 	q.ID = d.bytes()
+	q.Passing = d.bool()
 	return q
 }
 
