@@ -317,16 +317,18 @@ func (a *Agent) forget(what string, err error) {
 
 // observe keeps each job's phase for the heartbeat and passes progress on.
 func (a *Agent) observe(p provision.Progress) {
+	lot := ""
 	a.mu.Lock()
 	if j := a.jobs[p.Job.ID]; j != nil {
 		j.phase = p.Step
+		lot = j.rec.Facts.Lot
 	}
 	a.mu.Unlock()
 	if p.State == provision.StateRunning {
 		a.inventory.moved(p.Token, p.Job.ID)
 		a.inventory.entered(p.Token, p.Job.ID, p.Step)
-		if p.Step == provision.StepPrepare {
-			a.inventory.prove(p.Token)
+		if p.Step == provision.StepSetSOPIN { // the factory's has opened the token
+			a.inventory.prove(lot)
 		}
 	}
 	level := slog.LevelDebug

@@ -133,22 +133,22 @@ func (inv *inventory) entered(t provision.TokenRef, jobID string, step provision
 func (inv *inventory) misses(i *instanceState, slots []pkcs11.Slot) bool {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	now := identities(slots)
-	return slices.ContainsFunc(identities(i.slots), func(id pkcs11.Identity) bool { return !slices.Contains(now, id) })
+	now := inv.identities(slots)
+	return slices.ContainsFunc(inv.identities(i.slots), func(id pkcs11.Identity) bool { return !slices.Contains(now, id) })
 }
 
 // saw records a look at an instance, begun then, and reports whether anything changed.
 func (inv *inventory) saw(i *instanceState, begun time.Time, slots []pkcs11.Slot, err error) bool {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	before := identities(i.slots)
+	before := inv.identities(i.slots)
 	changed := !i.seen || i.stale || (err == nil) != (i.err == nil)
 	i.seen, i.stale, i.err, i.looked = true, false, err, time.Now()
 	if err != nil {
 		return changed
 	}
 	i.slots = slots
-	after := identities(slots)
+	after := inv.identities(slots)
 	if len(after) > 0 {
 		i.shown = begun
 	}
@@ -167,14 +167,36 @@ func (inv *inventory) saw(i *instanceState, begun time.Time, slots []pkcs11.Slot
 	return changed
 }
 
-func identities(slots []pkcs11.Slot) []pkcs11.Identity {
+// identify names the token in a slot in the way of its model.
+func (inv *inventory) identify(s pkcs11.Slot) pkcs11.Identity {
+	if p, err := inv.profile(*s.Token); err == nil {
+		return p.Identify(s)
+	}
+	return s.Identity()
+}
+
+func (inv *inventory) identities(slots []pkcs11.Slot) []pkcs11.Identity {
 	var out []pkcs11.Identity
 	for _, s := range slots {
 		if s.Token != nil {
-			out = append(out, s.Identity())
+			out = append(out, inv.identify(s))
 		}
 	}
 	return out
+}
+
+// crowded reports whether a token that nothing tells apart is not alone of its model.
+func (inv *inventory) crowded(i *instanceState, p provision.TokenProfile) bool {
+	n := 0
+	for _, s := range i.slots {
+		if s.Token == nil {
+			continue
+		}
+		if other, err := inv.profile(*s.Token); err == nil && other.Name == p.Name {
+			n++
+		}
+	}
+	return p.Identity == provision.BySingle && n > 1
 }
 
 // settled reports whether every instance has been looked at since something happened there.
@@ -186,7 +208,7 @@ func (inv *inventory) settled() bool {
 
 // use says what a token is to this station; all are the identities in its instance.
 func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity) TokenUse {
-	id := s.Identity()
+	id := inv.identify(s)
 	if _, ok := i.busy[id]; ok {
 		return TokenBusy
 	}
@@ -203,9 +225,13 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 	switch {
 	case err != nil:
 		return TokenUnknown
+	case inv.crowded(i, profile):
+		return TokenRefused
 	case s.Token.Initialized() && profile.FactorySOPIN.IsZero():
 		return TokenUsed
-	case s.Token.Initialized() && (s.Token.Flags.Has(pkcs11.FlagUserPINInitialized) || inv.stoppedLot(profile)):
+	case s.Token.Initialized() && !profile.AsMade && s.Token.Flags.Has(pkcs11.FlagUserPINInitialized):
+		return TokenUsed
+	case !profile.FactorySOPIN.IsZero() && inv.stoppedLot(profile):
 		return TokenUsed
 	}
 	return TokenBlank
@@ -221,7 +247,7 @@ func (inv *inventory) free() []provision.TokenRef {
 		if i.err != nil || i.stale || i.alarmed {
 			continue
 		}
-		ids := identities(i.slots)
+		ids := inv.identities(i.slots)
 		taken := i.takenByJobs(ids)
 		var blank []pkcs11.Slot
 		for _, s := range i.slots {
@@ -247,7 +273,7 @@ func (inv *inventory) free() []provision.TokenRef {
 				}
 				trying[lot] = true
 			}
-			out = append(out, provision.TokenRef{Module: i.Name, Identity: s.Identity(), Model: s.Token.Model})
+			out = append(out, provision.TokenRef{Module: i.Name, Identity: inv.identify(s), Model: s.Token.Model})
 		}
 	}
 	return out
@@ -268,7 +294,7 @@ func (i *instanceState) takenByJobs(here []pkcs11.Identity) int {
 // lotOf is the profile whose factory SO PIN would be tried on a token; "" for none.
 func (inv *inventory) lotOf(info pkcs11.TokenInfo) string {
 	p, err := inv.profile(info)
-	if err != nil || !info.Initialized() || p.FactorySOPIN.IsZero() {
+	if err != nil || p.FactorySOPIN.IsZero() {
 		return ""
 	}
 	return p.Name
@@ -279,7 +305,7 @@ func (inv *inventory) lotsAtWork() map[string]bool {
 	out := map[string]bool{}
 	for _, i := range inv.instances {
 		for _, s := range i.slots {
-			if s.Token == nil || i.busy[s.Identity()] == "" {
+			if s.Token == nil || i.busy[inv.identify(s)] == "" {
 				continue
 			}
 			if lot := inv.lotOf(*s.Token); lot != "" {
@@ -290,28 +316,19 @@ func (inv *inventory) lotsAtWork() map[string]bool {
 	return out
 }
 
-// prove says that the factory SO PIN opened the token of a job.
-func (inv *inventory) prove(t provision.TokenRef) {
+// prove says that the factory SO PIN opened a token of a lot.
+func (inv *inventory) prove(lot string) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	i := inv.instance(t.Module)
-	if i == nil {
-		return
-	}
-	for _, s := range i.slots {
-		if s.Token != nil && s.Identity() == t.Identity {
-			if lot := inv.lotOf(*s.Token); lot != "" {
-				inv.proved[lot] = true
-			}
-		}
-	}
+	inv.proved[lot] = true
 }
 
-// setAside keeps a token from being chosen, even after it was taken out.
+// setAside keeps a token from being chosen, even after it was taken out. One that is
+// held by its slot cannot be known again.
 func (inv *inventory) setAside(t provision.TokenRef) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if i := inv.instance(t.Module); i != nil && t.Identity.Serial != "" {
+	if i := inv.instance(t.Module); i != nil && t.Identity.Serial != "" && t.Identity.SlotDescription == "" {
 		i.aside[t.Identity] = true
 	}
 }
@@ -387,7 +404,7 @@ func (inv *inventory) present(t provision.TokenRef) (bool, int) {
 	if i == nil {
 		return false, 0
 	}
-	return slices.Contains(identities(i.slots), t.Identity), i.version
+	return slices.Contains(inv.identities(i.slots), t.Identity), i.version
 }
 
 // stopLot keeps every token of a profile from being tried with its factory SO PIN again.

@@ -116,7 +116,7 @@ func TestAModuleThatCannotBeReadHasNoFreeTokens(t *testing.T) {
 }
 
 // TestALotIsTriedOneByOne: until the factory SO PIN of a model has opened one token,
-// no second one is tried; when it failed, none is.
+// no second one is tried, initialised or not; when it failed, none is.
 func TestALotIsTriedOneByOne(t *testing.T) {
 	inv := newInventory([]Instance{{Name: "m"}}, func(pkcs11.TokenInfo) (provision.TokenProfile, error) {
 		return provision.TokenProfile{Name: "sample", FactorySOPIN: pkcs11.NewSOPIN("12345678"), FactorySince: time.Now()}, nil
@@ -129,20 +129,20 @@ func TestALotIsTriedOneByOne(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	if got := serials(); got != "A1 A3" {
+	if got := serials(); got != "A1" {
 		t.Errorf("free before the first try: %s", got)
 	}
 	first := inv.free()[0]
 	inv.occupy(first, "job", true)
-	if got := serials(); got != "A3" {
+	if got := serials(); got != "" {
 		t.Errorf("free during the first try: %s", got)
 	}
-	inv.prove(first)
+	inv.prove("sample")
 	if got := serials(); got != "A2 A3" {
 		t.Errorf("free once it has opened a token: %s", got)
 	}
 	inv.stopLot("sample")
-	if got := serials(); got != "A3" {
+	if got := serials(); got != "" {
 		t.Errorf("free after the factory SO PIN failed: %s", got)
 	}
 	inv.stopped = map[string]bool{}
@@ -151,8 +151,58 @@ func TestALotIsTriedOneByOne(t *testing.T) {
 		t.Errorf("free after a failure of an older factory SO PIN: %s", got)
 	}
 	inv.failedBefore(map[string]time.Time{"sample": time.Now().Add(time.Hour)})
-	if got := serials(); got != "A3" {
+	if got := serials(); got != "" {
 		t.Errorf("free after a restart with the factory SO PIN that failed: %s", got)
+	}
+}
+
+// TestTokensOfOneSerial: models whose tokens all show one serial are told apart by
+// their readers, or not at all, and then one is written at a time.
+func TestTokensOfOneSerial(t *testing.T) {
+	one, two := slot("reader A", "123", 0), slot("reader B", "123", 0)
+	for _, row := range []struct {
+		identity provision.IdentityBy
+		slots    []pkcs11.Slot
+		want     int
+	}{
+		{provision.BySerial, []pkcs11.Slot{one, two}, 0},
+		{provision.ByReader, []pkcs11.Slot{one, two}, 2},
+		{provision.ByReader, []pkcs11.Slot{one, one}, 0},
+		{provision.BySingle, []pkcs11.Slot{one, two}, 0},
+		{provision.BySingle, []pkcs11.Slot{one}, 1},
+	} {
+		inv := newInventory([]Instance{{Name: "m"}}, func(pkcs11.TokenInfo) (provision.TokenProfile, error) {
+			return provision.TokenProfile{Name: "sample", Identity: row.identity}, nil
+		})
+		inv.saw(inv.instance("m"), time.Now(), row.slots, nil)
+		free := inv.free()
+		if len(free) != row.want {
+			t.Errorf("%s: %d of %d tokens are free, wanted %d", row.identity, len(free), len(row.slots), row.want)
+		}
+		for _, f := range free {
+			if held := f.Identity.SlotDescription != ""; held != (row.identity != provision.BySerial) {
+				t.Errorf("%s: held as %+v", row.identity, f.Identity)
+			}
+			inv.setAside(f)
+		}
+		// Who is held by a slot cannot be known again, so nobody is kept out for it.
+		if len(inv.free()) != row.want {
+			t.Errorf("%s: a reader is set aside", row.identity)
+		}
+	}
+}
+
+// TestTokensThatAreUsedAsMade always claim to have a user PIN.
+func TestTokensThatAreUsedAsMade(t *testing.T) {
+	const flags = pkcs11.FlagTokenInitialized | pkcs11.FlagUserPINInitialized
+	for asMade, want := range map[bool]int{true: 1, false: 0} {
+		inv := newInventory([]Instance{{Name: "m"}}, func(pkcs11.TokenInfo) (provision.TokenProfile, error) {
+			return provision.TokenProfile{Name: "sample", AsMade: asMade, FactorySOPIN: pkcs11.NewSOPIN("12345678")}, nil
+		})
+		inv.saw(inv.instance("m"), time.Now(), []pkcs11.Slot{slot("s1", "A1", flags)}, nil)
+		if n := len(inv.free()); n != want {
+			t.Errorf("as made %t: %d tokens are free, wanted %d", asMade, n, want)
+		}
 	}
 }
 

@@ -311,7 +311,8 @@ func (a *Agent) jobEnded(e jobEnd) {
 	defer signal(a.flush)
 	if rec.State.Final() {
 		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !provision.OrderAtFault(e.err))
-		if rec.State == provision.StateQuarantined || errors.Is(e.err, provision.ErrFactorySOPIN) || errors.Is(e.err, provision.ErrFactoryTried) {
+		written := rec.State == provision.StateFinished && rec.Facts.AsMade // its flags do not say so
+		if rec.State == provision.StateQuarantined || written || errors.Is(e.err, provision.ErrFactorySOPIN) || errors.Is(e.err, provision.ErrFactoryTried) {
 			a.inventory.setAside(rec.Token)
 		}
 		if errors.Is(e.err, provision.ErrFactorySOPIN) {

@@ -14,6 +14,10 @@ import (
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
+// settle is how long pcscd and modules may take to notice that a token was pulled
+// before a verdict on it is believed: pcsc-lite looks 2.5 times a second.
+const settle = time.Second
+
 // tokenProfiles looks a token's profile up. The files that profiles name are read once.
 func tokenProfiles(station *config.Station) (func(pkcs11.TokenInfo) (provision.TokenProfile, error), error) {
 	profiles := map[string]provision.TokenProfile{}

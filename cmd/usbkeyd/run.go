@@ -199,7 +199,7 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 		Central: central, Instances: modules,
 		Runner: provision.Runner{
 			Journal: st.journal, Vault: st.vault, Keys: keys, Anchors: anchors,
-			Product: cat.product, TokenProfile: profile, Now: time.Now,
+			Product: cat.product, TokenProfile: profile, Now: time.Now, Settle: settle,
 		},
 		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),
 		UserPINRecipients: station.Recipients.UserPIN, SOPINRecipients: station.Recipients.SOPIN,
