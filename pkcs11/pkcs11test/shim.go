@@ -1,17 +1,21 @@
 package pkcs11test
 
 import (
-	_ "embed"
+	"embed"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
-//go:embed shim/shim.c
-var shimSource []byte
+//go:embed shim
+var shimSource embed.FS
 
 // Shim is a bay behind a module that misbehaves on order: its Path is the shim's,
 // which passes every call on to SoftHSM unless a rule says otherwise. Rules hold
@@ -19,24 +23,30 @@ var shimSource []byte
 type Shim struct {
 	Bay
 	rules, calls string
+	told         *int64 // how much of the record of calls was given out
 }
 
 // NewShim builds the shim with the C compiler and puts it before the bay.
 func NewShim(t testing.TB, b Bay) Shim {
 	t.Helper()
 	dir := t.TempDir()
-	source, library := filepath.Join(dir, "shim.c"), filepath.Join(dir, "shim.so")
-	if err := os.WriteFile(source, shimSource, 0o600); err != nil {
+	if err := os.CopyFS(dir, shimSource); err != nil {
 		t.Fatal(err)
 	}
-	cc := exec.CommandContext(t.Context(), "cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl")
-	if out, err := cc.CombinedOutput(); err != nil {
+	source, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	library := filepath.Join(dir, "shim.so")
+	args := append([]string{"-shared", "-fPIC", "-fvisibility=hidden", "-o", library}, source...)
+	if out, err := exec.CommandContext(t.Context(), "cc", append(args, "-ldl")...).CombinedOutput(); err != nil {
 		t.Fatalf("build the shim module (apt-get install gcc): %v\n%s", err, out)
 	}
 	s := Shim{
 		Bay:   Bay{Path: library, Dir: b.Dir, Env: map[string]string{}},
 		rules: filepath.Join(dir, "rules"),
 		calls: filepath.Join(dir, "calls"),
+		told:  new(int64),
 	}
 	for name, value := range b.Env {
 		s.Env[name] = value
@@ -47,14 +57,27 @@ func NewShim(t testing.TB, b Bay) Shim {
 	return s
 }
 
-// Rules replaces the rules; without any the module behaves. Each is a line such
-// as "C_Login return 0xa4", "C_Sign segv", "C_GenerateKeyPair hang" or
-// "C_GetTokenInfo flags 0x200000"; shim/shim.c lists the actions.
+// Rules replaces the rules; without any the module behaves. Each is a line:
+//
+//	FUNCTION[?][#N] [slot=SERIAL] ACTION [ARGUMENT]
+//
+// such as "C_Login return 0xa4", "C_Sign#2 segv", "*#7 then-hang", "C_GenerateKeyPair
+// slot=0123456789abcdef wait 2000" or "C_GetTokenInfo flags 0x200000"; or one for the
+// whole station, such as "token 0123456789abcdef removed", "shuffle 42" or "slots 10000".
+// FUNCTION is * for any; #N is the N-th call alone, counted over all processes since the
+// rules were replaced. What only asks for a length is not counted, and no rule is for
+// it that does not end in "?". shim/shim.c lists all actions and station-wide rules.
+//
+// How often a PIN was wrong ("token SERIAL pin-lock N") outlives the rules, as it does
+// on a token; which tokens a call has removed does not.
 func (s Shim) Rules(t testing.TB, rules ...string) {
 	t.Helper()
+	// The generation tells the module that these are other rules, though they may read
+	// the same: it counts anew.
+	text := fmt.Sprintf("generation %d\n%s\n", time.Now().UnixNano(), strings.Join(rules, "\n"))
 	// Renamed into place: the module must never read half a file.
 	next := s.rules + ".next"
-	if err := os.WriteFile(next, []byte(strings.Join(rules, "\n")+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(next, s.rules); err != nil {
@@ -62,18 +85,54 @@ func (s Shim) Rules(t testing.TB, rules ...string) {
 	}
 }
 
-// Calls gives the functions called since the last Calls, in order, and forgets them.
+// Calls gives the functions called since the last Calls, in order.
 func (s Shim) Calls(t testing.TB) []string {
 	t.Helper()
+	text := s.untold(t)
+	*s.told += int64(len(text))
+	return strings.Fields(text)
+}
+
+// AwaitCall waits until a function is called that the next Calls will give, some
+// seconds at most.
+func (s Shim) AwaitCall(t testing.TB, function string) {
+	t.Helper()
+	const patience = 20 * time.Second
+	for end := time.Now().Add(patience); !slices.Contains(strings.Fields(s.untold(t)), function); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s is not called, but %q", function, s.untold(t))
+		}
+	}
+}
+
+// untold is the end of the record of calls, to which modules may be writing: nothing is
+// taken from it.
+func (s Shim) untold(t testing.TB) string {
+	t.Helper()
 	text, err := os.ReadFile(s.calls)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return string(text[min(*s.told, int64(len(text))):])
+}
+
+// Counted is how many calls were made under the present rules: the N of the last "*#N".
+func (s Shim) Counted(t testing.TB) int {
+	t.Helper()
+	state, err := os.ReadFile(s.rules + ".state")
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return 0
 	}
-	if err != nil {
-		t.Fatal(err)
+	// struct state of shim/shim.h: the generation, a number for each of the 68
+	// functions, the number of all.
+	const all = 8 * (1 + 68)
+	if err != nil || len(state) < all+8 {
+		t.Fatalf("the shim's state: %d bytes, %v", len(state), err)
 	}
-	if err := os.Truncate(s.calls, 0); err != nil {
-		t.Fatal(err)
+	rules, err := os.ReadFile(s.rules)
+	generation := fmt.Sprintf("generation %d\n", binary.NativeEndian.Uint64(state))
+	if err == nil && !strings.HasPrefix(string(rules), generation) {
+		return 0 // no call was made since they were replaced
 	}
-	return strings.Fields(string(text))
+	return int(binary.NativeEndian.Uint64(state[all:]))
 }

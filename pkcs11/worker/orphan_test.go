@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -67,7 +66,7 @@ func TestOrphanBringsItsCallToAnEnd(t *testing.T) {
 			shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
 			shim.Rules(t, row.rule)
 			parent, child := startParent(t, shim)
-			waitForCall(t, shim, "C_GetInfo")
+			shim.AwaitCall(t, "C_GetInfo")
 			if err := parent.Process.Kill(); err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +97,7 @@ func TestOrphanBringsItsCallToAnEnd(t *testing.T) {
 func TestIdleChildEndsWithItsParent(t *testing.T) {
 	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
 	parent, child := startParent(t, shim)
-	waitForCall(t, shim, "C_GetInfo")
+	shim.AwaitCall(t, "C_GetInfo")
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -136,24 +135,6 @@ func startParent(t *testing.T, shim pkcs11test.Shim) (parent *exec.Cmd, child in
 	}
 	t.Cleanup(func() { _ = unix.Close(child) })
 	return parent, child
-}
-
-// waitForCall waits, bounded, until the module is called.
-func waitForCall(t *testing.T, shim pkcs11test.Shim, name string) {
-	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if slices.Contains(shim.Calls(t), name) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s was not called", name)
-		}
-	}
 }
 
 // ended reports whether a process ends within bound.
