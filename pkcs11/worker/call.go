@@ -32,12 +32,15 @@ func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder
 		p.giveBack()
 		return &pkcs11.Error{Op: op.String(), Kind: pkcs11.ErrGeneral, Detail: "the arguments are too long to be passed on"}
 	}
-	timer := time.NewTimer(limit)
+	if keepsBus(op) {
+		p.bus.enter(p)
+	}
+	wait := p.patience(limit, waitsForBus(op))
 	_ = p.in.SetWriteDeadline(time.Now().Add(limit))
 	err := writeFrame(p.in, e)
 	clear(e.buf) // it may hold a PIN
 	if err != nil {
-		timer.Stop()
+		wait.timer.Stop()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return p.hung(op, fmt.Sprintf("the request was not taken within %s", limit))
 		}
@@ -45,24 +48,28 @@ func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder
 		return p.ended(op.String())
 	}
 
-	select {
-	case message, ok := <-p.responses:
-		timer.Stop()
-		if !ok {
-			return p.ended(op.String())
+	for {
+		select {
+		case message, ok := <-p.responses:
+			wait.timer.Stop()
+			if !ok {
+				return p.ended(op.String())
+			}
+			p.giveBack()
+			return outcome(&decoder{buf: message}, op.String(), result)
+		case <-wait.timer.C:
+			if wait.over() {
+				return p.hung(op, "no answer within "+wait.String())
+			}
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				wait.timer.Stop()
+				return p.hung(op, "no answer within the caller's deadline")
+			}
+			p.markDirty(true)
+			go p.finish(op, wait)
+			return &leftError{op, ctx.Err()}
 		}
-		p.giveBack()
-		return outcome(&decoder{buf: message}, op.String(), result)
-	case <-timer.C:
-		return p.hung(op, fmt.Sprintf("no answer within %s", limit))
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			timer.Stop()
-			return p.hung(op, "no answer within the caller's deadline")
-		}
-		p.markDirty(true)
-		go p.finish(op, timer)
-		return &leftError{op, ctx.Err()}
 	}
 }
 
@@ -100,7 +107,10 @@ func (p *Process) take(ctx context.Context, op operation) error {
 	}
 }
 
-func (p *Process) giveBack() { p.turn <- struct{}{} }
+func (p *Process) giveBack() {
+	p.bus.leave(p)
+	p.turn <- struct{}{}
+}
 
 // hung kills the child over a call that took too long.
 func (p *Process) hung(op operation, detail string) error {
@@ -111,15 +121,21 @@ func (p *Process) hung(op operation, detail string) error {
 
 // finish waits, in the place of a caller who left, until the child is through
 // with the call or out of time.
-func (p *Process) finish(op operation, timer *time.Timer) {
-	defer timer.Stop()
-	select {
-	case _, ok := <-p.responses:
-		if ok {
-			p.giveBack()
+func (p *Process) finish(op operation, wait *patience) {
+	defer wait.timer.Stop()
+	for {
+		select {
+		case _, ok := <-p.responses:
+			if ok {
+				p.giveBack()
+			}
+			return
+		case <-wait.timer.C:
+			if wait.over() {
+				_ = p.hung(op, "no answer, and its caller had left") // the next caller is told
+				return
+			}
 		}
-	case <-timer.C:
-		_ = p.hung(op, "no answer, and its caller had left") // the next caller is told
 	}
 }
 

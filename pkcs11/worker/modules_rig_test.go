@@ -5,7 +5,6 @@ package worker_test
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -240,7 +239,7 @@ func TestUnknownLoginIsNotRepeated(t *testing.T) {
 				defer cancel()
 				done := make(chan error, 1)
 				go func() { done <- token.LoginUser(ctx, pkcs11.NewUserPIN("999999")) }()
-				awaitCall(t, shim, "C_Login")
+				shim.AwaitCall(t, "C_Login")
 				if row.want == context.Canceled {
 					cancel()
 				}
@@ -266,22 +265,6 @@ func TestUnknownLoginIsNotRepeated(t *testing.T) {
 			})
 		}
 	})
-}
-
-// awaitCall waits until a function is called. It leaves the record of calls alone, to
-// which the module may be writing.
-func awaitCall(t *testing.T, shim pkcs11test.Shim, name string) {
-	t.Helper()
-	const patience = 20 * time.Second
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		calls, err := os.ReadFile(shim.Env["SHIM_CALLS"])
-		if err == nil && slices.Contains(strings.Fields(string(calls)), name) {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s is not called: %v\n%s", name, err, calls)
-		}
-	}
 }
 
 func count(calls []string, name string) int {

@@ -20,6 +20,8 @@ type Pool struct {
 	alone sync.Mutex
 	first bool
 
+	bus *bus
+
 	room chan struct{} // a place for every child on loan; nil for no limit
 
 	mu     sync.Mutex
@@ -29,7 +31,7 @@ type Pool struct {
 
 // NewPool makes an empty pool; children are started as they are asked for.
 func NewPool(spec Spec) *Pool {
-	p := &Pool{spec: spec, first: true}
+	p := &Pool{spec: spec, first: true, bus: newBus()}
 	if spec.MaxProcesses > 0 {
 		p.room = make(chan struct{}, spec.MaxProcesses)
 	}
@@ -83,7 +85,7 @@ func (p *Pool) acquire(ctx context.Context) (*Process, error) {
 			if err := p.awaitOrphans(ctx); err != nil {
 				return nil, err
 			}
-			return Start(ctx, p.spec)
+			return startOn(ctx, p.spec, p.bus)
 		}
 		child := p.idle[n-1]
 		p.idle = p.idle[:n-1]
@@ -151,7 +153,7 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 		if err := p.enter(ctx); err != nil {
 			return err
 		}
-		child, err := Start(ctx, p.spec)
+		child, err := startOn(ctx, p.spec, p.bus)
 		if err != nil {
 			p.leave()
 			return fmt.Errorf("warm up: %w", err)

@@ -34,6 +34,7 @@ const (
 type Process struct {
 	spec  Spec
 	limit Deadlines
+	bus   *bus // shared by the children of a pool
 	cmd   *exec.Cmd
 	in    *os.File // requests to the child
 	out   *os.File // responses from it
@@ -57,6 +58,11 @@ type Process struct {
 // does (ErrModuleUnusable, the code of C_Initialize), or with ErrModuleHung or
 // ErrModuleCrashed, and then leaves no child behind.
 func Start(ctx context.Context, spec Spec) (*Process, error) {
+	return startOn(ctx, spec, newBus())
+}
+
+// startOn is Start for a child that shares its tokens with others.
+func startOn(ctx context.Context, spec Spec, shared *bus) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", opStart, err)
 	}
@@ -65,7 +71,7 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 		return nil, startError("this is a module's process already; main must call worker.ServeIfChild first")
 	}
 	p := &Process{
-		spec: spec, limit: spec.Deadlines.orDefaults(),
+		spec: spec, limit: spec.Deadlines.orDefaults(), bus: shared,
 		turn: make(chan struct{}, 1), responses: make(chan []byte, 1),
 		exited: make(chan struct{}), failed: make(chan struct{}),
 	}
@@ -155,29 +161,34 @@ func (p *Process) reap(reading <-chan struct{}) {
 
 // greet waits for the child's first message.
 func (p *Process) greet(ctx context.Context) error {
-	timer := time.NewTimer(p.limit.Init)
-	defer timer.Stop()
-	select {
-	case message, ok := <-p.responses:
-		if !ok {
-			return p.ended(opStart)
+	wait := p.patience(p.limit.Init, true)
+	defer wait.timer.Stop()
+	for {
+		select {
+		case message, ok := <-p.responses:
+			if !ok {
+				return p.ended(opStart)
+			}
+			d := &decoder{buf: message}
+			if d.string() != protocol {
+				return startError("the child does not speak our protocol; main must call worker.ServeIfChild first")
+			}
+			return outcome(d, opStart, nil)
+		case <-wait.timer.C:
+			if wait.over() {
+				p.fail(pkcs11.ErrModuleHung, "not initialised after "+wait.String())
+				return p.failure(opStart)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", opStart, ctx.Err())
 		}
-		d := &decoder{buf: message}
-		if d.string() != protocol {
-			return startError("the child does not speak our protocol; main must call worker.ServeIfChild first")
-		}
-		return outcome(d, opStart, nil)
-	case <-timer.C:
-		p.fail(pkcs11.ErrModuleHung, fmt.Sprintf("not initialised after %s", p.limit.Init))
-		return p.failure(opStart)
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", opStart, ctx.Err())
 	}
 }
 
 // fail makes the process unusable; the first reason stands.
 func (p *Process) fail(kind pkcs11.Sentinel, detail string) {
 	p.failOnce.Do(func() {
+		p.bus.leave(p)
 		p.cause = &pkcs11.Error{Kind: kind, Detail: detail}
 		close(p.failed)
 	})
