@@ -45,6 +45,9 @@ func Open(path, reserved string) (pkcs11.Module, error) {
 	if ctx == nil {
 		return nil, unusable(path, explainLoadFailure(path))
 	}
+	if why := checkFunctions(path); why != "" {
+		return nil, unusable(path, why)
+	}
 	m := &module{path: path, reserved: reserved, ctx: ctx}
 	if err := m.initialise(); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -89,7 +90,7 @@ func serve(open Opener) int {
 		if d.bad {
 			return exitMalformed
 		}
-		if writeFrame(out, response) != nil || op == opModuleClose || s.module == nil {
+		if writeFrame(out, response) != nil || op == opModuleClose || s.module == nil || s.confused {
 			return exitDone
 		}
 	}
@@ -191,13 +192,16 @@ type server struct {
 	tokens map[uint64]pkcs11.Token
 	last   uint64
 	again  func() (pkcs11.Module, error)
+	// confused is set when a call ended where none should: what the module holds now
+	// is not known, and the next child starts anew.
+	confused bool
 }
 
 // answer carries out one request and makes the response to it.
 func (s *server) answer(op operation, d *decoder) *encoder {
 	e := newFrame(512)
 	e.uint(statusOK)
-	err := s.do(op, d, e)
+	err := s.guarded(op, d, e)
 	if err == nil && len(e.buf)-frameHeader > maxFrame {
 		err = &pkcs11.Error{Op: op.String(), Kind: pkcs11.ErrGeneral, Detail: "the answer is too long to be passed on"}
 	}
@@ -207,6 +211,20 @@ func (s *server) answer(op operation, d *decoder) *encoder {
 		e.error(err)
 	}
 	return e
+}
+
+// guarded is do for a module that gives absurd lengths, over which the binding panics:
+// the parent would learn an exit status and not the reason.
+func (s *server) guarded(op operation, d *decoder, e *encoder) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.confused = true
+			err = &pkcs11.Error{
+				Op: op.String(), Kind: pkcs11.ErrGeneral, Detail: fmt.Sprintf("the module gave an answer that cannot be: %v", cause),
+			}
+		}
+	}()
+	return s.do(op, d, e)
 }
 
 // do decodes the arguments of an operation, carries it out unless they are
