@@ -26,6 +26,7 @@ type session struct {
 	slot       uint
 	generation int
 	login      uint // who logged in by this session: CKU_SO, CKU_USER or nobody
+	confirmed  bool // the expected token was seen in the session's own slot
 }
 
 // nobody is no CK_USER_TYPE.
@@ -57,12 +58,30 @@ func (t *token) find(op string) (place, error) {
 		}
 		return at, t.note(op, at.info)
 	}
+	if !t.sess.confirmed {
+		t.sess.slot = t.m.slotOf(t.sess)
+	}
 	slot := t.sess.slot
 	info, err := t.m.tokenInfo(slot)
 	if err != nil {
 		return place{}, t.failed(err)
 	}
-	return place{slot, info}, t.note(op, info)
+	if err := t.note(op, info); err != nil {
+		return place{}, err
+	}
+	t.sess.confirmed = true
+	return place{slot, info}, nil
+}
+
+// slotOf asks which slot a session is on. The slot was looked at before the session
+// was opened on it; had it been given to another token in between, the session would
+// be that token's, and look like the right one's as soon as the slot is given back.
+func (m *module) slotOf(s *session) uint {
+	info, err := m.ctx.GetSessionInfo(s.handle)
+	if err != nil {
+		return s.slot // what is wrong shows when its token is read
+	}
+	return info.SlotID
 }
 
 // note compares what the token says now with what is expected of it and remembers it.
@@ -85,13 +104,17 @@ func (t *token) verified(op string) (p11.SessionHandle, error) {
 		if err := t.openSession(at.slot); err != nil {
 			return 0, err
 		}
+		if _, err := t.find(op); err != nil { // whose session is it?
+			return 0, err
+		}
 	}
 	return t.sess.handle, nil
 }
 
-// session is for calls that only read: an open session is used as it is.
+// session is for calls that only read: an open session is used as it is, once it is
+// known to be the token's.
 func (t *token) session(op string) (p11.SessionHandle, error) {
-	if t.sess != nil {
+	if t.sess != nil && t.sess.confirmed {
 		return t.sess.handle, nil
 	}
 	return t.verified(op)
