@@ -81,6 +81,7 @@ func may() map[string][]string {
 		"internal/pcsc":             {},
 		"internal/qualify":          {"pkcs11"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
+		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
 		"cmd/usbkey-central":        {"api", "csr/...", "internal/buildinfo", "internal/central/...", "internal/output"},
 	}
 }

@@ -45,7 +45,7 @@ func newJobsShow(s streams, load func() (*config.Station, error)) *cobra.Command
 				{"unit", fmt.Sprintf("%s (%d of %d)", detail.UnitID, detail.Sequence, detail.Of)}, {"company", detail.Company},
 				{"state", detail.State}, {"step", detail.Step}, {"waits for", detail.Waiting}, {"reason", detail.Reason}, {"next action", detail.Hint},
 				{"module", detail.Module}, {"token serial", detail.TokenSerial}, {"token label", detail.TokenLabel}, {"key id", detail.KeyID},
-				{"certificate serial", detail.CertificateSerial}, {"certificate SHA-256", detail.CertificateSHA256}, {"subject", detail.Subject},
+				{"certificate serial", detail.CertificateSerial}, {"certificate SHA-256", detail.CertificateSHA256}, {"subject", detail.Subject}, {"attestation", detail.Attestation},
 				{"seconds", fmt.Sprintf("%.2f", detail.Seconds)},
 			} {
 				if f[1] != "" {

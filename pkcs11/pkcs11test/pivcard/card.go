@@ -1,11 +1,10 @@
 package pivcard
 
 import (
-	"bytes"
+	"context"
 	"crypto"
-	"crypto/x509"
-	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,94 +15,78 @@ const (
 	FactoryManagementKey = "010203040506070801020304050607080102030405060708" // 3DES, hexadecimal
 )
 
-// tries is how many wrong PINs or PUKs in a row block them.
-const tries = 3
-
-// Status words (ISO 7816-4, 5.1.3; SP 800-73-4, table 7).
-const (
-	swOK             = 0x9000
-	swMore           = 0x6100 // with the number of bytes that wait
-	swTriesLeft      = 0x63C0 // with their number
-	swLength         = 0x6700
-	swNotAuthorised  = 0x6982
-	swBlocked        = 0x6983
-	swConditions     = 0x6985
-	swBadData        = 0x6A80
-	swNotFound       = 0x6A82
-	swBadParameters  = 0x6A86
-	swNoReference    = 0x6A88
-	swNoInstruction  = 0x6D00
-	swChainNotEnded  = 0x6883
-	chaining         = 0x10 // bit of CLA: more of the command follows
-	maxShortResponse = 256
-)
-
 // Card is one card. What it holds survives being pulled; logins do not. Its methods
-// are safe for concurrent use.
+// are safe for concurrent use. Its fields are to be set while it is in no reader, or
+// from within Before or After.
 type Card struct {
 	// Serial is shown on the token, decimal.
 	Serial uint32
 	// Slow is how long a key generation takes besides what it takes.
 	Slow time.Duration
-	// Before hears of every command APDU before it is carried out; it may be nil. It
-	// may pull the card.
+	// Before hears of every command APDU before it is carried out; it may be nil. If it
+	// pulls the card, the command is not carried out.
 	Before func(apdu []byte)
+	// Refuse may answer a command APDU in the card's stead, with the status word that it
+	// returns; 0 leaves it to the card. It may be nil.
+	Refuse func(apdu []byte) uint16
+	// After hears of every command APDU that was carried out, before it is answered; it
+	// may be nil. If it pulls the card, nobody hears the answer.
+	After func(apdu []byte)
+
+	inserted atomic.Bool
 
 	mu       sync.Mutex
 	pin, puk secret
 	key      []byte // the management key
 	slots    map[byte]*slot
 	objects  map[string][]byte
-	maker    *Maker
-	attester crypto.Signer // the key of slot F9
-	attest   *x509.Certificate
+	file     string // where the card is kept, or ""
 
 	session session
 }
 
-// secret is a PIN or PUK with its counter.
-type secret struct {
-	value string
-	left  int
-}
-
 // slot is a key in its place, for example 9A.
 type slot struct {
-	algorithm byte
-	key       crypto.Signer
+	algorithm, origin, pinPolicy, touchPolicy byte
+	key                                       crypto.Signer
 }
 
 // session is what ends when the card is reset or pulled.
 type session struct {
 	selected      bool
-	verified      bool   // by the PIN
-	authenticated bool   // by the management key
-	witness       []byte // of an authentication under way
-	command       []byte // data of a chained command so far
+	verified      bool // by the PIN
+	fresh         bool // no key has been used since
+	authenticated bool // by the management key
+	witness       []byte
+	chained       chain  // a command of which more is to come
 	response      []byte // what is still to be fetched
 }
 
 // New makes a card as the maker delivers it.
 func New(serial uint32, maker *Maker) (*Card, error) {
-	c := &Card{Serial: serial, maker: maker}
-	c.reset()
-	var err error
-	c.attester, c.attest, err = maker.attester(serial)
+	attester, certificate, err := maker.attester(serial)
 	if err != nil {
 		return nil, err
 	}
-	c.objects[objectAttestation] = wrapCertificate(c.attest.Raw)
+	c := &Card{Serial: serial}
+	c.reset()
+	c.slots[slotAttestation] = &slot{algP256, originImported, pinNever, touchNever, attester}
+	c.objects[objectAttestation] = wrapCertificate(certificate.Raw)
 	return c, nil
 }
 
-// reset puts the application into the state of delivery, except for slot F9.
+// reset puts the application into the state of delivery. Slot F9 stays as it is.
 func (c *Card) reset() {
 	c.pin, c.puk = secret{FactoryPIN, tries}, secret{FactoryPUK, tries}
 	c.key = factoryKey()
-	c.slots, c.objects = map[byte]*slot{}, map[string][]byte{}
-	if c.attest != nil {
-		c.objects[objectAttestation] = wrapCertificate(c.attest.Raw)
+	slots, objects := map[byte]*slot{}, map[string][]byte{}
+	if s, ok := c.slots[slotAttestation]; ok {
+		slots[slotAttestation] = s
 	}
+	if o, ok := c.objects[objectAttestation]; ok {
+		objects[objectAttestation] = o
+	}
+	c.slots, c.objects = slots, objects
 	c.session = session{selected: c.session.selected}
 }
 
@@ -115,67 +98,49 @@ func (c *Card) powerOn() {
 }
 
 // Command carries out a command APDU and returns the response APDU.
-func (c *Card) Command(apdu []byte) []byte {
-	if len(apdu) < 4 {
-		return status(swLength)
-	}
+func (c *Card) Command(apdu []byte) []byte { return c.command(context.Background(), apdu) }
+
+// command carries out a command as long as there is power; without it, it returns nil.
+func (c *Card) command(power context.Context, apdu []byte) []byte {
 	if c.Before != nil {
 		c.Before(apdu)
 	}
+	if c.Refuse != nil {
+		if sw := c.Refuse(apdu); sw != 0 {
+			return status(sw)
+		}
+	}
+	response := c.carryOut(power, apdu)
+	if c.After != nil && response != nil {
+		c.After(apdu)
+	}
+	return response
+}
+
+func (c *Card) carryOut(power context.Context, apdu []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	cla, ins, p1, p2 := apdu[0], apdu[1], apdu[2], apdu[3]
-	data, ok := commandData(apdu[4:])
-	if !ok {
-		return status(swLength)
+	if power.Err() != nil {
+		return nil
 	}
-	if ins == insGetResponse {
-		return c.respond(nil, swOK)
+	cmd, sw := parseAPDU(apdu)
+	if sw != swOK {
+		return status(sw)
 	}
-	c.session.response = nil
-	data = append(c.session.command, data...)
-	c.session.command = nil
-	if cla&chaining != 0 {
-		c.session.command = bytes.Clone(data)
-		return status(swOK)
+	if cmd.ins == insGetResponse {
+		return c.fetch(swOK)
 	}
-	return c.respond(c.dispatch(ins, p1, p2, data))
+	whole, sw := c.session.chained.add(cmd)
+	if sw != swOK || whole == nil {
+		return status(sw)
+	}
+	data, sw := c.dispatch(power, *whole)
+	if power.Err() != nil {
+		return nil
+	}
+	if err := c.keep(whole.ins); err != nil {
+		data, sw = nil, swMemoryFailure
+	}
+	c.session.response = data
+	return c.fetch(sw)
 }
-
-// commandData takes Lc and Le off, short or extended (ISO 7816-4, 5.1).
-func commandData(b []byte) ([]byte, bool) {
-	switch {
-	case len(b) <= 1:
-		return nil, true // at most Le
-	case b[0] == 0 && len(b) >= 3:
-		n := int(binary.BigEndian.Uint16(b[1:]))
-		if len(b) == 3 { // extended Le alone
-			return nil, true
-		}
-		return within(b[3:], n)
-	default:
-		return within(b[1:], int(b[0]))
-	}
-}
-
-func within(b []byte, n int) ([]byte, bool) {
-	if n > len(b) {
-		return nil, false
-	}
-	return b[:n], true
-}
-
-// respond gives at most one short response; what is left waits for GET RESPONSE.
-func (c *Card) respond(data []byte, sw uint16) []byte {
-	if data == nil {
-		data, c.session.response = c.session.response, nil
-	}
-	if len(data) > maxShortResponse {
-		c.session.response = data[maxShortResponse:]
-		left := min(len(c.session.response), 0xff)
-		return append(bytes.Clone(data[:maxShortResponse]), status(swMore|uint16(left))...)
-	}
-	return append(bytes.Clone(data), status(sw)...)
-}
-
-func status(sw uint16) []byte { return []byte{byte(sw >> 8), byte(sw)} }

@@ -1,6 +1,9 @@
 package pivcard
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+)
 
 var errTLV = errors.New("malformed BER-TLV")
 
@@ -10,29 +13,36 @@ type element struct {
 	value []byte
 }
 
-// parseTLV reads a sequence of data objects with tags of one to three bytes.
+// parseTLV reads a sequence of data objects.
 func parseTLV(b []byte) ([]element, error) {
 	var out []element
 	for len(b) > 0 {
-		n := 1
-		if b[0]&0x1f == 0x1f {
-			for n < len(b) && b[n]&0x80 != 0 {
-				n++
-			}
-			n++
-		}
+		n := tagLength(b)
 		if n >= len(b) {
 			return nil, errTLV
 		}
-		tag := string(b[:n])
 		length, rest, err := parseLength(b[n:])
 		if err != nil || length > len(rest) {
 			return nil, errTLV
 		}
-		out = append(out, element{tag, rest[:length]})
+		out = append(out, element{string(b[:n]), rest[:length]})
 		b = rest[length:]
 	}
 	return out, nil
+}
+
+// tagLength is that of the tag that b begins with: when the low five bits of its first
+// byte are set, more follow, each but the last with its highest bit set.
+func tagLength(b []byte) int {
+	const long, more = 0x1f, 0x80
+	n := 1
+	if b[0]&long != long {
+		return n
+	}
+	for n < len(b) && b[n]&more != 0 {
+		n++
+	}
+	return n + 1
 }
 
 func parseLength(b []byte) (int, []byte, error) {
@@ -59,6 +69,28 @@ func find(list []element, tag string) ([]byte, bool) {
 	return nil, false
 }
 
+// one is the value of a tag that has one byte, or 0.
+func one(list []element, tag string) byte {
+	if v, ok := find(list, tag); ok && len(v) == 1 {
+		return v[0]
+	}
+	return 0
+}
+
+// nested is the sequence within a template.
+func nested(b []byte, template string) ([]element, bool) {
+	outer, err := parseTLV(b)
+	if err != nil {
+		return nil, false
+	}
+	value, ok := find(outer, template)
+	if !ok {
+		return nil, false
+	}
+	inner, err := parseTLV(value)
+	return inner, err == nil
+}
+
 // tlv is one data object.
 func tlv(tag string, value ...byte) []byte {
 	out := []byte(tag)
@@ -72,3 +104,5 @@ func tlv(tag string, value ...byte) []byte {
 	}
 	return append(out, value...)
 }
+
+func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }

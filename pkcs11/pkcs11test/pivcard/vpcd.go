@@ -3,20 +3,24 @@ package pivcard
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
 )
 
+// ErrInserted: a card cannot be in two readers.
+var ErrInserted = errors.New("the card is in a reader already")
+
 // Control bytes of vpcd, the virtual reader of the vsmartcard project. Every message
 // is a length of two bytes, big-endian, and so much data: one control byte, or an APDU.
 const (
-	controlOff = iota
-	controlOn
-	controlReset
-	_
-	controlATR
+	controlOff   = 0
+	controlOn    = 1
+	controlReset = 2
+	controlATR   = 4
 )
 
 // answerToReset is that of a YubiKey 5: T=1, and "YubiKey" among its historical bytes.
@@ -28,21 +32,29 @@ func answerToReset() []byte {
 type Insertion struct {
 	card    *Card
 	address string
+	power   context.Context // until the card is pulled
+	cut     context.CancelFunc
 	ended   chan struct{}
 
-	mu     sync.Mutex
-	conn   net.Conn
-	pulled bool
+	mu   sync.Mutex
+	conn net.Conn
+	once sync.Once
 }
 
 // Insert puts the card into the virtual reader that listens at address, where it stays
 // until Pull.
 func (c *Card) Insert(ctx context.Context, address string) (*Insertion, error) {
+	if !c.inserted.CompareAndSwap(false, true) {
+		return nil, fmt.Errorf("card %d: %w", c.Serial, ErrInserted)
+	}
 	i := &Insertion{card: c, address: address, ended: make(chan struct{})}
+	i.power, i.cut = context.WithCancel(context.WithoutCancel(ctx))
 	if err := i.connect(ctx); err != nil {
+		i.cut()
+		c.inserted.Store(false)
 		return nil, err
 	}
-	go i.stay(context.WithoutCancel(ctx))
+	go i.stay()
 	return i, nil
 }
 
@@ -55,67 +67,80 @@ func (i *Insertion) connect(ctx context.Context) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.conn = conn
-	if i.pulled {
-		_ = conn.Close()
+	if i.power.Err() != nil {
+		return errors.Join(i.power.Err(), conn.Close())
 	}
 	return nil
 }
 
 // stay serves the reader until the card is pulled. vpcd drops whoever connects while it
 // is still getting over the last card: such a card is there all the same, and tries again.
-func (i *Insertion) stay(ctx context.Context) {
+func (i *Insertion) stay() {
 	defer close(i.ended)
-	for {
+	for i.power.Err() == nil {
 		i.mu.Lock()
-		conn, pulled := i.conn, i.pulled
+		conn := i.conn
 		i.mu.Unlock()
-		if pulled {
-			return
-		}
-		_ = i.card.serve(conn) // it ends when either side closes
+		_ = i.card.serve(i.power, conn) // it ends when either side closes
 		_ = conn.Close()
 		const again = 20 * time.Millisecond
-		time.Sleep(again)
-		if err := i.connect(ctx); err != nil {
-			time.Sleep(again) // the reader may listen again in a moment; a pull ends this
+		for i.power.Err() == nil {
+			select {
+			case <-i.power.Done():
+			case <-time.After(again):
+			}
+			if i.connect(i.power) == nil {
+				break
+			}
 		}
 	}
 }
 
-// Pull takes the card out, in the middle of a command if need be: the reader sees it
-// at once, and whatever the card still does nobody hears of.
+// Pull takes the card out, in the middle of a command if need be: it loses power, which
+// ends what it is doing, and the reader sees it at once.
 func (i *Insertion) Pull() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.pulled = true
-	_ = i.conn.Close()
+	i.once.Do(func() {
+		i.cut()
+		i.mu.Lock()
+		_ = i.conn.Close()
+		i.mu.Unlock()
+		i.card.inserted.Store(false)
+	})
 }
 
 // Wait waits until a card that was pulled has come to rest.
 func (i *Insertion) Wait() { <-i.ended }
 
-func (c *Card) serve(conn net.Conn) error {
+func (c *Card) serve(power context.Context, conn net.Conn) error {
 	for {
 		acknowledge(conn)
 		message, err := read(conn)
 		if err != nil {
 			return err
 		}
-		if len(message) != 1 {
-			if err := write(conn, c.Command(message)); err != nil {
-				return err
-			}
-			continue
-		}
-		switch message[0] {
-		case controlOff, controlOn, controlReset:
-			c.powerOn()
-		case controlATR:
-			if err := write(conn, answerToReset()); err != nil {
+		if response := c.hear(power, message); response != nil {
+			if err := write(conn, response); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// hear does what a message of the reader says, and returns the answer if it wants one.
+func (c *Card) hear(power context.Context, message []byte) []byte {
+	if power.Err() != nil {
+		return nil // a message that came just before the pull
+	}
+	if len(message) != 1 {
+		return c.command(power, message)
+	}
+	switch message[0] {
+	case controlATR:
+		return answerToReset()
+	case controlOff, controlOn, controlReset:
+		c.powerOn()
+	}
+	return nil
 }
 
 func read(r io.Reader) ([]byte, error) {

@@ -3,4 +3,7 @@
 // What is above the daemon is the real thing: libpcsclite and a vendor's module.
 //
 // It owns the processes and files of the rig. It must not know what a card does.
+//
+// The readers' driver listens on every address of the machine, at random ports: no
+// place for a card that matters.
 package usbrig

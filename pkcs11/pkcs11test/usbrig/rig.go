@@ -9,9 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test/pivcard"
@@ -21,57 +22,104 @@ import (
 const (
 	daemon = "/usr/sbin/pcscd"                            // package pcscd
 	driver = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so" // package vsmartcard-vpcd
-	module = "/usr/lib/x86_64-linux-gnu/libykcs11.so.2"   // package ykcs11
-	ready  = 10 * time.Second                             // for the daemon to answer
+	module = "libykcs11.so.2"                             // package ykcs11
 )
 
-// MaxReaders is how many readers pcsc-lite of Debian 12 knows.
-const MaxReaders = 16
+const (
+	// MaxReaders is how many readers pcsc-lite of Debian 12 knows.
+	MaxReaders = 16
+	// patience is how long the daemon may take for anything.
+	patience = 10 * time.Second
+	// pause is what a question is repeated after where there is no event to wait for.
+	pause = 10 * time.Millisecond
+)
+
+// Errors, compared with errors.Is.
+var (
+	ErrMissing = errors.New("the virtual USB rig lacks a part")
+	ErrReader  = errors.New("the virtual USB rig has no such reader, or it is full or empty")
+)
 
 // Rig is a running PC/SC daemon with empty readers. It needs root, for a mount
-// namespace of its own: the machine's own daemon is not disturbed.
+// namespace of its own: the machine's own daemon is not disturbed. Its methods are safe
+// for concurrent use.
 type Rig struct {
-	dir   string
-	cmd   *exec.Cmd
-	ports []int
-	ended chan struct{}
+	dir    string
+	module string
+	cmd    *exec.Cmd
+	ports  []int
+	ended  chan struct{}
 
 	mu      sync.Mutex
 	inserts []*pivcard.Insertion
 }
 
-// Start starts the daemon with so many readers, an even number, in an empty folder.
-// Its log goes to log.
+// Start starts the daemon with so many readers, in an empty folder, and waits until
+// all of them are there. Its log goes to log, which may be nil.
 func Start(ctx context.Context, dir string, readers int, log io.Writer) (*Rig, error) {
 	if readers < 1 || readers > MaxReaders {
-		return nil, fmt.Errorf("%d readers: 1 to %d are possible", readers, MaxReaders)
+		return nil, fmt.Errorf("%w: %d readers, 1 to %d are possible", ErrReader, readers, MaxReaders)
 	}
-	for file, pkg := range map[string]string{daemon: "pcscd", driver: "vsmartcard-vpcd", module: "ykcs11"} {
-		if _, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("%s is missing: apt-get install %s", file, pkg)
+	r := &Rig{dir: dir, inserts: make([]*pivcard.Insertion, readers)}
+	if err := r.findParts(); err != nil {
+		return nil, err
+	}
+	// A port that was found free can be somebody else's a moment later.
+	const attempts = 3
+	var errs []error
+	for range attempts {
+		err := r.attempt(ctx, log)
+		if err == nil {
+			return r, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	if os.Geteuid() != 0 {
-		return nil, errors.New("the PC/SC daemon gets a mount namespace of its own, which needs root")
-	}
-	r := &Rig{dir: dir, ended: make(chan struct{})}
-	if err := r.configure(readers); err != nil {
-		return nil, err
-	}
-	r.inserts = make([]*pivcard.Insertion, readers)
-	if err := r.launch(log); err != nil {
-		return nil, err
-	}
-	if err := r.await(ctx); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return r, nil
+	return nil, errors.Join(errs...)
 }
 
-// configure writes one entry for every two readers: vpcd makes two slots of each, on
-// a port and the next. Two entries with one driver file, or of one name, would be taken
-// for one reader.
-func (r *Rig) configure(readers int) error {
+func (r *Rig) attempt(ctx context.Context, log io.Writer) error {
+	if err := r.configure(); err != nil {
+		return err
+	}
+	if err := r.launch(log); err != nil {
+		return err
+	}
+	if err := r.await(ctx); err != nil {
+		return errors.Join(fmt.Errorf("pcscd: %w", err), r.stop())
+	}
+	return nil
+}
+
+// findParts says what has to be installed.
+func (r *Rig) findParts() error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w: root, so that the PC/SC daemon has a mount namespace of its own", ErrMissing)
+	}
+	for _, part := range [][2]string{{daemon, "pcscd"}, {driver, "vsmartcard-vpcd"}, {"/usr/bin/unshare", "util-linux"}} {
+		if _, err := os.Stat(part[0]); err != nil {
+			return fmt.Errorf("%w: %s (apt-get install %s)", ErrMissing, part[0], part[1])
+		}
+	}
+	found, err := filepath.Glob("/usr/lib/*/" + module)
+	if err != nil || len(found) == 0 {
+		return fmt.Errorf("%w: /usr/lib/*/%s (apt-get install ykcs11)", ErrMissing, module)
+	}
+	r.module = found[0]
+	// sockaddr_un has room for so much (unix(7)).
+	const longest = 107
+	if s := r.Socket(); len(s) > longest {
+		return fmt.Errorf("%w: a folder with a shorter name, for the socket %s", ErrMissing, s)
+	}
+	return nil
+}
+
+// configure writes one entry for every two readers: vpcd makes two of each, on a port
+// and the next. Two entries with one driver file, or of one name, would be taken for
+// one reader.
+func (r *Rig) configure() error {
 	library, err := os.ReadFile(driver)
 	if err != nil {
 		return err
@@ -81,9 +129,10 @@ func (r *Rig) configure(readers int) error {
 			return err
 		}
 	}
+	r.ports = nil
 	var entries strings.Builder
-	for n := 0; n < readers; n += 2 {
-		port, err := freePair()
+	for n := 0; n < len(r.inserts); n += 2 {
+		port, err := freePair(r.ports)
 		if err != nil {
 			return err
 		}
@@ -95,66 +144,81 @@ func (r *Rig) configure(readers int) error {
 		// ykcs11 takes readers whose name begins with "Yubico".
 		fmt.Fprintf(&entries, "FRIENDLYNAME \"Yubico Rig %c\"\nDEVICENAME /dev/null:0x%X\nLIBPATH %s\nCHANNELID 0x%X\n\n", 'A'+n/2, port, own, port)
 	}
-	r.ports = r.ports[:readers]
 	return os.WriteFile(filepath.Join(r.dir, "readers", "rig"), []byte(entries.String()), 0o644)
 }
 
-// freePair finds a port that is free together with the next one.
-func freePair() (int, error) {
-	for range 50 {
+// freePair finds a port that is free together with the next one, and not yet taken.
+func freePair(taken []int) (int, error) {
+	const attempts = 50
+	for range attempts {
 		first, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return 0, err
 		}
 		port := first.Addr().(*net.TCPAddr).Port
 		second, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		if err == nil {
-			return port, errors.Join(first.Close(), second.Close())
-		}
 		_ = first.Close()
+		if err != nil {
+			continue
+		}
+		_ = second.Close()
+		if !slices.Contains(taken, port) && !slices.Contains(taken, port+1) {
+			return port, nil
+		}
 	}
 	return 0, errors.New("no two free ports in a row")
 }
 
 // launch runs the daemon where /run/pcscd is a folder of the rig.
 func (r *Rig) launch(log io.Writer) error {
-	script := `mkdir -p /run/pcscd && mount --bind "$1" /run/pcscd && exec ` + daemon + ` --foreground --config "$2"`
-	r.cmd = exec.Command("unshare", "--mount", "sh", "-c", script, "sh", filepath.Join(r.dir, "run"), filepath.Join(r.dir, "readers"))
+	const script = `mkdir -p /run/pcscd && mount --bind "$1" /run/pcscd && exec "$3" --foreground --config "$2"`
+	r.cmd = exec.Command("unshare", "--mount", "sh", "-c", script, "sh", filepath.Join(r.dir, "run"), filepath.Join(r.dir, "readers"), daemon)
 	r.cmd.Stdout, r.cmd.Stderr = log, log
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := r.cmd.Start(); err != nil {
-		return err
-	}
+	r.cmd.SysProcAttr = endWithUs()
+	r.ended = make(chan struct{})
+	begun := make(chan error, 1)
 	go func() {
-		_ = r.cmd.Wait()
-		close(r.ended)
-	}()
-	return nil
-}
-
-// await waits until the daemon and every reader listen.
-func (r *Rig) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, ready)
-	defer cancel()
-	if err := r.dial(ctx, "unix", r.Socket()); err != nil {
-		return fmt.Errorf("pcscd: %w", err)
-	}
-	return nil
-}
-
-// dial tries until something listens.
-func (r *Rig) dial(ctx context.Context, network, address string) error {
-	for {
-		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		// What ends the daemon with us follows the thread that started it (prctl(2),
+		// PR_SET_PDEATHSIG), so that thread has to stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(r.ended)
+		err := r.cmd.Start()
+		begun <- err
 		if err == nil {
-			return conn.Close()
+			_ = r.cmd.Wait()
+		}
+	}()
+	return <-begun
+}
+
+// await waits until the daemon shows every reader and listens for their cards.
+func (r *Rig) await(ctx context.Context) error {
+	return r.until(ctx, "its readers are not there", func() (bool, error) {
+		states, err := r.readers(ctx)
+		if err != nil || len(states) < len(r.ports) {
+			return false, err
+		}
+		return listens(r.cmd.Process.Pid, r.ports)
+	})
+}
+
+// until asks again and again. What went wrong counts only when time has run out: the
+// daemon may not be there yet.
+func (r *Rig) until(ctx context.Context, failure string, ask func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		yes, err := ask()
+		if yes {
+			return nil
 		}
 		select {
 		case <-r.ended:
-			return errors.New("it ended: see its log")
+			return errors.New("the PC/SC daemon ended: see its log")
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ctx.Err(), err)
-		case <-time.After(10 * time.Millisecond):
+			return errors.Join(fmt.Errorf("%s: %w", failure, ctx.Err()), err)
+		case <-time.After(pause):
 		}
 	}
 }
@@ -168,36 +232,36 @@ func (r *Rig) Env() map[string]string {
 }
 
 // Module is the path of the PKCS#11 module for the rig's cards.
-func (r *Rig) Module() string { return module }
+func (r *Rig) Module() string { return r.module }
 
 // Readers is how many there are.
-func (r *Rig) Readers() int { return len(r.ports) }
+func (r *Rig) Readers() int { return len(r.inserts) }
 
-// Insert puts a card into reader i, from 0, which must be empty.
+// Reader is the name of reader i, which is a slot's description.
+func (r *Rig) Reader(i int) string {
+	return fmt.Sprintf("Yubico Rig %c 00 %02d", 'A'+i/2, i%2)
+}
+
+// Insert puts a card into reader i, from 0, which must be empty. It does not wait until
+// the daemon has seen it; Sees does.
 func (r *Rig) Insert(ctx context.Context, i int, card *pivcard.Card) error {
 	r.mu.Lock()
-	full := r.inserts[i] != nil
-	r.mu.Unlock()
-	if full {
-		return fmt.Errorf("reader %d holds a card", i)
+	defer r.mu.Unlock()
+	if i < 0 || i >= len(r.inserts) || r.inserts[i] != nil {
+		return fmt.Errorf("%w: %d, to insert a card", ErrReader, i)
 	}
-	ctx, cancel := context.WithTimeout(ctx, ready)
-	defer cancel()
 	// A reader listens again a moment after its last card was pulled.
-	for {
+	var permanent error
+	err := r.until(ctx, fmt.Sprintf("reader %d takes no card", i), func() (bool, error) {
 		in, err := card.Insert(ctx, fmt.Sprintf("127.0.0.1:%d", r.ports[i]))
-		if err == nil {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.inserts[i] = in
-			return nil
+		if errors.Is(err, pivcard.ErrInserted) {
+			permanent = err
+			return true, nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("reader %d: %w", i, err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+		r.inserts[i] = in
+		return err == nil, err
+	})
+	return errors.Join(err, permanent)
 }
 
 // Pull takes the card out of reader i and waits until it has come to rest.
@@ -224,29 +288,46 @@ func (r *Rig) Eject(i int) error {
 func (r *Rig) take(i int) (*pivcard.Insertion, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	in := r.inserts[i]
-	if in == nil {
-		return nil, fmt.Errorf("reader %d is empty", i)
+	if i < 0 || i >= len(r.inserts) || r.inserts[i] == nil {
+		return nil, fmt.Errorf("%w: %d, to pull its card", ErrReader, i)
 	}
+	in := r.inserts[i]
 	r.inserts[i] = nil
 	return in, nil
+}
+
+// Sees waits until the daemon sees a card in reader i, or sees none.
+func (r *Rig) Sees(ctx context.Context, i int, card bool) error {
+	return r.until(ctx, fmt.Sprintf("reader %d is not seen with a card: %t", i, card), func() (bool, error) {
+		states, err := r.readers(ctx)
+		if err != nil {
+			return false, err
+		}
+		return states[r.Reader(i)] == card, nil
+	})
 }
 
 // Close pulls all cards and ends the daemon.
 func (r *Rig) Close() error {
 	var errs []error
-	for i, in := range r.inserts {
-		if in != nil {
-			errs = append(errs, r.Pull(i))
+	for i := range r.inserts {
+		if err := r.Pull(i); err != nil && !errors.Is(err, ErrReader) {
+			errs = append(errs, err)
 		}
 	}
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	return errors.Join(append(errs, r.stop())...)
+}
+
+// stop ends the daemon, by its own process.
+func (r *Rig) stop() error {
+	var errs []error
+	if err := r.cmd.Process.Signal(terminate); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		errs = append(errs, err)
 	}
 	select {
 	case <-r.ended:
-	case <-time.After(ready):
-		errs = append(errs, r.cmd.Process.Kill())
+	case <-time.After(patience):
+		errs = append(errs, errors.New("pcscd had to be killed"), r.cmd.Process.Kill())
 		<-r.ended
 	}
 	return errors.Join(errs...)
