@@ -230,7 +230,8 @@ func TestTheUnitComesBackUnderANewEpoch(t *testing.T) {
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if u := r.units()[0]; u.Epoch != 2 {
+	// On a machine under load the second lease may run out too, for want of heartbeats.
+	if u := r.units()[0]; u.Epoch < 2 {
 		t.Errorf("epoch %d", u.Epoch)
 	}
 	r.installed(1)
