@@ -21,6 +21,108 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AdoptRequestHash.
+const (
+	AdoptSHA256 AdoptRequestHash = "SHA-256"
+	AdoptSHA384 AdoptRequestHash = "SHA-384"
+	AdoptSHA512 AdoptRequestHash = "SHA-512"
+)
+
+// Valid indicates whether the value is a known member of the AdoptRequestHash enum.
+func (e AdoptRequestHash) Valid() bool {
+	switch e {
+	case AdoptSHA256:
+		return true
+	case AdoptSHA384:
+		return true
+	case AdoptSHA512:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DecisionAction.
+const (
+	DecisionAbsent      DecisionAction = "absent"
+	DecisionCertificate DecisionAction = "certificate"
+	DecisionReissue     DecisionAction = "reissue"
+	DecisionRevoked     DecisionAction = "revoked"
+	DecisionSurplus     DecisionAction = "surplus"
+)
+
+// Valid indicates whether the value is a known member of the DecisionAction enum.
+func (e DecisionAction) Valid() bool {
+	switch e {
+	case DecisionAbsent:
+		return true
+	case DecisionCertificate:
+		return true
+	case DecisionReissue:
+		return true
+	case DecisionRevoked:
+		return true
+	case DecisionSurplus:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DecisionStatus.
+const (
+	DecisionApproved DecisionStatus = "approved"
+	DecisionDone     DecisionStatus = "done"
+	DecisionVoid     DecisionStatus = "void"
+	DecisionWaiting  DecisionStatus = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the DecisionStatus enum.
+func (e DecisionStatus) Valid() bool {
+	switch e {
+	case DecisionApproved:
+		return true
+	case DecisionDone:
+		return true
+	case DecisionVoid:
+		return true
+	case DecisionWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EventKind.
+const (
+	EventBlocked   EventKind = "blocked"
+	EventCancelled EventKind = "cancelled"
+	EventHeld      EventKind = "held"
+	EventInstalled EventKind = "installed"
+	EventIssued    EventKind = "issued"
+	EventShipped   EventKind = "shipped"
+)
+
+// Valid indicates whether the value is a known member of the EventKind enum.
+func (e EventKind) Valid() bool {
+	switch e {
+	case EventBlocked:
+		return true
+	case EventCancelled:
+		return true
+	case EventHeld:
+		return true
+	case EventInstalled:
+		return true
+	case EventIssued:
+		return true
+	case EventShipped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HeartbeatStatusStatus.
 const (
 	Cancel HeartbeatStatusStatus = "cancel"
@@ -60,6 +162,7 @@ func (e Kind) Valid() bool {
 // Defines values for ProblemType.
 const (
 	ProblemBadRequest            ProblemType = "urn:usbkeyd:problem:bad-request"
+	ProblemCancelled             ProblemType = "urn:usbkeyd:problem:cancelled"
 	ProblemContentTooLarge       ProblemType = "urn:usbkeyd:problem:content-too-large"
 	ProblemCsrConflict           ProblemType = "urn:usbkeyd:problem:csr-conflict"
 	ProblemCsrInvalid            ProblemType = "urn:usbkeyd:problem:csr-invalid"
@@ -73,10 +176,13 @@ const (
 	ProblemMethodNotAllowed      ProblemType = "urn:usbkeyd:problem:method-not-allowed"
 	ProblemNotFound              ProblemType = "urn:usbkeyd:problem:not-found"
 	ProblemOrderConflict         ProblemType = "urn:usbkeyd:problem:order-conflict"
+	ProblemProofInvalid          ProblemType = "urn:usbkeyd:problem:proof-invalid"
 	ProblemProtocolUnsupported   ProblemType = "urn:usbkeyd:problem:protocol-unsupported"
 	ProblemResultConflict        ProblemType = "urn:usbkeyd:problem:result-conflict"
+	ProblemSamePerson            ProblemType = "urn:usbkeyd:problem:same-person"
 	ProblemSessionConflict       ProblemType = "urn:usbkeyd:problem:session-conflict"
 	ProblemSessionUnknown        ProblemType = "urn:usbkeyd:problem:session-unknown"
+	ProblemShipmentConflict      ProblemType = "urn:usbkeyd:problem:shipment-conflict"
 	ProblemStaleEpoch            ProblemType = "urn:usbkeyd:problem:stale-epoch"
 	ProblemStationConflict       ProblemType = "urn:usbkeyd:problem:station-conflict"
 	ProblemUnauthenticated       ProblemType = "urn:usbkeyd:problem:unauthenticated"
@@ -89,6 +195,8 @@ const (
 func (e ProblemType) Valid() bool {
 	switch e {
 	case ProblemBadRequest:
+		return true
+	case ProblemCancelled:
 		return true
 	case ProblemContentTooLarge:
 		return true
@@ -116,13 +224,19 @@ func (e ProblemType) Valid() bool {
 		return true
 	case ProblemOrderConflict:
 		return true
+	case ProblemProofInvalid:
+		return true
 	case ProblemProtocolUnsupported:
 		return true
 	case ProblemResultConflict:
 		return true
+	case ProblemSamePerson:
+		return true
 	case ProblemSessionConflict:
 		return true
 	case ProblemSessionUnknown:
+		return true
+	case ProblemShipmentConflict:
 		return true
 	case ProblemStaleEpoch:
 		return true
@@ -165,6 +279,30 @@ func (e ReleaseRequestReason) Valid() bool {
 	}
 }
 
+// Defines values for ResolveRequestFinding.
+const (
+	FindingAbsent      ResolveRequestFinding = "absent"
+	FindingCertificate ResolveRequestFinding = "certificate"
+	FindingRevoked     ResolveRequestFinding = "revoked"
+	FindingSurplus     ResolveRequestFinding = "surplus"
+)
+
+// Valid indicates whether the value is a known member of the ResolveRequestFinding enum.
+func (e ResolveRequestFinding) Valid() bool {
+	switch e {
+	case FindingAbsent:
+		return true
+	case FindingCertificate:
+		return true
+	case FindingRevoked:
+		return true
+	case FindingSurplus:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ResultRequestOutcome.
 const (
 	Destroyed          ResultRequestOutcome = "destroyed"
@@ -192,6 +330,8 @@ func (e ResultRequestOutcome) Valid() bool {
 // Defines values for UnitStateName.
 const (
 	BOUND        UnitStateName = "BOUND"
+	CANCELLED    UnitStateName = "CANCELLED"
+	CANCELLING   UnitStateName = "CANCELLING"
 	HELD         UnitStateName = "HELD"
 	INSTALLED    UnitStateName = "INSTALLED"
 	ISSUED       UnitStateName = "ISSUED"
@@ -199,6 +339,7 @@ const (
 	ISSUING      UnitStateName = "ISSUING"
 	LEASED       UnitStateName = "LEASED"
 	READY        UnitStateName = "READY"
+	SHIPPED      UnitStateName = "SHIPPED"
 	STRANDED     UnitStateName = "STRANDED"
 )
 
@@ -206,6 +347,10 @@ const (
 func (e UnitStateName) Valid() bool {
 	switch e {
 	case BOUND:
+		return true
+	case CANCELLED:
+		return true
+	case CANCELLING:
 		return true
 	case HELD:
 		return true
@@ -221,6 +366,8 @@ func (e UnitStateName) Valid() bool {
 		return true
 	case READY:
 		return true
+	case SHIPPED:
+		return true
 	case STRANDED:
 		return true
 	default:
@@ -228,10 +375,77 @@ func (e UnitStateName) Valid() bool {
 	}
 }
 
+// AdoptAnswer defines model for AdoptAnswer.
+type AdoptAnswer struct {
+	Lease Lease `json:"lease"`
+
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	State UnitStateName `json:"state"`
+}
+
+// AdoptRequest defines model for AdoptRequest.
+type AdoptRequest struct {
+	Epoch      Epoch            `json:"epoch"`
+	Generation Generation       `json:"generation"`
+	Hash       AdoptRequestHash `json:"hash"`
+
+	// PublicKey SubjectPublicKeyInfo, DER (RFC 5280, 4.1.2.7)
+	PublicKey   []byte      `json:"publicKey"`
+	SessionId   Uuid        `json:"sessionId"`
+	Signature   []byte      `json:"signature"`
+	TokenSerial TokenSerial `json:"tokenSerial"`
+}
+
+// AdoptRequestHash defines model for AdoptRequest.Hash.
+type AdoptRequestHash string
+
 // Approval defines model for Approval.
 type Approval struct {
 	ApprovedAt time.Time `json:"approvedAt"`
 	ApprovedBy string    `json:"approvedBy"`
+}
+
+// ApproveRequest defines model for ApproveRequest.
+type ApproveRequest struct {
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+}
+
+// CancelAnswer defines model for CancelAnswer.
+type CancelAnswer struct {
+	OrderId OrderId         `json:"orderId"`
+	Units   []CancelledUnit `json:"units"`
+}
+
+// CancelRequest defines model for CancelRequest.
+type CancelRequest struct {
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+	Reason   string   `json:"reason"`
+
+	// Units Only these units; without it the whole order
+	Units *[]UnitId `json:"units,omitempty"`
+}
+
+// CancelledUnit defines model for CancelledUnit.
+type CancelledUnit struct {
+	// Cancelled Whether it is CANCELLED or on the way to it
+	Cancelled bool `json:"cancelled"`
+
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	State UnitStateName `json:"state"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
+
+	// WaitsFor What a unit that is not yet CANCELLED waits for, or why it is not cancelled
+	WaitsFor *string `json:"waitsFor,omitempty"`
 }
 
 // CertificateList defines model for CertificateList.
@@ -295,6 +509,52 @@ type CsrRequest struct {
 	TokenSerial TokenSerial `json:"tokenSerial"`
 }
 
+// Decision defines model for Decision.
+type Decision struct {
+	// Action A finding of postResolve, or reissue
+	Action     DecisionAction `json:"action"`
+	ApprovedAt *time.Time     `json:"approvedAt,omitempty"`
+
+	// ApprovedBy A person's id in the calling system, never a name
+	ApprovedBy        *Operator  `json:"approvedBy,omitempty"`
+	CertificateSha256 *Sha256    `json:"certificateSha256,omitempty"`
+	DecisionId        Uuid       `json:"decisionId"`
+	Generation        Generation `json:"generation"`
+	Reason            string     `json:"reason"`
+	RequestedAt       time.Time  `json:"requestedAt"`
+
+	// RequestedBy A person's id in the calling system, never a name
+	RequestedBy Operator `json:"requestedBy"`
+
+	// Status waiting for a second person; approved, and something else is still to happen; done; void, the unit moved on
+	Status DecisionStatus `json:"status"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
+}
+
+// DecisionAction A finding of postResolve, or reissue
+type DecisionAction string
+
+// DecisionStatus waiting for a second person; approved, and something else is still to happen; done; void, the unit moved on
+type DecisionStatus string
+
+// DecisionAnswer defines model for DecisionAnswer.
+type DecisionAnswer struct {
+	Decision Decision  `json:"decision"`
+	Unit     UnitState `json:"unit"`
+}
+
+// DecisionList defines model for DecisionList.
+type DecisionList struct {
+	Decisions []Decision `json:"decisions"`
+}
+
+// DrainRequest defines model for DrainRequest.
+type DrainRequest struct {
+	Drain bool `json:"drain"`
+}
+
 // Epoch defines model for Epoch.
 type Epoch = int64
 
@@ -322,6 +582,44 @@ type EscrowRequest struct {
 // EscrowTokenRequest defines model for EscrowTokenRequest.
 type EscrowTokenRequest struct {
 	TokenSerial TokenSerial `json:"tokenSerial"`
+}
+
+// Event defines model for Event.
+type Event struct {
+	// CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
+	CertificateSerial *CertificateSerial `json:"certificateSerial,omitempty"`
+	EventId           Uuid               `json:"eventId"`
+	Generation        *Generation        `json:"generation,omitempty"`
+	HappenedAt        time.Time          `json:"happenedAt"`
+
+	// Kind issued, installed, shipped, held, cancelled: of a unit. held is also told when a second certificate turns up for
+	// a key, whatever the unit's state. blocked: no connected station makes this order's product; see the order.
+	Kind     EventKind `json:"kind"`
+	OrderId  OrderId   `json:"orderId"`
+	Sequence int64     `json:"sequence"`
+
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	State       *UnitStateName `json:"state,omitempty"`
+	Station     *StationName   `json:"station,omitempty"`
+	TokenSerial *TokenSerial   `json:"tokenSerial,omitempty"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId *UnitId `json:"unitId,omitempty"`
+}
+
+// EventKind issued, installed, shipped, held, cancelled: of a unit. held is also told when a second certificate turns up for
+// a key, whatever the unit's state. blocked: no connected station makes this order's product; see the order.
+type EventKind string
+
+// EventList defines model for EventList.
+type EventList struct {
+	Events []Event `json:"events"`
+
+	// Last What to ask after next: the last sequence here, or the `after` that was asked
+	Last int64 `json:"last"`
 }
 
 // FieldError defines model for FieldError.
@@ -352,14 +650,18 @@ type HeartbeatStatus struct {
 	Epoch        Epoch `json:"epoch"`
 	LeaseSeconds int   `json:"leaseSeconds"`
 
-	// Status ok, renewed for leaseSeconds; cancel, stop and report; lost, stop touching the token
+	// Status ok, renewed for leaseSeconds; cancel, the unit was cancelled: let the call at the token end, wipe the token, and
+	// report result `destroyed` (or release what is not bound); lost, stop touching the token. Of a bound unit that is
+	// lost, see postAdopt.
 	Status HeartbeatStatusStatus `json:"status"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId UnitId `json:"unitId"`
 }
 
-// HeartbeatStatusStatus ok, renewed for leaseSeconds; cancel, stop and report; lost, stop touching the token
+// HeartbeatStatusStatus ok, renewed for leaseSeconds; cancel, the unit was cancelled: let the call at the token end, wipe the token, and
+// report result `destroyed` (or release what is not bound); lost, stop touching the token. Of a bound unit that is
+// lost, see postAdopt.
 type HeartbeatStatusStatus string
 
 // HeartbeatUnit defines model for HeartbeatUnit.
@@ -371,6 +673,28 @@ type HeartbeatUnit struct {
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId UnitId `json:"unitId"`
+}
+
+// HistoryEntry defines model for HistoryEntry.
+type HistoryEntry struct {
+	At    time.Time `json:"at"`
+	Epoch int64     `json:"epoch"`
+	Event string    `json:"event"`
+
+	// From READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	From       UnitStateName `json:"from"`
+	Generation Generation    `json:"generation"`
+	Station    *StationName  `json:"station,omitempty"`
+
+	// To READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	To  UnitStateName `json:"to"`
+	Why *string       `json:"why,omitempty"`
 }
 
 // IssuedCertificate defines model for IssuedCertificate.
@@ -398,13 +722,15 @@ type Lease struct {
 	Handler    OrderHandler `json:"handler"`
 
 	// Kind What is to be done with the token
-	Kind         Kind        `json:"kind"`
-	LeaseSeconds int         `json:"leaseSeconds"`
-	Of           int         `json:"of"`
-	OrderId      OrderId     `json:"orderId"`
-	ProductCode  ProductCode `json:"productCode"`
-	Sequence     int         `json:"sequence"`
-	Shipping     Shipping    `json:"shipping"`
+	Kind         Kind `json:"kind"`
+	LeaseSeconds int  `json:"leaseSeconds"`
+
+	// Of How many units were ever numbered in this order, so that sequence never exceeds it
+	Of          int         `json:"of"`
+	OrderId     OrderId     `json:"orderId"`
+	ProductCode ProductCode `json:"productCode"`
+	Sequence    int         `json:"sequence"`
+	Shipping    Shipping    `json:"shipping"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId        UnitId `json:"unitId"`
@@ -417,17 +743,32 @@ type Meta struct {
 	Version          string `json:"version"`
 }
 
+// Operator A person's id in the calling system, never a name
+type Operator = string
+
 // Order defines model for Order.
 type Order struct {
-	Approval      Approval     `json:"approval"`
-	Company       Company      `json:"company"`
-	DueAt         time.Time    `json:"dueAt"`
-	Handler       OrderHandler `json:"handler"`
-	OrderId       OrderId      `json:"orderId"`
-	ProductCode   ProductCode  `json:"productCode"`
-	Quantity      int          `json:"quantity"`
-	Shipping      Shipping     `json:"shipping"`
-	ValidityYears int          `json:"validityYears"`
+	Approval    Approval     `json:"approval"`
+	Company     Company      `json:"company"`
+	DueAt       time.Time    `json:"dueAt"`
+	Handler     OrderHandler `json:"handler"`
+	OrderId     OrderId      `json:"orderId"`
+	ProductCode ProductCode  `json:"productCode"`
+	Quantity    int          `json:"quantity"`
+
+	// Revision Grows with each change
+	Revision      *int     `json:"revision,omitempty"`
+	Shipping      Shipping `json:"shipping"`
+	ValidityYears int      `json:"validityYears"`
+}
+
+// OrderFlags defines model for OrderFlags.
+type OrderFlags struct {
+	// Hold No new leases
+	Hold bool `json:"hold"`
+
+	// Urgent Before all orders that are not
+	Urgent bool `json:"urgent"`
 }
 
 // OrderHandler defines model for OrderHandler.
@@ -447,23 +788,44 @@ type OrderList struct {
 
 // OrderStatus defines model for OrderStatus.
 type OrderStatus struct {
-	AcceptedAt  time.Time    `json:"acceptedAt"`
+	AcceptedAt time.Time `json:"acceptedAt"`
+
+	// Blocked Why no connected station can make it
+	Blocked     *string    `json:"blocked,omitempty"`
+	CancelledAt *time.Time `json:"cancelledAt,omitempty"`
+
+	// Dropped In the answer to putOrder: units that this revision dropped
+	Dropped     *[]UnitId    `json:"dropped,omitempty"`
+	Hold        bool         `json:"hold"`
 	HomeStation *StationName `json:"homeStation,omitempty"`
 	Order       Order        `json:"order"`
-	Units       []Unit       `json:"units"`
+
+	// PersonalDataRemovedAt Since then names, phone, addresses and e-mail in `order` are dashes
+	PersonalDataRemovedAt *time.Time `json:"personalDataRemovedAt,omitempty"`
+
+	// Surplus Units beyond the quantity that could not be dropped
+	Surplus *int   `json:"surplus,omitempty"`
+	Units   []Unit `json:"units"`
+	Urgent  bool   `json:"urgent"`
 }
 
 // OrderSummary defines model for OrderSummary.
 type OrderSummary struct {
+	// Blocked Why no connected station can make it
+	Blocked     *string      `json:"blocked,omitempty"`
+	CancelledAt *time.Time   `json:"cancelledAt,omitempty"`
 	Company     string       `json:"company"`
 	DueAt       time.Time    `json:"dueAt"`
+	Hold        bool         `json:"hold"`
 	HomeStation *StationName `json:"homeStation,omitempty"`
 	OrderId     OrderId      `json:"orderId"`
 	ProductCode ProductCode  `json:"productCode"`
 	Quantity    int          `json:"quantity"`
+	Revision    int          `json:"revision"`
 
 	// States How many units are in each state
 	States map[string]int `json:"states"`
+	Urgent bool           `json:"urgent"`
 }
 
 // Problem Problem details of RFC 9457; types are listed in ProblemType
@@ -495,6 +857,17 @@ type Recipient struct {
 	Phone   string `json:"phone"`
 }
 
+// ReissueRequest defines model for ReissueRequest.
+type ReissueRequest struct {
+	Generation Generation `json:"generation"`
+
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+
+	// Reason No names of persons
+	Reason string `json:"reason"`
+}
+
 // ReleaseRequest defines model for ReleaseRequest.
 type ReleaseRequest struct {
 	Detail *string `json:"detail,omitempty"`
@@ -506,6 +879,25 @@ type ReleaseRequest struct {
 
 // ReleaseRequestReason no-token and shutdown do not count as a failed attempt
 type ReleaseRequestReason string
+
+// ResolveRequest defines model for ResolveRequest.
+type ResolveRequest struct {
+	CertificateSha256 *Sha256               `json:"certificateSha256,omitempty"`
+	Finding           ResolveRequestFinding `json:"finding"`
+	Generation        Generation            `json:"generation"`
+
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+
+	// Pkcs7 With certificate: certs-only SignedData, DER
+	Pkcs7 *[]byte `json:"pkcs7,omitempty"`
+
+	// Reason How it was found out; no names of persons
+	Reason string `json:"reason"`
+}
+
+// ResolveRequestFinding defines model for ResolveRequest.Finding.
+type ResolveRequestFinding string
 
 // ResultRequest defines model for ResultRequest.
 type ResultRequest struct {
@@ -537,6 +929,15 @@ type ResultRequest struct {
 // ResultRequestOutcome installed; faulty, the token is set aside; destroyed, the key is gone; refused-certificate, what the CA sent does not fit
 type ResultRequestOutcome string
 
+// ReturnRequest defines model for ReturnRequest.
+type ReturnRequest struct {
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+
+	// Reason No names of persons
+	Reason string `json:"reason"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	// Drain The station should finish what it has and claim no more
@@ -564,6 +965,18 @@ type SessionRequest struct {
 // Sha256 defines model for Sha256.
 type Sha256 = string
 
+// ShipmentRequest defines model for ShipmentRequest.
+type ShipmentRequest struct {
+	Generation Generation `json:"generation"`
+
+	// PackedBy A person's id in the calling system, never a name
+	PackedBy Operator `json:"packedBy"`
+
+	// Scans Serials of the tokens that were scanned into the parcel
+	Scans   []TokenSerial `json:"scans"`
+	Waybill string        `json:"waybill"`
+}
+
 // Shipping defines model for Shipping.
 type Shipping struct {
 	// Carrier SF is 顺丰
@@ -583,14 +996,24 @@ type SlotCapability struct {
 
 // Station defines model for Station.
 type Station struct {
-	CertificateSha256 Sha256     `json:"certificateSha256"`
-	LastSeenAt        *time.Time `json:"lastSeenAt,omitempty"`
+	CertificateSha256 Sha256 `json:"certificateSha256"`
+
+	// Drain It gets no more units
+	Drain bool `json:"drain"`
+
+	// Failures How many of its units failed in a row
+	Failures   int        `json:"failures"`
+	LastSeenAt *time.Time `json:"lastSeenAt,omitempty"`
 
 	// Leased Units it holds now
 	Leased   *int        `json:"leased,omitempty"`
 	Name     StationName `json:"name"`
 	NotAfter time.Time   `json:"notAfter"`
-	Version  *string     `json:"version,omitempty"`
+	Revoked  bool        `json:"revoked"`
+
+	// TrippedUntil Its breaker is open: it gets no units until then
+	TrippedUntil *time.Time `json:"trippedUntil,omitempty"`
+	Version      *string    `json:"version,omitempty"`
 }
 
 // StationCredential defines model for StationCredential.
@@ -649,24 +1072,42 @@ type Unit struct {
 	OrderId             OrderId     `json:"orderId"`
 	Phase               *string     `json:"phase,omitempty"`
 	ProductCode         ProductCode `json:"productCode"`
-	Seconds             *float64    `json:"seconds,omitempty"`
-	Sequence            int         `json:"sequence"`
+
+	// RevokedAt Since when its certificate is known to be revoked
+	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	Seconds   *float64   `json:"seconds,omitempty"`
+	Sequence  int        `json:"sequence"`
+	ShippedAt *time.Time `json:"shippedAt,omitempty"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
-	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
-	// heldReason); STRANDED was bound and its station is gone.
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
 	State   UnitStateName `json:"state"`
 	Station *StationName  `json:"station,omitempty"`
 
 	// Subject The certificate's subject, RFC 4514
-	Subject     *string `json:"subject,omitempty"`
-	TokenLabel  *string `json:"tokenLabel,omitempty"`
-	TokenModel  *string `json:"tokenModel,omitempty"`
-	TokenSerial *string `json:"tokenSerial,omitempty"`
+	Subject *string `json:"subject,omitempty"`
+
+	// SurplusCertificates SHA-256 of second certificates that the CA made for the same key and that are not revoked: an alarm
+	SurplusCertificates *[]Sha256 `json:"surplusCertificates,omitempty"`
+	TokenLabel          *string   `json:"tokenLabel,omitempty"`
+	TokenModel          *string   `json:"tokenModel,omitempty"`
+	TokenSerial         *string   `json:"tokenSerial,omitempty"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId    UnitId    `json:"unitId"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	Waybill   *string   `json:"waybill,omitempty"`
+}
+
+// UnitHistory defines model for UnitHistory.
+type UnitHistory struct {
+	Decisions []Decision     `json:"decisions"`
+	Entries   []HistoryEntry `json:"entries"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
 }
 
 // UnitId The order's id, a hyphen and the unit's number of three digits
@@ -685,8 +1126,9 @@ type UnitState struct {
 	HeldReason *string    `json:"heldReason,omitempty"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
-	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
-	// heldReason); STRANDED was bound and its station is gone.
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
 	State UnitStateName `json:"state"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
@@ -694,12 +1136,16 @@ type UnitState struct {
 }
 
 // UnitStateName READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
-// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
-// heldReason); STRANDED was bound and its station is gone.
+// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+// wiped token; CANCELLED is over.
 type UnitStateName string
 
 // Uuid defines model for Uuid.
 type Uuid = string
+
+// DecisionId defines model for DecisionId.
+type DecisionId = Uuid
 
 // EscrowId defines model for EscrowId.
 type EscrowId = Uuid
@@ -731,6 +1177,16 @@ type PostClaimsParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// After The last sequence that was dealt with; 0 for the beginning
+	After *int64 `form:"after,omitempty" json:"after,omitempty"`
+
+	// Wait Seconds to wait for an event
+	Wait  *int   `form:"wait,omitempty" json:"wait,omitempty"`
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListOrdersParams defines parameters for ListOrders.
 type ListOrdersParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -754,6 +1210,9 @@ type GetCertificateParams struct {
 // PostClaimsJSONRequestBody defines body for PostClaims for application/json ContentType.
 type PostClaimsJSONRequestBody = ClaimRequest
 
+// PostDecisionJSONRequestBody defines body for PostDecision for application/json ContentType.
+type PostDecisionJSONRequestBody = ApproveRequest
+
 // PutEscrowJSONRequestBody defines body for PutEscrow for application/json ContentType.
 type PutEscrowJSONRequestBody = EscrowRequest
 
@@ -766,11 +1225,23 @@ type PostHeartbeatJSONRequestBody = HeartbeatRequest
 // PutOrderJSONRequestBody defines body for PutOrder for application/json ContentType.
 type PutOrderJSONRequestBody = Order
 
+// PostCancelJSONRequestBody defines body for PostCancel for application/json ContentType.
+type PostCancelJSONRequestBody = CancelRequest
+
+// PutOrderFlagsJSONRequestBody defines body for PutOrderFlags for application/json ContentType.
+type PutOrderFlagsJSONRequestBody = OrderFlags
+
 // PutSessionJSONRequestBody defines body for PutSession for application/json ContentType.
 type PutSessionJSONRequestBody = SessionRequest
 
 // PutStationJSONRequestBody defines body for PutStation for application/json ContentType.
 type PutStationJSONRequestBody = StationRequest
+
+// PutStationDrainJSONRequestBody defines body for PutStationDrain for application/json ContentType.
+type PutStationDrainJSONRequestBody = DrainRequest
+
+// PostAdoptJSONRequestBody defines body for PostAdopt for application/json ContentType.
+type PostAdoptJSONRequestBody = AdoptRequest
 
 // PutCsrJSONRequestBody defines body for PutCsr for application/json ContentType.
 type PutCsrJSONRequestBody = CsrRequest
@@ -778,8 +1249,20 @@ type PutCsrJSONRequestBody = CsrRequest
 // PutResultJSONRequestBody defines body for PutResult for application/json ContentType.
 type PutResultJSONRequestBody = ResultRequest
 
+// PostReissueJSONRequestBody defines body for PostReissue for application/json ContentType.
+type PostReissueJSONRequestBody = ReissueRequest
+
 // PostReleaseJSONRequestBody defines body for PostRelease for application/json ContentType.
 type PostReleaseJSONRequestBody = ReleaseRequest
+
+// PostResolveJSONRequestBody defines body for PostResolve for application/json ContentType.
+type PostResolveJSONRequestBody = ResolveRequest
+
+// PostReturnJSONRequestBody defines body for PostReturn for application/json ContentType.
+type PostReturnJSONRequestBody = ReturnRequest
+
+// PutShipmentJSONRequestBody defines body for PutShipment for application/json ContentType.
+type PutShipmentJSONRequestBody = ShipmentRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -882,6 +1365,33 @@ type ClientInterface interface {
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListDecisions Decisions that wait for a second person, oldest first
+	//
+	// Corresponds with GET /decisions (the `ListDecisions` operationId).
+	ListDecisions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostDecisionWithBody Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecisionWithBody(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostDecision Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutEscrowWithBody Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -920,6 +1430,15 @@ type ClientInterface interface {
 	// Corresponds with PUT /escrows/{escrowId}/token (the `PutEscrowToken` operationId).
 	PutEscrowToken(ctx context.Context, escrowId EscrowId, body PutEscrowTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListEvents What happened, for the CA's other systems
+	//
+	// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+	// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+	// states only; read the unit for more.
+	//
+	// Corresponds with GET /events (the `ListEvents` operationId).
+	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PostHeartbeatWithBody Renew leases and hear of cancellations
 	//
 	// Takes any type of body and a specified content type.
@@ -949,23 +1468,79 @@ type ClientInterface interface {
 	// Corresponds with GET /orders/{orderId} (the `GetOrder` operationId).
 	GetOrder(ctx context.Context, orderId OrderId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// PutOrderWithBody Submit an approved order
+	// PutOrderWithBody Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrderWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// PutOrder Submit an approved order
+	// PutOrder Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrder(ctx context.Context, orderId OrderId, body PutOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostCancelWithBody Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancelWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostCancel Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancel(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutOrderFlagsWithBody Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlagsWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutOrderFlags Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlags(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PutSessionWithBody Open the station's session, or replace it
 	//
@@ -1010,6 +1585,38 @@ type ClientInterface interface {
 	// Corresponds with PUT /stations/{name} (the `PutStation` operationId).
 	PutStation(ctx context.Context, name StationName, body PutStationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PutStationDrainWithBody Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrainWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutStationDrain Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostStationReset Give a station units again whose breaker has tripped
+	//
+	// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+	//
+	// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+	PostStationReset(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostStationRevoke Shut a station out for good
+	//
+	// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+	//
+	// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+	PostStationRevoke(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetTrust Certificates of those to whom PINs are sealed
 	//
 	// A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -1027,7 +1634,63 @@ type ClientInterface interface {
 	// Corresponds with GET /units/{unitId} (the `GetUnit` operationId).
 	GetUnit(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PostAdoptWithBody Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdoptWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostAdopt Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdopt(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetCertificate Collect the certificate
+	//
+	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 	//
 	// Corresponds with GET /units/{unitId}/generations/{generation}/certificate (the `GetCertificate` operationId).
 	GetCertificate(ctx context.Context, unitId UnitId, generation Generation, params *GetCertificateParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1055,7 +1718,8 @@ type ClientInterface interface {
 	// PutResultWithBody Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1065,12 +1729,40 @@ type ClientInterface interface {
 	// PutResult Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/result (the `PutResult` operationId).
 	PutResult(ctx context.Context, unitId UnitId, generation Generation, body PutResultJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetUnitHistory What happened to a unit, and what was decided about it
+	//
+	// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+	GetUnitHistory(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReissueWithBody Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissueWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReissue Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissue(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PostReleaseWithBody Give a unit back before a request is bound
 	//
@@ -1090,10 +1782,78 @@ type ClientInterface interface {
 	// Corresponds with POST /units/{unitId}/release (the `PostRelease` operationId).
 	PostRelease(ctx context.Context, unitId UnitId, body PostReleaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PostResolveWithBody Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolveWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostResolve Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolve(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReturnWithBody Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturnWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReturn Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturn(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetSealedPin The user PIN's envelope, for those who hold a recipient's key
 	//
 	// Corresponds with GET /units/{unitId}/sealed-pin (the `GetSealedPin` operationId).
 	GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutShipmentWithBody Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipmentWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutShipment Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipment(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListCertificates The CA's own record of what it issued
@@ -1143,6 +1903,63 @@ func (c *Client) PostClaimsWithBody(ctx context.Context, params *PostClaimsParam
 // Corresponds with POST /claims (the `PostClaims` operationId).
 func (c *Client) PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPostClaimsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDecisions Decisions that wait for a second person, oldest first
+//
+// Corresponds with GET /decisions (the `ListDecisions` operationId).
+func (c *Client) ListDecisions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDecisionsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostDecisionWithBody Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *Client) PostDecisionWithBody(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostDecisionRequestWithBody(c.Server, decisionId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostDecision Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *Client) PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostDecisionRequest(c.Server, decisionId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1221,6 +2038,25 @@ func (c *Client) PutEscrowTokenWithBody(ctx context.Context, escrowId EscrowId, 
 // Corresponds with PUT /escrows/{escrowId}/token (the `PutEscrowToken` operationId).
 func (c *Client) PutEscrowToken(ctx context.Context, escrowId EscrowId, body PutEscrowTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutEscrowTokenRequest(c.Server, escrowId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEvents What happened, for the CA's other systems
+//
+// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+// states only; read the unit for more.
+//
+// Corresponds with GET /events (the `ListEvents` operationId).
+func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEventsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1310,9 +2146,16 @@ func (c *Client) GetOrder(ctx context.Context, orderId OrderId, reqEditors ...Re
 	return c.Client.Do(req)
 }
 
-// PutOrderWithBody Submit an approved order
+// PutOrderWithBody Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1329,15 +2172,104 @@ func (c *Client) PutOrderWithBody(ctx context.Context, orderId OrderId, contentT
 	return c.Client.Do(req)
 }
 
-// PutOrder Submit an approved order
+// PutOrder Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 func (c *Client) PutOrder(ctx context.Context, orderId OrderId, body PutOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutOrderRequest(c.Server, orderId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostCancelWithBody Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *Client) PostCancelWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostCancelRequestWithBody(c.Server, orderId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostCancel Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *Client) PostCancel(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostCancelRequest(c.Server, orderId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutOrderFlagsWithBody Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *Client) PutOrderFlagsWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutOrderFlagsRequestWithBody(c.Server, orderId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutOrderFlags Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *Client) PutOrderFlags(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutOrderFlagsRequest(c.Server, orderId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1441,6 +2373,78 @@ func (c *Client) PutStation(ctx context.Context, name StationName, body PutStati
 	return c.Client.Do(req)
 }
 
+// PutStationDrainWithBody Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *Client) PutStationDrainWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutStationDrainRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutStationDrain Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *Client) PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutStationDrainRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostStationReset Give a station units again whose breaker has tripped
+//
+// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+//
+// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+func (c *Client) PostStationReset(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostStationResetRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostStationRevoke Shut a station out for good
+//
+// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+//
+// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+func (c *Client) PostStationRevoke(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostStationRevokeRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetTrust Certificates of those to whom PINs are sealed
 //
 // A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -1488,7 +2492,83 @@ func (c *Client) GetUnit(ctx context.Context, unitId UnitId, reqEditors ...Reque
 	return c.Client.Do(req)
 }
 
+// PostAdoptWithBody Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *Client) PostAdoptWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostAdoptRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostAdopt Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *Client) PostAdopt(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostAdoptRequest(c.Server, unitId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetCertificate Collect the certificate
+//
+// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 //
 // Corresponds with GET /units/{unitId}/generations/{generation}/certificate (the `GetCertificate` operationId).
 func (c *Client) GetCertificate(ctx context.Context, unitId UnitId, generation Generation, params *GetCertificateParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1546,7 +2626,8 @@ func (c *Client) PutCsr(ctx context.Context, unitId UnitId, generation Generatio
 // PutResultWithBody Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1566,13 +2647,71 @@ func (c *Client) PutResultWithBody(ctx context.Context, unitId UnitId, generatio
 // PutResult Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /units/{unitId}/generations/{generation}/result (the `PutResult` operationId).
 func (c *Client) PutResult(ctx context.Context, unitId UnitId, generation Generation, body PutResultJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutResultRequest(c.Server, unitId, generation, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetUnitHistory What happened to a unit, and what was decided about it
+//
+// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+func (c *Client) GetUnitHistory(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetUnitHistoryRequest(c.Server, unitId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReissueWithBody Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *Client) PostReissueWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReissueRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReissue Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *Client) PostReissue(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReissueRequest(c.Server, unitId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1621,11 +2760,139 @@ func (c *Client) PostRelease(ctx context.Context, unitId UnitId, body PostReleas
 	return c.Client.Do(req)
 }
 
+// PostResolveWithBody Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *Client) PostResolveWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostResolveRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostResolve Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *Client) PostResolve(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostResolveRequest(c.Server, unitId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReturnWithBody Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *Client) PostReturnWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReturnRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReturn Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *Client) PostReturn(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReturnRequest(c.Server, unitId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetSealedPin The user PIN's envelope, for those who hold a recipient's key
 //
 // Corresponds with GET /units/{unitId}/sealed-pin (the `GetSealedPin` operationId).
 func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetSealedPinRequest(c.Server, unitId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutShipmentWithBody Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutShipmentRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutShipment Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *Client) PutShipment(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutShipmentRequest(c.Server, unitId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1784,6 +3051,80 @@ func NewPostClaimsRequestWithBody(server string, params *PostClaimsParams, conte
 	return req, nil
 }
 
+// NewListDecisionsRequest constructs an http.Request for the ListDecisions method
+func NewListDecisionsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/decisions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostDecisionRequest calls the generic PostDecision builder with application/json body
+func NewPostDecisionRequest(server string, decisionId DecisionId, body PostDecisionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostDecisionRequestWithBody(server, decisionId, "application/json", bodyReader)
+}
+
+// NewPostDecisionRequestWithBody constructs an http.Request for the PostDecision method, with any body, and a specified content type
+func NewPostDecisionRequestWithBody(server string, decisionId DecisionId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "decisionId", decisionId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/decisions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutEscrowRequest calls the generic PutEscrow builder with application/json body
 func NewPutEscrowRequest(server string, escrowId EscrowId, body PutEscrowJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -1874,6 +3215,84 @@ func NewPutEscrowTokenRequestWithBody(server string, escrowId EscrowId, contentT
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListEventsRequest constructs an http.Request for the ListEvents method
+func NewListEventsRequest(server string, params *ListEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2092,6 +3511,100 @@ func NewPutOrderRequestWithBody(server string, orderId OrderId, contentType stri
 	return req, nil
 }
 
+// NewPostCancelRequest calls the generic PostCancel builder with application/json body
+func NewPostCancelRequest(server string, orderId OrderId, body PostCancelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostCancelRequestWithBody(server, orderId, "application/json", bodyReader)
+}
+
+// NewPostCancelRequestWithBody constructs an http.Request for the PostCancel method, with any body, and a specified content type
+func NewPostCancelRequestWithBody(server string, orderId OrderId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "orderId", orderId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/orders/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPutOrderFlagsRequest calls the generic PutOrderFlags builder with application/json body
+func NewPutOrderFlagsRequest(server string, orderId OrderId, body PutOrderFlagsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutOrderFlagsRequestWithBody(server, orderId, "application/json", bodyReader)
+}
+
+// NewPutOrderFlagsRequestWithBody constructs an http.Request for the PutOrderFlags method, with any body, and a specified content type
+func NewPutOrderFlagsRequestWithBody(server string, orderId OrderId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "orderId", orderId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/orders/%s/flags", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutSessionRequest calls the generic PutSession builder with application/json body
 func NewPutSessionRequest(server string, body PutSessionJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2202,6 +3715,121 @@ func NewPutStationRequestWithBody(server string, name StationName, contentType s
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPutStationDrainRequest calls the generic PutStationDrain builder with application/json body
+func NewPutStationDrainRequest(server string, name StationName, body PutStationDrainJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutStationDrainRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewPutStationDrainRequestWithBody constructs an http.Request for the PutStationDrain method, with any body, and a specified content type
+func NewPutStationDrainRequestWithBody(server string, name StationName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/drain", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostStationResetRequest constructs an http.Request for the PostStationReset method
+func NewPostStationResetRequest(server string, name StationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/reset", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostStationRevokeRequest constructs an http.Request for the PostStationRevoke method
+func NewPostStationRevokeRequest(server string, name StationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2353,6 +3981,53 @@ func NewGetUnitRequest(server string, unitId UnitId) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPostAdoptRequest calls the generic PostAdopt builder with application/json body
+func NewPostAdoptRequest(server string, unitId UnitId, body PostAdoptJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostAdoptRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostAdoptRequestWithBody constructs an http.Request for the PostAdopt method, with any body, and a specified content type
+func NewPostAdoptRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/adopt", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2533,6 +4208,87 @@ func NewPutResultRequestWithBody(server string, unitId UnitId, generation Genera
 	return req, nil
 }
 
+// NewGetUnitHistoryRequest constructs an http.Request for the GetUnitHistory method
+func NewGetUnitHistoryRequest(server string, unitId UnitId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/history", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostReissueRequest calls the generic PostReissue builder with application/json body
+func NewPostReissueRequest(server string, unitId UnitId, body PostReissueJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostReissueRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostReissueRequestWithBody constructs an http.Request for the PostReissue method, with any body, and a specified content type
+func NewPostReissueRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/reissue", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPostReleaseRequest calls the generic PostRelease builder with application/json body
 func NewPostReleaseRequest(server string, unitId UnitId, body PostReleaseJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2561,6 +4317,100 @@ func NewPostReleaseRequestWithBody(server string, unitId UnitId, contentType str
 	}
 
 	operationPath := fmt.Sprintf("/units/%s/release", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostResolveRequest calls the generic PostResolve builder with application/json body
+func NewPostResolveRequest(server string, unitId UnitId, body PostResolveJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostResolveRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostResolveRequestWithBody constructs an http.Request for the PostResolve method, with any body, and a specified content type
+func NewPostResolveRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/resolve", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostReturnRequest calls the generic PostReturn builder with application/json body
+func NewPostReturnRequest(server string, unitId UnitId, body PostReturnJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostReturnRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostReturnRequestWithBody constructs an http.Request for the PostReturn method, with any body, and a specified content type
+func NewPostReturnRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/return", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -2610,6 +4460,53 @@ func NewGetSealedPinRequest(server string, unitId UnitId) (*http.Request, error)
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPutShipmentRequest calls the generic PutShipment builder with application/json body
+func NewPutShipmentRequest(server string, unitId UnitId, body PutShipmentJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutShipmentRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPutShipmentRequestWithBody constructs an http.Request for the PutShipment method, with any body, and a specified content type
+func NewPutShipmentRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/shipment", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2687,6 +4584,35 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaimsWithResponse(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*PostClaimsResponse, error)
 
+	// ListDecisionsWithResponse Decisions that wait for a second person, oldest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /decisions (the `ListDecisions` operationId).
+	ListDecisionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListDecisionsResponse, error)
+
+	// PostDecisionWithBodyWithResponse Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecisionWithBodyWithResponse(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error)
+
+	// PostDecisionWithResponse Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecisionWithResponse(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error)
+
 	// PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -2725,6 +4651,17 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /escrows/{escrowId}/token (the `PutEscrowToken` operationId).
 	PutEscrowTokenWithResponse(ctx context.Context, escrowId EscrowId, body PutEscrowTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*PutEscrowTokenResponse, error)
 
+	// ListEventsWithResponse What happened, for the CA's other systems
+	//
+	// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+	// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+	// states only; read the unit for more.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /events (the `ListEvents` operationId).
+	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
+
 	// PostHeartbeatWithBodyWithResponse Renew leases and hear of cancellations
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2760,23 +4697,79 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /orders/{orderId} (the `GetOrder` operationId).
 	GetOrderWithResponse(ctx context.Context, orderId OrderId, reqEditors ...RequestEditorFn) (*GetOrderResponse, error)
 
-	// PutOrderWithBodyWithResponse Submit an approved order
+	// PutOrderWithBodyWithResponse Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrderWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutOrderResponse, error)
 
-	// PutOrderWithResponse Submit an approved order
+	// PutOrderWithResponse Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrderWithResponse(ctx context.Context, orderId OrderId, body PutOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderResponse, error)
+
+	// PostCancelWithBodyWithResponse Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancelWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostCancelResponse, error)
+
+	// PostCancelWithResponse Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancelWithResponse(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*PostCancelResponse, error)
+
+	// PutOrderFlagsWithBodyWithResponse Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlagsWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error)
+
+	// PutOrderFlagsWithResponse Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlagsWithResponse(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error)
 
 	// PutSessionWithBodyWithResponse Open the station's session, or replace it
 	//
@@ -2823,6 +4816,42 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /stations/{name} (the `PutStation` operationId).
 	PutStationWithResponse(ctx context.Context, name StationName, body PutStationJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationResponse, error)
 
+	// PutStationDrainWithBodyWithResponse Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrainWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error)
+
+	// PutStationDrainWithResponse Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrainWithResponse(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error)
+
+	// PostStationResetWithResponse Give a station units again whose breaker has tripped
+	//
+	// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+	PostStationResetWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationResetResponse, error)
+
+	// PostStationRevokeWithResponse Shut a station out for good
+	//
+	// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+	PostStationRevokeWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationRevokeResponse, error)
+
 	// GetTrustWithResponse Certificates of those to whom PINs are sealed
 	//
 	// A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -2846,7 +4875,63 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /units/{unitId} (the `GetUnit` operationId).
 	GetUnitWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetUnitResponse, error)
 
+	// PostAdoptWithBodyWithResponse Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdoptWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error)
+
+	// PostAdoptWithResponse Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdoptWithResponse(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error)
+
 	// GetCertificateWithResponse Collect the certificate
+	//
+	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2876,7 +4961,8 @@ type ClientWithResponsesInterface interface {
 	// PutResultWithBodyWithResponse Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2886,12 +4972,42 @@ type ClientWithResponsesInterface interface {
 	// PutResultWithResponse Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/result (the `PutResult` operationId).
 	PutResultWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutResultJSONRequestBody, reqEditors ...RequestEditorFn) (*PutResultResponse, error)
+
+	// GetUnitHistoryWithResponse What happened to a unit, and what was decided about it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+	GetUnitHistoryWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetUnitHistoryResponse, error)
+
+	// PostReissueWithBodyWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissueWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReissueResponse, error)
+
+	// PostReissueWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissueWithResponse(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReissueResponse, error)
 
 	// PostReleaseWithBodyWithResponse Give a unit back before a request is bound
 	//
@@ -2911,12 +5027,80 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /units/{unitId}/release (the `PostRelease` operationId).
 	PostReleaseWithResponse(ctx context.Context, unitId UnitId, body PostReleaseJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReleaseResponse, error)
 
+	// PostResolveWithBodyWithResponse Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolveWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostResolveResponse, error)
+
+	// PostResolveWithResponse Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolveWithResponse(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*PostResolveResponse, error)
+
+	// PostReturnWithBodyWithResponse Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturnWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReturnResponse, error)
+
+	// PostReturnWithResponse Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturnWithResponse(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReturnResponse, error)
+
 	// GetSealedPinWithResponse The user PIN's envelope, for those who hold a recipient's key
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /units/{unitId}/sealed-pin (the `GetSealedPin` operationId).
 	GetSealedPinWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetSealedPinResponse, error)
+
+	// PutShipmentWithBodyWithResponse Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipmentWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error)
+
+	// PutShipmentWithResponse Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipmentWithResponse(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error)
 }
 
 type ListCertificatesResponse struct {
@@ -3022,6 +5206,102 @@ func (r PostClaimsResponse) ContentType() string {
 	return ""
 }
 
+type ListDecisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecisionList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDecisionsResponse) GetJSON200() *DecisionList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDecisionsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDecisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDecisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDecisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDecisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostDecisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecisionAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostDecisionResponse) GetJSON200() *DecisionAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostDecisionResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostDecisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostDecisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostDecisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostDecisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutEscrowResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3112,6 +5392,54 @@ func (r PutEscrowTokenResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutEscrowTokenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EventList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEventsResponse) GetJSON200() *EventList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEventsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEventsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3365,6 +5693,102 @@ func (r PutOrderResponse) ContentType() string {
 	return ""
 }
 
+type PostCancelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CancelAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostCancelResponse) GetJSON200() *CancelAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostCancelResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostCancelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostCancelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostCancelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostCancelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutOrderFlagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OrderStatus
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutOrderFlagsResponse) GetJSON200() *OrderStatus {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutOrderFlagsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutOrderFlagsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutOrderFlagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutOrderFlagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutOrderFlagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutSessionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3509,6 +5933,150 @@ func (r PutStationResponse) ContentType() string {
 	return ""
 }
 
+type PutStationDrainResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Station
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutStationDrainResponse) GetJSON200() *Station {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutStationDrainResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutStationDrainResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutStationDrainResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutStationDrainResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutStationDrainResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostStationResetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Station
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostStationResetResponse) GetJSON200() *Station {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostStationResetResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostStationResetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostStationResetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostStationResetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostStationResetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostStationRevokeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Station
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostStationRevokeResponse) GetJSON200() *Station {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostStationRevokeResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostStationRevokeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostStationRevokeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostStationRevokeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostStationRevokeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetTrustResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3647,6 +6215,54 @@ func (r GetUnitResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetUnitResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostAdoptResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AdoptAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostAdoptResponse) GetJSON200() *AdoptAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostAdoptResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostAdoptResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostAdoptResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostAdoptResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostAdoptResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3825,6 +6441,102 @@ func (r PutResultResponse) ContentType() string {
 	return ""
 }
 
+type GetUnitHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitHistory
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetUnitHistoryResponse) GetJSON200() *UnitHistory {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetUnitHistoryResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetUnitHistoryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetUnitHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetUnitHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetUnitHistoryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostReissueResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecisionAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PostReissueResponse) GetJSON202() *DecisionAnswer {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostReissueResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostReissueResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostReissueResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostReissueResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostReissueResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PostReleaseResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3873,6 +6585,102 @@ func (r PostReleaseResponse) ContentType() string {
 	return ""
 }
 
+type PostResolveResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecisionAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PostResolveResponse) GetJSON202() *DecisionAnswer {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostResolveResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostResolveResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostResolveResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostResolveResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostResolveResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostReturnResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitState
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostReturnResponse) GetJSON200() *UnitState {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostReturnResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostReturnResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostReturnResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostReturnResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostReturnResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetSealedPinResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3908,6 +6716,54 @@ func (r GetSealedPinResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetSealedPinResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutShipmentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitState
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutShipmentResponse) GetJSON200() *UnitState {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutShipmentResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutShipmentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutShipmentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutShipmentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutShipmentResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3959,6 +6815,53 @@ func (c *ClientWithResponses) PostClaimsWithResponse(ctx context.Context, params
 		return nil, err
 	}
 	return ParsePostClaimsResponse(rsp)
+}
+
+// ListDecisionsWithResponse Decisions that wait for a second person, oldest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /decisions (the `ListDecisions` operationId).
+func (c *ClientWithResponses) ListDecisionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListDecisionsResponse, error) {
+	rsp, err := c.ListDecisions(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDecisionsResponse(rsp)
+}
+
+// PostDecisionWithBodyWithResponse Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *ClientWithResponses) PostDecisionWithBodyWithResponse(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error) {
+	rsp, err := c.PostDecisionWithBody(ctx, decisionId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostDecisionResponse(rsp)
+}
+
+// PostDecisionWithResponse Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *ClientWithResponses) PostDecisionWithResponse(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error) {
+	rsp, err := c.PostDecision(ctx, decisionId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostDecisionResponse(rsp)
 }
 
 // PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
@@ -4021,6 +6924,23 @@ func (c *ClientWithResponses) PutEscrowTokenWithResponse(ctx context.Context, es
 		return nil, err
 	}
 	return ParsePutEscrowTokenResponse(rsp)
+}
+
+// ListEventsWithResponse What happened, for the CA's other systems
+//
+// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+// states only; read the unit for more.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /events (the `ListEvents` operationId).
+func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error) {
+	rsp, err := c.ListEvents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEventsResponse(rsp)
 }
 
 // PostHeartbeatWithBodyWithResponse Renew leases and hear of cancellations
@@ -4088,9 +7008,16 @@ func (c *ClientWithResponses) GetOrderWithResponse(ctx context.Context, orderId 
 	return ParseGetOrderResponse(rsp)
 }
 
-// PutOrderWithBodyWithResponse Submit an approved order
+// PutOrderWithBodyWithResponse Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4103,9 +7030,16 @@ func (c *ClientWithResponses) PutOrderWithBodyWithResponse(ctx context.Context, 
 	return ParsePutOrderResponse(rsp)
 }
 
-// PutOrderWithResponse Submit an approved order
+// PutOrderWithResponse Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4116,6 +7050,72 @@ func (c *ClientWithResponses) PutOrderWithResponse(ctx context.Context, orderId 
 		return nil, err
 	}
 	return ParsePutOrderResponse(rsp)
+}
+
+// PostCancelWithBodyWithResponse Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *ClientWithResponses) PostCancelWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostCancelResponse, error) {
+	rsp, err := c.PostCancelWithBody(ctx, orderId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostCancelResponse(rsp)
+}
+
+// PostCancelWithResponse Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *ClientWithResponses) PostCancelWithResponse(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*PostCancelResponse, error) {
+	rsp, err := c.PostCancel(ctx, orderId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostCancelResponse(rsp)
+}
+
+// PutOrderFlagsWithBodyWithResponse Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *ClientWithResponses) PutOrderFlagsWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error) {
+	rsp, err := c.PutOrderFlagsWithBody(ctx, orderId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutOrderFlagsResponse(rsp)
+}
+
+// PutOrderFlagsWithResponse Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *ClientWithResponses) PutOrderFlagsWithResponse(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error) {
+	rsp, err := c.PutOrderFlags(ctx, orderId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutOrderFlagsResponse(rsp)
 }
 
 // PutSessionWithBodyWithResponse Open the station's session, or replace it
@@ -4193,6 +7193,66 @@ func (c *ClientWithResponses) PutStationWithResponse(ctx context.Context, name S
 	return ParsePutStationResponse(rsp)
 }
 
+// PutStationDrainWithBodyWithResponse Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *ClientWithResponses) PutStationDrainWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error) {
+	rsp, err := c.PutStationDrainWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutStationDrainResponse(rsp)
+}
+
+// PutStationDrainWithResponse Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *ClientWithResponses) PutStationDrainWithResponse(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error) {
+	rsp, err := c.PutStationDrain(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutStationDrainResponse(rsp)
+}
+
+// PostStationResetWithResponse Give a station units again whose breaker has tripped
+//
+// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+func (c *ClientWithResponses) PostStationResetWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationResetResponse, error) {
+	rsp, err := c.PostStationReset(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostStationResetResponse(rsp)
+}
+
+// PostStationRevokeWithResponse Shut a station out for good
+//
+// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+func (c *ClientWithResponses) PostStationRevokeWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationRevokeResponse, error) {
+	rsp, err := c.PostStationRevoke(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostStationRevokeResponse(rsp)
+}
+
 // GetTrustWithResponse Certificates of those to whom PINs are sealed
 //
 // A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -4234,7 +7294,75 @@ func (c *ClientWithResponses) GetUnitWithResponse(ctx context.Context, unitId Un
 	return ParseGetUnitResponse(rsp)
 }
 
+// PostAdoptWithBodyWithResponse Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *ClientWithResponses) PostAdoptWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error) {
+	rsp, err := c.PostAdoptWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostAdoptResponse(rsp)
+}
+
+// PostAdoptWithResponse Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *ClientWithResponses) PostAdoptWithResponse(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error) {
+	rsp, err := c.PostAdopt(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostAdoptResponse(rsp)
+}
+
 // GetCertificateWithResponse Collect the certificate
+//
+// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4282,7 +7410,8 @@ func (c *ClientWithResponses) PutCsrWithResponse(ctx context.Context, unitId Uni
 // PutResultWithBodyWithResponse Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4298,7 +7427,8 @@ func (c *ClientWithResponses) PutResultWithBodyWithResponse(ctx context.Context,
 // PutResultWithResponse Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4309,6 +7439,53 @@ func (c *ClientWithResponses) PutResultWithResponse(ctx context.Context, unitId 
 		return nil, err
 	}
 	return ParsePutResultResponse(rsp)
+}
+
+// GetUnitHistoryWithResponse What happened to a unit, and what was decided about it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+func (c *ClientWithResponses) GetUnitHistoryWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetUnitHistoryResponse, error) {
+	rsp, err := c.GetUnitHistory(ctx, unitId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetUnitHistoryResponse(rsp)
+}
+
+// PostReissueWithBodyWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *ClientWithResponses) PostReissueWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReissueResponse, error) {
+	rsp, err := c.PostReissueWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReissueResponse(rsp)
+}
+
+// PostReissueWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *ClientWithResponses) PostReissueWithResponse(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReissueResponse, error) {
+	rsp, err := c.PostReissue(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReissueResponse(rsp)
 }
 
 // PostReleaseWithBodyWithResponse Give a unit back before a request is bound
@@ -4341,6 +7518,74 @@ func (c *ClientWithResponses) PostReleaseWithResponse(ctx context.Context, unitI
 	return ParsePostReleaseResponse(rsp)
 }
 
+// PostResolveWithBodyWithResponse Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *ClientWithResponses) PostResolveWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostResolveResponse, error) {
+	rsp, err := c.PostResolveWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostResolveResponse(rsp)
+}
+
+// PostResolveWithResponse Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *ClientWithResponses) PostResolveWithResponse(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*PostResolveResponse, error) {
+	rsp, err := c.PostResolve(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostResolveResponse(rsp)
+}
+
+// PostReturnWithBodyWithResponse Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *ClientWithResponses) PostReturnWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReturnResponse, error) {
+	rsp, err := c.PostReturnWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReturnResponse(rsp)
+}
+
+// PostReturnWithResponse Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *ClientWithResponses) PostReturnWithResponse(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReturnResponse, error) {
+	rsp, err := c.PostReturn(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReturnResponse(rsp)
+}
+
 // GetSealedPinWithResponse The user PIN's envelope, for those who hold a recipient's key
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4352,6 +7597,42 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 		return nil, err
 	}
 	return ParseGetSealedPinResponse(rsp)
+}
+
+// PutShipmentWithBodyWithResponse Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error) {
+	rsp, err := c.PutShipmentWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutShipmentResponse(rsp)
+}
+
+// PutShipmentWithResponse Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *ClientWithResponses) PutShipmentWithResponse(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error) {
+	rsp, err := c.PutShipment(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutShipmentResponse(rsp)
 }
 
 // ParseListCertificatesResponse parses an HTTP response from a ListCertificatesWithResponse call
@@ -4436,6 +7717,72 @@ func ParsePostClaimsResponse(rsp *http.Response) (*PostClaimsResponse, error) {
 	return response, nil
 }
 
+// ParseListDecisionsResponse parses an HTTP response from a ListDecisionsWithResponse call
+func ParseListDecisionsResponse(rsp *http.Response) (*ListDecisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDecisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecisionList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostDecisionResponse parses an HTTP response from a PostDecisionWithResponse call
+func ParsePostDecisionResponse(rsp *http.Response) (*PostDecisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostDecisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecisionAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutEscrowResponse parses an HTTP response from a PutEscrowWithResponse call
 func ParsePutEscrowResponse(rsp *http.Response) (*PutEscrowResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4485,6 +7832,39 @@ func ParsePutEscrowTokenResponse(rsp *http.Response) (*PutEscrowTokenResponse, e
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Escrow
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListEventsResponse parses an HTTP response from a ListEventsWithResponse call
+func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EventList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -4674,6 +8054,72 @@ func ParsePutOrderResponse(rsp *http.Response) (*PutOrderResponse, error) {
 	return response, nil
 }
 
+// ParsePostCancelResponse parses an HTTP response from a PostCancelWithResponse call
+func ParsePostCancelResponse(rsp *http.Response) (*PostCancelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostCancelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CancelAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutOrderFlagsResponse parses an HTTP response from a PutOrderFlagsWithResponse call
+func ParsePutOrderFlagsResponse(rsp *http.Response) (*PutOrderFlagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutOrderFlagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OrderStatus
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutSessionResponse parses an HTTP response from a PutSessionWithResponse call
 func ParsePutSessionResponse(rsp *http.Response) (*PutSessionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4773,6 +8219,105 @@ func ParsePutStationResponse(rsp *http.Response) (*PutStationResponse, error) {
 	return response, nil
 }
 
+// ParsePutStationDrainResponse parses an HTTP response from a PutStationDrainWithResponse call
+func ParsePutStationDrainResponse(rsp *http.Response) (*PutStationDrainResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutStationDrainResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostStationResetResponse parses an HTTP response from a PostStationResetWithResponse call
+func ParsePostStationResetResponse(rsp *http.Response) (*PostStationResetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostStationResetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostStationRevokeResponse parses an HTTP response from a PostStationRevokeWithResponse call
+func ParsePostStationRevokeResponse(rsp *http.Response) (*PostStationRevokeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostStationRevokeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetTrustResponse parses an HTTP response from a GetTrustWithResponse call
 func ParseGetTrustResponse(rsp *http.Response) (*GetTrustResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4855,6 +8400,39 @@ func ParseGetUnitResponse(rsp *http.Response) (*GetUnitResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Unit
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostAdoptResponse parses an HTTP response from a PostAdoptWithResponse call
+func ParsePostAdoptResponse(rsp *http.Response) (*PostAdoptResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostAdoptResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AdoptAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -5011,6 +8589,72 @@ func ParsePutResultResponse(rsp *http.Response) (*PutResultResponse, error) {
 	return response, nil
 }
 
+// ParseGetUnitHistoryResponse parses an HTTP response from a GetUnitHistoryWithResponse call
+func ParseGetUnitHistoryResponse(rsp *http.Response) (*GetUnitHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetUnitHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitHistory
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostReissueResponse parses an HTTP response from a PostReissueWithResponse call
+func ParsePostReissueResponse(rsp *http.Response) (*PostReissueResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostReissueResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecisionAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePostReleaseResponse parses an HTTP response from a PostReleaseWithResponse call
 func ParsePostReleaseResponse(rsp *http.Response) (*PostReleaseResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5020,6 +8664,72 @@ func ParsePostReleaseResponse(rsp *http.Response) (*PostReleaseResponse, error) 
 	}
 
 	response := &PostReleaseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostResolveResponse parses an HTTP response from a PostResolveWithResponse call
+func ParsePostResolveResponse(rsp *http.Response) (*PostResolveResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostResolveResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecisionAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostReturnResponse parses an HTTP response from a PostReturnWithResponse call
+func ParsePostReturnResponse(rsp *http.Response) (*PostReturnResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostReturnResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}
@@ -5070,127 +8780,233 @@ func ParseGetSealedPinResponse(rsp *http.Response) (*GetSealedPinResponse, error
 	return response, nil
 }
 
+// ParsePutShipmentResponse parses an HTTP response from a PutShipmentWithResponse call
+func ParsePutShipmentResponse(rsp *http.Response) (*PutShipmentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutShipmentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // Base64 encoded, compressed with deflate, json marshaled OpenAPI spec.
 // Stored as a slice of fixed-width chunks rather than one concatenated
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"5H1bcxy5leZfwaYdoUtn8SaJbpEPazbFbnGlphi8rMNuyiYq8xQLZiaQDSBVqlXQsfu2P2AfNuZlxjHz",
-	"MI9+dIwnZv5MT3TMv5jAAZCXSmRdeJHtmReJVYnE5eCcg3P5cOpTlIi8EBy4VtHOp6igkuagQeKnA5VI",
-	"MTlMzd+MRztRQfU4iiNOc4h2IvCP40jC9yWTkEY7WpYQRyoZQ07Nez+VMIp2op+s1wOt26dq/bxkaXRz",
-	"E0ffAAdJNRO8Z6irusFtB2uMYYY8TCEvhAaeTN/A1LycmvWwws4iOnGD7BKmFaFDBTwBwhShXE1AQkou",
-	"Wd3F4Bqmg5wpxfjVZRTbJYyBpiDrRTSGHJgxmzPP6ce3wK/0ONrZfh5HOeP+45exoYUGabr89Xd7g1/R",
-	"wf/aGLwcvP/ip1Ec6Wlh+lZaMn6FK3vLcqYrOn5fgpzWc8jwYXPkFEa0zHS0s7mxEZt5sLzM8dMGzsN9",
-	"rEZiXMMVSBzq3WikoHcsYZ8GB2v2vRHuW6Yge3lPuKe35QbfuxnpnDPdO1BpH96axe3rN2YcCaoQXAHK",
-	"1qFSpdmxHSOCXANHMtKiyFiCXLr+W2XFYfmBTjXVYMdqM/PZGIiZPyhtWHgoSp7uEj0GkoDUbGSGRObm",
-	"QpuvJZAp7pxlYZzwCWg5HeyNNMiutJxCIniqWnvd2VMzr2Mphhnkc5Zd2BZfrLZ8329g8XucgJRCkscn",
-	"X++Tl89f/OwJbrt71fS8VxRSfKAZziVNmXmTZsdSFIY8ZsNGNFMQR0XjK5y2FB8g3cNFjITMqY52opRq",
-	"GGiWQ1c84+qdr6YzYv9ioyX2myHRrnnwu2ZHcXMm76sXxfC3kGgz6H69y2+Zwtm2V9JgA/zMNORqEc0b",
-	"vZ5AImRqhnJjUynpFD8LbekaEPHmcloz8K8tWIsbdd5qTkGy1vj1TjRbjenWi+1gq6vW0VTtMeP62VbU",
-	"VVxxxJQqrYh0+uJCV/KzHLdwob+CkZCw/CtFOcxY8gamcxbldIFVel1VwVJS8hQkmYxZMkY9sb9HJlQR",
-	"qq4hDY2qSrtBodHKSr/O5+h6VnGtdlsnf3djQ9vYpUE9v2p/mrRt7MwCjqvZqU21RhOisA3hZT4EGZMx",
-	"fKQpJCynGREjtCaG7GoAPGWUk+HU8ntDETzfaimCrdb5//i7jcFLOhi9/7R18yRkAMTRfkZZvodWSlc0",
-	"MqBqBRF/a5p3xXpm41ynQdqZyZzYjV1Ru+b0o/vPmglbL7bnGyTYQVom1pRtb9CxfUISkYIiekzNOccU",
-	"URp5y5x9ieAjdlUa004LktNrwxhLUcl1vi9SpFVOPx7a1/yU3cfNrnpUoBQT3IrHUrZyk/D12zhq1KBA",
-	"cDNEXlA+XXEfrCE0S9A9RQRH1TAsFeOgFMlYYozkNjdvbmzMsnNXQagk6Y5wztmIQUqUSIw8JRJSZjeQ",
-	"PP7xT3/7wx//94//8C8//PPf/PCvv//x//3jD3/6+x//7v88ick3X5FnW5sbG4Otjc0XMZkwPSaUSHY1",
-	"1iQZQ3JNkjGVNNGoBJoz/bJ9AH+56ARGwrjZB8mt5O04P1EBE+v4zf7pTzY3YvLq4MSaMlsvv9x+EsX1",
-	"uWCUSXtN2y9ePNsOUBwKkYwXsdwBNjKtG37gYh6No2uYLm78BhuhhXAN/FuRQhZwhDozx9a1Gp43wlmj",
-	"6ezeWQLESOp2p60J+bU0aBDa6QNPzqZ9sP08WqSvrIPd1dKrElxVR/281u4wvEci1gEAN4MgcbDV7SRh",
-	"NT6VkLCC+VjGjIfyem+w9WLbHMEavSHf9BGZMT2XUvk1LWtt/+VCXU8zSE/FMeMBC+LbU3LAP0AmCkhf",
-	"UU1R0G8n3bXBtZRr2t7UyvLyItKcdovG/ZuNTHO7Hb8n1mx2E5rn1wyy9MC4hV3pS0FTFvYZCmGkN6Cd",
-	"/8fpuyNybJ9a7bz9cmPzCWFcC8dw1v0einS6SyAv9JSMhMRnk7HIIFp03PixYz/B0Lq+me+urBDeiaPX",
-	"QKUeAtV9xmQqqWVl9+5QiAwo9yy4vJlZjXSqqS7VQoPT9h67CYToUPV4Oy5c0Sy79XqNDLaVyIvNrQWL",
-	"bxp9dti5BHAk7Z4xK6lWNPF9lMcc03OCd3GkqjHbUiKuYyKBwwRSZP5mr7skoTyBLCZKi4JQnhIJhZB6",
-	"l2RCafe1FmUyZvwK5QaF3GgqbmbyXSSuzYmOvURxZN5qkObB1KNd6wyJ5m4J7vpDHoTF2LhtQd9eaSi8",
-	"/wNN94fqGPekAFFkMwfN840HJ6Odcohsh8ZhTxse9pIBnyVDV/4A6QkILWcEFNeJ+lmX4KZHNRA8m5JT",
-	"dsUbB7s9I15sv9gKWfALDgIcbNloSIikb7yBPmODvNn7zeGrVshixkXa+vJusYk3jAfG/YVhR6aM2z0E",
-	"kgoO1m0LyTjjTLcP9bp3G63ockft9s7lCdfsJo7SElaJ6a4mnO2I4rIpqzgaU55m9hhemNl47doaZ8yR",
-	"fK4vZtrM0/JB+0CMlmhTZ3GWSsdUEQwMpqwWd1HmqOcJLJ6VGrOicNmX+QLu2q2s7uLoA81YyvT0l0Cl",
-	"agWyNhcn1oKqss55VSvFTaiVaCtY2tpMxwdt8s5OMq5Epea2BrFCmuRb0LQrcYUUWiQi+58gjanSNoy6",
-	"2zHrKH2wry2OGHfGqd8NTRa57FY5nsUnSpVCuokfXuHcUhV8TmH8vqRcMz1tcf6LxU7HbUTz3kStlrD5",
-	"YlItboHExDX7+D3u5cvX9Z6uYhfmzlWdc0o/ayMIfv3ziwv1/ouf+z+CB7UP+t4hQYld9C7XsmGj+63n",
-	"8ya9N/jVxuDle/f/4P3T4Kyx53CGE7d2eQ8Nezot85zK6V3Smm7YeQlNO1SPl0aTBAq9Wop5LHI41UtZ",
-	"GK7ZkdkqryCWIs3qPq93def6tnYCcXPZ85zc1i7Ns/s6NFpV4d6NpH8GnRt2yh1TBfVL6J22nf5aTEhO",
-	"+ZTgjhAqgTBOgCZjdCQblPNbtKR+rZVoQ7PaLarmHdr/Bpqkk+4zD4iNlCkiRsSDP3aJ6cbOPmNKQ2oW",
-	"4V44MyN00jGllMB1FeSfcV6Mp6I0zWCAZtgOui2GQo8U8YZZJy8QInVv1BHhK6pnaMbxdBo4OM0OgQ8g",
-	"p2TEIEuto88UmUiBx9FSktqIjQY0nwQtp3SYQciPAz0GG9NUNK+DnjmdElUmCUBKMmqDmN2YYR01CpiI",
-	"TNsRuwkh/GIpdBDubidSbLfcDtAI59TrnMN5Z25w752Wku+UangN03THAZl2hjQdOEIYZRZoMbOFPa3c",
-	"04EWYpBReQU97UquyqIQUkM6yCFldOCWGG5MSz0GrjFkkPa0Ggk5ZGmKjnjoORd6MBIl73s/Bz0W6cA0",
-	"o1kmJr0DeYN+0FhET1MXBjVEG2Us0Qualfyai0nfAnqgnEu2llCq/nnWqqF3D5geeAUaamDzbItWmig5",
-	"cJw0p8WCThYuR4IqM72oG1T0C7fGnpSLmmHWg6MJ3cPBHyjLZiTV6Yc4+jgwsjn4QKWxR5URUie7X9H0",
-	"pBJL992hpd9+JYjue/fFmRBvneS5B+c1n35rZM0dINXTWelyD75uCJT76kjor50IuW++Rak5Enqvkhn3",
-	"5NiJyXlLStzDU8vx+zVV2w/OK0nwi25Bob+tWD/4+MQzh+/UsPeB4+5q2R6LWn1l84LdOe0reVjxbP1d",
-	"t2Fg6BNkxW5TtKUCy7fs1n1wWDNYvW81T1lt3zTJGl7Ls61Zp6jfa1n7TZ/fcuKTqqsGJ9JUglKzntQM",
-	"5ObFPfl3cVSMBYfOaLODNSmwMXj5xeMnpBesHsDT2EHianGh4/cEMLp1u+RebWm1Vr9x58iuBOpAy227",
-	"iIsBhrExqaXGpU7FhJNUINw6ESXXhCpCyYiyDFJiyJcXuhH09h1gbMG+7nEqAwTUT314cFDyUoV1YR8E",
-	"xs06TGYjYbcEMf25czJ/SRgnUepEhGB0jBv7IIN0l9iNjOushzHcFRjeYCnskhSUlmIKqW1yDVPT4Epw",
-	"2CUSRkY3DhrkisnEZ/n294gCrkkqwEL8R0y3UipuDsZR8dxUjYYc0uk9mH/p43/M70zMDNAP6c8zWlRC",
-	"F1yMCJRzBfLBoTOqTn7M5E5ZDkQVZhEO9+glso4giHJoV9RNjls0cIW9ekuHHbjbs617hLvFUWnJddLC",
-	"RN0F2zQ3cOOViWf0eCECx1kjc1AloeS1TVersSizlIwYZ2ps+ZxpMjZKlKckySjLCRckt+Durqc5rsAR",
-	"y+a6xpD1gOVLjtdpLJZBkcdoyJO3B3unB6+eBJDGY5GlyuHr9RiYJIUEFE+koaoQEmsEIemEXnAJSlOp",
-	"YyIkmYzB8p+9iEa0INQteUKVw0o0c/tXRuoFr1KquelFgpuv+WLtgi8bG+gBhHdTh21CWR634DvUarj3",
-	"j5Sj2kKg5P3BpDtb30mUWf5zWz6Hc293LA6F0J3Y98yVv5DphUqaJ7D8CTWTHFsiK5qJVbREJvQ+LeiQ",
-	"ZUxPA7j3OVm9+SDfmd1rrDz25Ouuru7fLyS4dZUN0U9983HGhEVQw/bzm6DxftrIWK1iH1EpWfAu3dfm",
-	"XP/33//TD3/8Q/vQWsrZCOdzRhLY1Vjviyxz13Tag/7b//3DD3/6/0FlKZvOyTyOqL2YzuUut9bOPJq9",
-	"B/erzWQrekfZlZBMj/M2Uy86cms2frYVSvysglafCKn0G5jWSI7mieOzlM+2N1bLU7YQ6o1lzhswSN46",
-	"pdFvvK9odmdU6VMAvkp6BTVwGrwCohUe7XhocjEJhs69M7tCWmb1q3hLgxKcGxu6lzb3mpmPT0hIgWtn",
-	"8PVuS5dYYZt33rXHM1kqHeyISCG08mD5pFRa5CDVI7K/17QUFg42Kz232CkF8gPIBVPt3Fe0bz1SxHja",
-	"Z29PWxedzXmCR/1quLvuxkbt6c3Z1XBS2ploKxy6uoKDzccI+47nTOmoGwLafjbvgLF1B94//s4XIHjq",
-	"v3ry38Mnox3ogS5B2coM7mKnv7yeCXGNIRRrA5stI8zaywXVYxttUbfxDWePNBWW4rO2wzbXyGsS978N",
-	"fvf+8Xdk8Lv3T/HvHpJWcjDDSKLj6nUFpe+ey8pSHHQtH2y8WThcZ/C4s/zQxnjQ9YyNYGNtPVnHxgqO",
-	"Vj4w7vMW+jwoA/RePusuqBnlWnDVfQVgKmTpSRX66XRbRcrCx/7Bx4JJUKuYCxZ4ei9gUw+U74a67wBD",
-	"rSy8bmioEw5qglZ7MBtLl/6ojsxbIVUaV/i7UY4Gmz6qlG6MoIrnLzafR32hqyrQFX5cGdKLAl93vH0Q",
-	"R2VhWGoFHNXqKNwaxdJGt/jUbhClWymg5hT79FdfwQac0yNFWBoTSsbTYuySDQ0oimU5a9JJAJKyK3uJ",
-	"qpnLaQMHf7YAgzcwvvH7T8/CfrGZcNjs6QXPPQimzF8W60fg1fnK/ltSSyjXB9Kft9MB93M7p8WqzRtP",
-	"MJ+QR8GaAScHe69+iWCgIdiQJaS7LlRqryAR6sOWu+Srd+dHr2xQl9iCHuQaprvk8PT0/PDomxj/OPjN",
-	"+dGbo3e/OCKPbabjka/QRSZUXfBMKG0MRexeoWl4RRl/gtKBHbxCJFj1ckGl3iWHR6dne2/f2mnZMLOZ",
-	"6uuDt6/IhBq7cySkmRdIJTh5rAAueL2PT3bJ6dnJ3tGrg1cYlLURYjMkmqz1pasrwcFGX30yBmkUxZGl",
-	"ShRHSIYojtyy3V/Vuv1nbOJnHcWRmWoUR34awXwNRgpnIiLbbRTudjgW9uXNoPr7+RJ/b26FdMQNxjVH",
-	"osspr8WEUJIA15JmzpkjY+O1EV/qyCo9vDTEbC0tMhHy2ns+NhBv/rJ7nQGVXNlcwRAS4xdY7zZfu+AX",
-	"/GwiiALr8hr5d52osWUOpkgqkjIHrrE38y3OKsVs0ERYKCEHqXZMd0/J06du/KdPd8jrs7PjUxuAz0td",
-	"0gxd0sfmn821LSIk4TAB+WSNNLIcjxRppfOwcE1aZw5myPNIXXCC7q7nL+MYm9eQ6RgGFfTUDuFna2TC",
-	"83KSGeO55SibGYtSkw8g2WhqSGwkCd0pMxhuyJhew64DHVaUs28wUCQZU8ZjAsbKm1ZnUr1EiTWc1izJ",
-	"aJozJJi/GY0iiWuaKnMgYAc2cxgbytN6Ja62jpjwqujHEKjEDMk1cNzlPW65xjT2SFNyZEh0ZDGtuxbN",
-	"av42XCJyTJ0AKcZTxRKaub7IXkVkVGPKvh27AMQV+wAYtqIXHG1cNyFOnqIOfbpGDpBeiIUkCc0y9FRd",
-	"YRpss2t2xDzwr4osxam0ShA2wGWXnrgXvEqTaVGowJVZM/+ntWp/ashB3aKZkTH4SBOdTe3SK9WLJDw+",
-	"P0OW8qAgvdOFe6KKdVSoHtpJr5Hjd6dnZN2RzQaGzYrITHXEtQtufEjm26TE6FGqYPv5GjljuUPwGgP0",
-	"2bNnL3dJhirLxqyYGU+6i/XEGeQxUcISmAuSZCK5VoQDnggSABeHoFfb8WVfTbrLRh25NfIKEpYCGU7J",
-	"pVFul7vksgKOXhJFp0bl9KNiL3gLFmuPAqyjY90SV4Rwr6DJGAZbaxsIgsuinWisdaF21tcnk8kaxcdr",
-	"Ql6tu3fV+tvD/YOj0wN8p8bPRg49R1KmCqqTMUmEUSIYiq8inNEmelMFcFqwaCd6trax9izCk2CMVtH6",
-	"bL24K1sFspJ/Y3lExvjbb8cAmvVFvwubJnWTdVvJ8iZe2NDVobx5P1NkcWtj494KLM7W0AtUGmwu1ked",
-	"Kn2D6tsCvV0NzPB41QIaNQ2Nc+YuOaC9X6lFqz1N9z4Jbk8Jc9bSK0Q7ok6N3ptOnNShlStC4dS3gl+R",
-	"QmTZjlU7l8bWuWwEVJ0UG1uKKGEUsHL1IpnC4zcmDnNi+NmoAkxho9ThzQEni2tk74JLKMA4PLOiP6s5",
-	"XKbaahVzMmw9J2NRSrVr9IYtpeFsPhcFlJCD8XYwie50PqpFI47+ZrHXkji5K6Hx+BgxqTSqwphgNp1f",
-	"2TVSXb2QmelZUW0z/LFQet+SuMPqwXqZxngxJMZVGfL50rEzlVRNm/46qnWBtEVFVRcK0kxVXCtQqK2+",
-	"Eun0/mSpWRXupu19aFnCzUPKcaM8XkCGEeCg4rb4Ml6nFqYefTIEMpFMa0AnbmvjeVeejoS2J68gqXiI",
-	"cqp31CW4WFIWtuDdR1K5yk53+ECS1R42eKjWP/ko4g1qkjKgSPa8hYK1DwSWTkYfLC2lORpbhq41vA21",
-	"T9+R48OjFsCqqUGskMeEG2uTDLF4I/Z0wd2bQzASi3JV9eDOfSB22g4mRFjaMBnJY0rOzw9fkZza07yh",
-	"IJ4ERb3UrnjXqodaVVT7oYSrXW/rM0uXI0pAsA6524B7OAOPS4wUICzQMw1WWgK/J8ty8LpF8fXx8aGt",
-	"NsGUkWLqODKn9ohCC58LNO5s0U9kNeZqWWRpg3fX+jnozOEI/yLZqFXJ6z8lLx0ZE6NWN5OxUJUiYmjG",
-	"LWCqClHWtKu6hkFV/Sd6mP3qVLz6zLs1Wy0ssG2IA7ZQDmPwVK72PeziCXCYVJYiT4nZFaPgbTmozKXD",
-	"+/Ywd2Usgn7MN6CxzMUDEg/7D1CsKmxxDzrTAeaIc/NUowqUte1VAfS6n0b1Dfpeb++dv+3+V+zn1TUE",
-	"AvvhFnj33bAdxQSozJhxlNISrPPR47pZ6q9/cumnm3nc+s7dol9tF6q06INT11f5C/9QgfD1Be5KYu7N",
-	"d3T5jKU3a996Asfh0//Me6Bu6c4FTcaUX9mbFMa6XyPv0ATwjWyAlhK8ZWfMTKbIZftC5GXQHLiPbbv/",
-	"c8WVe/i8h8kCNnmDpKWZBJpOY1JyuyWpdcQ2P9c09lyVit2auWxQEnM4d+fg03KYo405k/ToURGqcaMi",
-	"6JTVdxCoDWu7N5w3ZrFSHmxNJBQZTcCmD4w161oTqtGjwwCJtXApcTcU1sieNYgveKOnyZhlgAa77SCz",
-	"8XFFLmcvcV/uEEoSUTDAEOU13njQE0FSCrngqscV83dJHkYCZvD+n1kU/Np6tKXf9HvQl4W7WFInZ1zn",
-	"sb0xguxAmO61EJpwxl4b4VRXttjD0awBugzQrZrCPYioTze65AuTnmiqT0rdG+ufOM2hP4RSieQ1TH1G",
-	"xcdJ7KHUSNQ1QpXW/cQr1buVe2r6aJ9LFhmpMIXUuoUfPps88LRzOgV+MsnhZG/3g0ktUNJDnWkzwNTP",
-	"LdEdoHePbDeRxndnVayjWgMsHqlAxreHZ7VHnTqp7jtXFNBM2ZifFi38p/erXRV2H3bzv7nhA+tKq12b",
-	"bq9TyTlIyKYkBXNsyOaNtY7ha9GxD7h1doDAdjXAp3ffqVYeCVEKhnZaGCLm5PjwSDkAAs1aqZ62Nq6g",
-	"VL2q+NyZwyGRnv0ttxr1turvq4U79KC4FX/dzOmF+K/Lp6ygcAHOsZtwd6Y5twiE4dQ5PVhroEYohsQa",
-	"OWT9k0V7zfUoEWi3qmfiwWUPTdk+9XlPoSXjR5ac6aWIuF7DKtT6p/rDzfrM3Z0+Su+3lPHtCL6Y6VsA",
-	"xGWSk7j8B0xNPiSPdAuIh0LKNm+ODuTWYlbxP994D8reXoWc/TXG+Wp9GX6z92eCtuU5Z9+XQAqQFvVj",
-	"dEX9blwhFWvsjzEVS/uWQBxAllmHt+E74m+ZOVPVnE8epnTBacauYZdYW9Q1k0AumwWpLtfI11LkBNEE",
-	"LgOIk7PZPgm6lByZ0sJIh9MKVJZVKMqO3bqv5GcSo4dKldc/IvWZzdS/bLH5ijkoYS0ziHl02CpfaaAF",
-	"YL6bQNnKZ3OiK5nxxGwrxCZazB6C8xC156JFtoJDU9zq4kBNny6nOhnveOwyGdFEx4huceUe1hDPaHGd",
-	"Cc2IhdPMRid3CSUpG41A2tIlUIVsRozTzEMKL2fqul32yJOtCPTXLVLtqkafWaoW/k6vu65hy4jwe0lx",
-	"nuDvqMxin6mDpc/YNnOFw5UN6UeQ+RVU6FlU1hhAQvC8y4gLYeFg7YpXao3Ywl4I5nalS/FWJ94Pt7gM",
-	"D5Al5v1cyCqKUQFh14LALFcy7G5W7EMwY6uS2X8BbvyGfYAKbkyTawfkwSBy+yeql+VK6wgPCls2qM+y",
-	"PsVW9lfMPocjgz/TMsiZvQlT70d9/ZVxiqZ04FrEMhWumr8hcz+40lKBJMeHR48UATdc7LD4QiGcGtP3",
-	"uFUu3vFIGfMw5BtVd/dDAMgTF032UKvmdX1f+G8W6uzuO6y5IqfrHzZxS9zAsyO8q29xOPTt7BWRdjAi",
-	"7Au1e2ndumB4uc/1YFd98/7mPwIAAP//",
+	"7L3bchw5mhj8KvhrN0KkJqtIUYfpJi/+ZVPsFi01pSCp7ZhtaqdQmSgWhllATQLJUrlDG+M7P4AvHL6x",
+	"N+wLX+6VY8PjsF+mHRP7Fg58H4BEZiLrwINa4/GNxMpE4vjhOx9+6qVyOpOCCa16+z/1ZrSgU6ZZAb9e",
+	"spQrLsVJZn5x0dvvzaie9JKeoFPW2+9lVYOkV7Dfl7xgWW9fFyVLeiqdsCk1X/51wca9/d5f7VSD7eBb",
+	"tfO+5Fnv06ekd6zSQs47h2Lu9Z0H+o4JVlDNpegY6qpqcNvBgjHMkCcZm86kZiJdvGYL83Fm1sNnOIve",
+	"mR3kgHCtCB0pJlJGuCJUqDkrWEaGvOqif80W/SlXiourYS/BJUwYzVhRLSIYsm/GDGc+pR/fMHGlJ739",
+	"F8+S3pQL9/OrxOyFZoXp8u9/POz/He3/693+1/0Pv/rrXtLTi5npW+mCiytY2Rs+5drv4+9LViyqOeTw",
+	"Mhw5Y2Na5rq3/2R3NzHz4NNyCr92YR72px+JC82uWAFDvR2PFescS+Lb6GBh37vxvouMFZ2wJ+3b20KD",
+	"692MdK4BLE6h5+ho8N9thwq7N8O9F1x3rqvEl7e+Ufj5JzNOwdRMCsUAb5woVRoA2TfoRWgm4NTobJbz",
+	"FKa38zuFt2/9gczCGI5VvzsXE0bM/JnS5saMZCmyA6InjKSs0HxshoS7JKQ2jwtGFgAoeGNgwmdMF4v+",
+	"4Vizon05z1kqRaZqoNUCITOvd4Uc5Wy6ZNkzbPGrzZbv+o0s/lAQVhSyIFtn3x6Rr589//U2HLv91PR8",
+	"mMmZPgQ8Ahi+kDOzL3hSOaOKrRr/DTQyvcIZrHtYHgYr6PrRDui6+uAvoxz9jqXaDALzPcMDhf3LMm5W",
+	"S/N3wdTHNFcsaayGzWQ6WTW/Y2j0KQnR/AbYPOlNqIJBmDD45Mfe+avD/t7zF70E/nr61TP71/Mne8EC",
+	"Lc5Meh/75sP+DS3MLVSmB1jy+atD7MX9wp7cL+jtU9KblaOcp1Eqcl7CJr5zLU7EWCbk5fEZQsfzva92",
+	"E/Js8GSwN/j1di/pjWUxpbq33xsttDmTgCw82/36RQvdJz3FVMUPrCa2SU/xK0F1WQDULBlvb/fZV5Hx",
+	"tLxm4pwVnOarRrwImjaBrpp2UifuCDD1ccIttocdriMKsrNZIW9wjhuAK4XPWHaoa7uTUc36mgMRaO2I",
+	"++abRYOQP9+tEfInMWId7knQURLOpHt97HaX0vxNtSxWEknXrjlT30FsakdUpCzvQm+yIutr0ecESCJ8",
+	"yjWbqlUf4ug5ywzSA4DF+dGioIv2QjwbgaN0r+dz7bSZH7W0qAZLq4Ap2Kg6Dnor8oWhsooRaHFA5lxP",
+	"ZKkJB+pL5hOZMwJbYVjXdXbZ8RmAMU7wCzdF+/PJqq13S/Yr7t58d5wtaErd6/ayf5gww1qYRXJFjg5P",
+	"j47fvDl+SWRBpMB10wXRkgA/bAceSZkzKm5LWRPHv629fXPKtfpWFrH5U00oHBnR5m/LLy2YDlYD35Ox",
+	"LBKzsPlkYddrWlabswrzeK4TF50E+xo9lIqLe8NV7FiqBhvc3OqjM5bKImvfXkMWNCL1iMQQrqg2A/fZ",
+	"irXYUZetpiJ8rdsXtppQwzfEWtU5HE9guNBP93ptOSjpcaVKxKOtvoTUnj9ej1QJqb9hY9mg/Us/8ZR3",
+	"yaIsr38SuYVGFOAZKUXGDHjydAJX7+iQzKkiVF3HoDPpKeSboqNVV2w5UFezSioAr/Ea7YONHWN7D6r5",
+	"+fMJ9zY4mRUQV4FTfdeCJkRBGyLK6YgVCZmwjzRjKZ/SnMgxKCdG/KrPRMapIIaNUw2+ca9GOPZq6oSt",
+	"H3f7X9P++MNPe5+2Y/qEpHeUUz5dKqysf8W92LKUMthOo3tnJnM7UjylH+1/qHXYe/5iuX4DOsjKNEZT",
+	"3+EbksqMKUTPesIVUSjrGwycSjHmV2XBMkNkpvSarUtcbedHMmN1Cuum3EVhN5YGljDlZruCHYgehpzO",
+	"qFhseA7CqlkaUrNyVHlUKi6YUiTnKRNpQyp50uCD9mJ8kErT9gjvBR9zlhElU3Of0oJlHA+QbP3pj//x",
+	"53/+w5/+y//8+X/8h5//1z/+6d/915//+J//9J/+zXZCvvuGPN17srvb39t98jwB1olQUvCriSbphKXX",
+	"JJ3QgqYakEA406/qDNtXq4iwVTLB7KPbrYrbQX6qIuzFu9dH53/1ZDcQRve+/urFChn0xfPnT2NC6GZS",
+	"PgvUyutIrNdssbrxa2jkBNTvZcbyiF71ocRZJ7WarW7KrsGE3FqCPYidtFPyt/EtTR3r0Lg+ZMxFxsWV",
+	"oQkzqfQZUzK/YcAVFgyIlBnV6kcCImdEzZFiQgMffiORIKuymOWlgmf48XpqEzfzo9oA7umhG8g9OPMD",
+	"uifnfuCqjZ3Ap+QexPN1hbAoN7dUy4utQB0YmmjWAfDbqr0qSbGLJdtsq/xHm+2VIXplhEga2cSA5FgW",
+	"hBIFOlsyY4WS4oC4Y0kIFQYpT5memMYsV6AaVprnuaGcEzqbMXFAMinYAbmRPEuAToBgNDVdEFQcWdi2",
+	"owYqlF7SMx/3kp75ekNI/sF356G46tY9eondu59/C8NsLA02cErNkhdnYC068JDgz6J+lnVwWIZxuvi8",
+	"LMBIy5biMZdd/CZmhPjq7dqXzjouhLoe1mdPw9kv5VCrrqPTKigXtyPVmfk0uNBeH9GcALSLDX7sSHEo",
+	"W7541lvF66Ktt72LmxJrtSG2vC8CXNmi7QyimwOtPoclo2Apn3Fnw28YBdA6YUi1BkuZa/qINNQWa0Ft",
+	"tZeVpPDVSjmB5iw7l+94hJk4+v6cHIsblssZy15STYFJvB1neCcM6JGeY6/Cadf2uPuwAWhud+L3BJph",
+	"N9F53liz5BpapzX1Z24mSY+Zzh+eE0EivRm3cc1FRGEEzF6WEC6Upnlu/lQTPpuZPyYsz5JKrblvbhBq",
+	"SAfwDtwzciWJlnlG5hMmKr4jtDzrshCKlDPDmVwKSq7ZIiHzCdXshhWeuXiE4jwbkFEu02sznpBGrBcs",
+	"1UaQtLK+Ee0Viv+gQ3+kiBWbD4hiDPqDF4PLkE/BhYKviF0p4C5YKpjC86ymiE16dhprMjAAViduEPwV",
+	"jAQPzv1w8PMVjgl/HwUDw4Nv3OifklsYcZS5gUaa35wy3U4Rb09nI+eM21OjOyI6vzvVhbX3IwlMVMEl",
+	"68QjcVYIOl2fD0KMFNG+5xR7j1gqtCRUXRM61qwggn3U+wD45gvilkcmrECR1LwaQtshas9CbXALPlbo",
+	"+u3q7PRiW/MtZ3l2XBQyytpqyuMq/Zk0Q0aUJ//q/O0peYdvUXny4uvdJ9uECy0tTUfvl5HMFgeETWd6",
+	"AWKQN7etNMm4sRM3wdi6vltuTdjAmSvpvWK00CNGOx1TOnnTTU20fqRzFFZWcdvYe7KE6fU93o7Qb+xD",
+	"ccv1OpN0YDN9srdi8aFOtttG3dzSNgbYiHsFDbxzstr/aamrXrf8L68TUjDB5iwD4A97PbBkPJDlDQoI",
+	"aHvO0Dqd0jwnFP8G9EyYyBIy5zNWPQMtwqUo2EwWmhRMlbkmw4wpXcgFy4ZkC/RgMAOg9M5GCr5p2wck",
+	"l0onRGk5I1qWKagifO8D8tYwGtC2ZpC9FPY7xkDrBp5BdTIvrz0VNxhK1jDUg/HJTgtQO8ilgOPs6w8m",
+	"Ec0m1q+tbSBUms2cEYWFNhSqE4CcGZOzvOUP9eDbiFOObhtXWhaLY6GLRURLuwEXzDrl9fZFY05SaPUy",
+	"LuR0Yxbptsz+bVmrjSc4nyxWm3mpdlxTz+4DjFWdYrDM2FEiixwqrB9IFLuDSnl2napft++O6VH1pcgX",
+	"5JxfiUBYt+6FL57vxSw6KzgPGGxd63hsS187g01Dr/D68LcnL2sm7IbJbO+ru9mqX0dFyh8svteSjBjo",
+	"kdGM5/F7KJUJruuCetX7G+eZ24COygy6FCZss09JLyvZ4W1QxAP70IosZ8VaMt0r2zaQ4pfa5kybZWxF",
+	"lCGV4/ZRvpJzMqVigZ5sZM4KRkBoR/cIlhEuAlE8IUoiYfEiiIDm7GPKWKbQ92vFNDaWdWeB/X4zU38o",
+	"Ja8Qio3kbh36l+MQ2+4Wvmk3NOcZ14vfMFqomu/Ek9WhIVHCWsmygcQrx3Fk3YAXLxCH29ucZOJvYwXQ",
+	"wWbFkNX3TNP2pZ4VUstU5n/LirYNoX0cTUH5Bj9bTb1a41Tfxib7NvAnbVqA0bL2SBFubwHyzoaTVQul",
+	"2TSxwE+JdTXoDjp60hF09KH6c/Dbv+l/eBxFw3AXbuV5vZq0esfuT8nDY95b4sTPiTJ+X1KhuV7U7ufz",
+	"1eJ+wW68Ra8KAWsGs3xXyLlCasloOiHphIor1lQtrKFduA2+ujf8U6Gd5bjD7+UKNJJU0OpAKnpZzbDf",
+	"5vRKbXgXJjKPsDGnkgg2J9Y7LuayXBZXVkCof4l+icQI0rAV1mONFszIwJGuGvsH8/Hddy71VXVbNpEi",
+	"p1b9toQRfFpHR3//N5eX6sOv/sb9EUVCzs/sDgEZ0EXncvGChxEzz5ZN+rD/dw6BQvTmEtQZV+Li0a2t",
+	"dYKezsvplBaLu3hS22GX+VDjUB2aJ5qmbLahI4qzdERY+UXcCJNSNMTUvPkD52ynV9pkFlkhwTrSmsUJ",
+	"UleMBDZixazUsAf7li+tHEIdmiWus40DLJrn5pBD+/pP5JSd30o2l45grwQoIFbAaNDcSJtnbFo5ZDXM",
+	"3Nzw23rCBPAbKiGziRQsITTLCqYUU+D6w/oGARiOZQjTGAJeyqiaAJZb76icv1rM61MrMmILKTI4NIfj",
+	"8YxSWeYZKgJZcERt+rWZxjceexQi6BUY1wXjBJcnaaDhZerg2t1v3cgv43YFzFv75m3Ipj3UlfgFeLjl",
+	"nFqHdXQJgxH7ZqlMbW4fF8juuXCgFoBtBsg2oP3GOXTVubCK1Qr4L4SANszb5caAPoj1bjnrmxcEDWmK",
+	"yDFxodkHxHSDi8650qhAsB9cmBFaztRlUTChvZtV4wYZTllpmrM+SLT7oTeBk3HX0PQuMUpCcLnqGJoL",
+	"4Gn7Nth9H5QjCzLmLM98FNm8kMDEroXKAtNpBKEVTBcLOspZd/wdqPTptLKJTumCqDJNGctITtHGGQ+/",
+	"K7ukba5xxLY7NzxYK3YfTrflq4NHjgPUvCndOpdA3oUd3OkSy0Lsl2p0zRbZvk0zsD+iWd9uBIB1u0Xj",
+	"CDta2bd9LWU/pwXIZLF2pVDlbCYLzbL+lGWc9u0S441paei1BgVv1tFqLIsRzzJQm8beC6n7Y1mKru+n",
+	"TE9k1jfNaJ7LeedATjfSDxbR0dRaSc2mjXOe6hXNSnEt5LxrAR15XdZsXbBSdc+zQg2dZ8B13+HdWAP0",
+	"dFy10lQVfQtJS1qs6GTlctDQunIugStRxznL8YrZGtl7agB+1QnTKesjg9rRAijSym6QGVjVDFw0BKgB",
+	"Ou7TDeV5A28sc9qymOQbmp15JGGfneD+HHm0YJ/bBxdSvrF4wL54X92a783Nt+TMv23edfvi2+B620en",
+	"Un9rL7R98j3c4VOpD/0Ntm/e2Uv7vnZn7ctzvH9H1a7WX7z399Itupal6Xt/EaOvzxyouk7NZTu2d80v",
+	"2zmc+0foJ9qe05EqTjxMVs/aDSNDn8HFiPQZXIVqw+S4NdC5hffIVtEpe+cA3D4DLjTSFKG4/eKkgtsK",
+	"HCpQRZIWMrOBluPp3gpNcaDlGPy2S89x5nx3N1UTo+zY1Lw0ogKf35M+KOmByNoarTlYuAO7/a9/tbVN",
+	"OtNzRUL+cJDELy7GY9gwqNs5ON3WJni39BVt9aVBcxChBvDbCFReneKisXs1W9F66STO0AXolsEZnilv",
+	"zvqOJtuuLROyjx5PECI1KXUm54JkErM7yFJoQhWhZEx5zjJigHA604E123UAymv83AUk9kHlv3BGuX4p",
+	"ShUnVF2xjku3GaIPbxmuens/CRsEGTLha4c6rkegv8UR6vGN9qEPb7S/q+hG+8AFN364g5n+Nleyw30E",
+	"JMZgf/ZJt0PJ7aI/ugD7lZwT6/EHkgKRpT4g4mExhAOO9XGFoeF3h+FfxGPoS4rIlqVOZSzo30c+HBDE",
+	"Rkng5ckVUcwgOJ6xA+JdObHJNVuYBlcQE1qwseG++sF2YTiHSzViriXJJEOXzzHXNYefKibCo0Q/GkBI",
+	"q/eod1AXrIP30dzMAPQu3Q6N6KQdSfBGc5a9V6x48GAtVbnmNJw0+ZQRNTOLsFkaHFmpFLSyHOGK2r7C",
+	"6Jzj4yve0FErOP/p3j0G5ye9ErfrrBaFd5douqU+2o4iOkBPVsZ8nTFdFuKXyCn20EzZerjVyntLggxi",
+	"XsJojFATMNqMueBqYp25NZlQNCelOeVTQ0qmmIonYhPwvvLreqJBLFZ0TqVAp3A0ypMtUNyQN8eH58cv",
+	"tyN5YSYyz5TNhqQnjBdkVjBATwBDyjvMDwgkECL0UhRMaVpom+CLNW2P1C7ZEFP0Rg+dqK8M1pPCOzxO",
+	"SeUIr+ABuqvfJX1P27GvvlEIOxjuClgdzv6RqlwZVviO3FtSm9bRt3zMEP7skS+B3Ntd3ZGUuuU20Ha9",
+	"aiFCIFIiZetT6IZf2RoOhbncBEvmUh/RGR3xnOtFJEvREoe45SlZGqcXrDxx29deXdW/W0j06DwP1b37",
+	"5mdDmgeX4xfPPkX1GE5P83nl8hlNrzfO0pFSEQtGByKlXDA6EC7rwADeteYzAWYxG9o2owXGsqwFKA26",
+	"vH62yKQ3p4sRz5uMwrM6PXq2aXb0TvHADed2KtjlODBVDm2bCAa0KHg0pfW3hqH9l3/87z//8z/VSfBa",
+	"Cre4D9S4YPxqoo9knttsevVB//e//aef//jvo1SyCBV0y0640uS1cjDatbbmEfYe3ds6dtlQQ5hfyYLr",
+	"ybSOzVbxmhVkPt2LOUttklRqLgulX7NFdWlDVsM5MT59sbuZG2MtkVSwzGUDRre3coi4N81LB992oskV",
+	"08rxY8SFcrbhbUx5XhZMLfH5t+kO0U3B6ry4IJQUch61oudU6XPGxCa+JMAPZF2ORIbRBBZOdAzptMwb",
+	"eJpsnsbTKa+iLi+6gJj+90LzPHYgiowKRq9ZYfCNnDGxb1blTgk3tzQfg+vW2h5Ya3u8W513LM+m34mK",
+	"D6v0dB5AloD0UcEyJrSVFzuBu70tcZF5WY7Xi6KMxcK/PD4jhZTaE9S0VFpOWaEekaPDkGquHKyJg24B",
+	"WooVN6xYMdVWclb86pEici7IxZvzWu4Mw45lauOgsvap9+rTW3KqcXdYK+FswLNqzz8tj7h2HS+Z0mnb",
+	"mPTi6TIybcMntn507Mlj92j7/48zljjQA2V8xKo2Nouti4XOpblqEHRrwMAcmQskmVE9QYuDuo1qqckY",
+	"qHhm3Iu6vmft8JT/r/8PH7Z+JP1/+PAY/u7YUn8PGoAkW5qi9kXpSsy08S2OaqYebLxmIFZr8KS1/NjB",
+	"xJOvW3tTh5NWsILTjSncfabcXuZoulH0daAkX5HXe4OoS5ZnZ91pHL2iPc6nHH+c8YKpTfgbjKq8lzBH",
+	"F9DfNprf2hPWkvtud3JQgBnc1agkBH4jNsI34BnWcx6vmPO2Orulwg5jNDvinDZzhP6c+Y2CvOptZWaw",
+	"pY88cUjAV/bZ8yfPlvjdHzXy/Xfmu2sn41JV4oejQzKlGfOJcsBr9JotQK8bRiy5E94nVBCa02K6ea68",
+	"qITnLRNxU4QXAFdZKu6YlyLplTMDMhuBUaAuWbPYQ3c0buWSXXfVdn6J0WhdTw7C6XdRE5tA42GzdiY9",
+	"JnTBN0hQX8vrEaPe95NfxM4qWZFItKoU176sLtUczxJCyWQxm1g/kcDhHJEWSiIFYyTjVyh+h85M9Ui7",
+	"X68IWuv/aH7/9DSuDTUTjnPrndFm9xNa05ExqjtkrfID7E6VtAZP8EBk/3PUnukCzmg1ru7acPVZtMto",
+	"Hh++/A24/I8YGqpYdmANZJjhh1BnrDog37x9f/oSTXkEi24Y/H9ATs7P35+cfpfAH8e/fX/6+vTtD6dk",
+	"C6nGI1eUk8ypTcl0YMvgQEo5Qq8oF9twO6CDl0BI/MczWugDcnJ6fnEINXW4ssZFM9XzVyfv3uFDnzQk",
+	"lWXBWXFAXh2/sSV4LgVmuUYjKtlSjJHqkLcPyPnF2eHpS6jYYysiwnxADKsSHqFDgy3vc3L6XVXfB2ge",
+	"1ix01/xSzPkMyktcM3EQFAXiisibZr5JOIle0sO97yU92Oxe0rOba//yu+t+QxO3N1BHDzakl/TM6s0D",
+	"u7Je0qsmXv04fhl1lwBDVUMv+6IeP/sibor56lPf//1sjb+f7MWQ1Scwq41lXN9ISWqQNM2tMoRMqMiU",
+	"T1ruw6gl4VhYk8xlce00B2gHNn8h0OWMFkKhqXrEUsPWoHZoOrgUl+JiLoliqDJC8zl0oiYIpVyRTKbl",
+	"lAkNvZmnMKsMnDHmEiOXBCvUvunuMXn82I7/+PE+eXVx8e4cYXda6pLmoNLZMv88GewRWRDB5qzYHpDA",
+	"yP6oxmAnBJOVVobrxvY8UpeCgLrIwXIhpTafAYBzUMrpBQ7hZmsup7LJ4dPcCJ81pt4VKbthBR8vzBab",
+	"Ky0Q8AkeyIReswMb4+R3Dr/gTJF0QrlICDNS0sITx2qJBRR8GuCW0WzKYcMc+wm4AdYE2TPQvQAddxKz",
+	"87RaidVMy7nwFUJGjBZgoL9mAk75UCDUmMY+CPXUbNGpq8sGMXeQX27EUgluGYKR2WSheEpzl4vusArL",
+	"NPjUKsQTq8C74jcM9NT0Uth0dzAhQR4DMn88IMewXxB6hdn10AUEOGxoc2BOxLxwn8o8g6nUyh8HsSzD",
+	"CiV5Lw0tZyqaS++QPK5ozOMqhy8ZcXPH2Eea6nyBS/c0ALbw3fsLACnn9W9zjNaiywDX213wL3HSA/Lu",
+	"7fkF2bHbhuYpsyLSqMyMcCr1hBWXwnyjbOILS6sYkSJlweA46Bjmz7VtbBF8sGU059euJAc4lWHxA2wO",
+	"OjizV7BUZ7nF0ERzQBkZLQjPAnmpnt3Frnlr6DxwhvZKA2Bzpe3tsB7FQfAHdnkpXJYYf1GwX5y+8vcC",
+	"oGUfEE/Gx2NWmJtrJgboqvbUuhQR8Cjl5pIQRRcKsjIVZW5O9eXxGVRLgsPIiCGOVLEXzwbkgk9tZKaR",
+	"QJ8+ffr1AcmBNqBynZuNL1z5QivEVxmfhCRpLtNrRQQDHqBgDLYWghmx42FXJeBhUL13QIyEkTGz/0ND",
+	"RYYHZOgDAoe4ovmSaMdLUQt3RLIM1Y1Qf2JLPx/OaDph/b3BLoQT5b393kTrmdrf2ZnP5wMKrweyuNqx",
+	"36qdNydHx6fnx/BNFRfZs3FIJONqRnU6Iak02Bosr95O03ti3YkFnfHefu/pYHfwFKzeegJ88E6zit8V",
+	"lvr2iNbwmj3D7h/VlZVhxfof48xo1WQHy5V/SlY2tMXGP31olLbe2929t7LWzcqGkfrO4WKdetwjdixV",
+	"A9/YlDrx8fwCgkrSSU+5iH2Q8Dz9QTJlunfObj53uIbkMj/24I73PphOLHoDuUbG7D5vpLgiM5nn+4jf",
+	"h4bHHAaWH3/jqbmphtIpW6XbMMGyuE5cPlYDzwbngqsa3Dow1Nq7OCCHkJKVUc2yJo5tomjrkWYxqSzI",
+	"3jMykWWhDgyCxgzKlsu35oqCTRkmfRsQR1yB/iwCVt2RI5jcldRAp8e8UBpoTkLAa05c4Rqp9h/kZnp4",
+	"VesA/04qfYRb3AL1aJVywyWaLYZVme2DnO/tcvmmTXex/Kps3arK+SsvUj1qzl4owFbfyGxxf3cprNX3",
+	"qS5v6qJknx7yHgdFCyN3GBwZVVK/vlxUNtCF8zIdMTIvuNYMxPa93WcxH1qsXKQlyeRDFLG/Iy6BxZJy",
+	"hmUIP1Y+GBZ3OE0yYo+a/q0T47/0rR7wEGvlfSKnWE3i7pvk+3Lp6O19bdStSgwrbFAeoJAOBOy3cOen",
+	"qobTp26E/I3BbMBtEse7mVlY2BTA4VhNxtYwCHA2DN6JJhrqT7DxmKXaIGbDmwJeG9PCom5ydEgg1h5x",
+	"spuV6dhWhQali6umRaaMivmE54Dxh1VIOvL5N5IblOtkYUTZo0WFy91ecX0p2sxtFKO+rMo9bcY+vKyq",
+	"ZD0UImvUWv/MqKxRmityD3xBsrtfA9sVocTDiIWg2jXoAHy0kKqdn5ypFIG+jMD8oZOJQDQwIGs1dllZ",
+	"GLa6po1A7YiZxflb8u7ktBaEEnIfyCC4PJcjSHsHPV0K++WIGWoPNDlIHq/wF07bhhIQngVyPdmi5P37",
+	"k5dooXLAjtPbjgJ1qW1JrU0h+tjZmR8KnutVsD4zONtNiYDxibAHcA9w/K4EvTKETjmgAQ9m5s4kTv3a",
+	"ELyDkU5dcHyC+aK5MhwAtRA5pcjeghrGYnYs4wygxm026jwLYHfQDUEXNtbqiwSjWn2t/yth6dSQtArd",
+	"IM10MAUi4Cqg8tV3LD9Vnyu4VKB6x2epdsrPKzpTIG0Z8UhbtRPU2QGi68DH1tkxvIKvppMxmmvoaEB+",
+	"qMt5l2INQQ9T9a0n50HBIAWusYSDEiYsWq6wOAem7gKEf0AKRitTJXBaU4OrI4jUcH/HrsLPUnnrolVv",
+	"KLIZB2TXa7JG7IoLgTHBMYmMWmfUuEjWXcaqQyxbLR0aSddWMvhFJUSrk3lITUtVrSpyffG8E8NtTOjM",
+	"MI/iPrQqEIrrqmglDUU/YmlU9XfwNz58LOTl27ysr6nSexjE26p29JnRbrNSVOQAcafBU97ssjds3MMh",
+	"nrEqCzKII+ZUDKdm00xZ590uZDy16d6jou13TEM6+AfcPOg/smM+Afw9MD82Oo5YXW9gMrB4X80Yve7e",
+	"oyrTcKcC4K3LCvxnrOytci1HzsMu8O6ngR0lhNEi54aKZiVbqj7A3d/5ybpnfVoGrW9tntjNTsE7cT74",
+	"7roKb+399T5M97HFwunwQO/rg4QiG5zE2fiLymxj8zVXGmTz2O5I01R3gM2Qdtg2aD8z7FEu56zwPSZQ",
+	"L2xYTz83HJBDMuFXk6AhiA/W3gimbVQvojQLU0L9NVp35Zi43K0uZpxrlKqB0/OmZtPrmOY5zg/yq+JM",
+	"bSp7aICmuwPTZb0ce2vel+JSfMvMAmGr9wl6+lQ5ZG02ZbLl/UC2ybiQU1gBLDnk1DKwnfu4o8pCDjm0",
+	"aToBp4tLIawZGkaz9k20ClgzHE8nGLg6tBMY4oInLooMUr2ysQYXGbI1tC6sw21wzSgVqxySyISqS6En",
+	"bOrK1REN3L+ZxAhM1APyvY9rg65nUik+ylnneYl8MSCvQPgTGcHEttaxFTyRLgVYxB00YA1Zl2Acqgl0",
+	"qBvuAxfcP7Nis4Z/Xg5lBe55Dc7iNDdCyMJAnTXYo4r/yeeaxqFN7n0QhDWCuRs8te6OFs/L0RQ0EA2/",
+	"JfBAoFBMwuMcOSaYg24dirRj6xl2arQRFxj4tp5+1eIqLzWrqh4QDK10fjPgGgde31Xrk9PvLG6wiNeg",
+	"ALzE6Ee1D9eUHB2C8k5RnjVspYnPfmx9x5OmPxB8aR3qKt2iyLA3JaGEpDU9GpYzI3KMXn/QnKNTF4T7",
+	"ZYvtgXccrJYOWduqApdgZkrllJERTa8tktgyG4rZYbYH5PAKHJi4Jmuq0Y9cockvCwngtH4pWyAMvkJW",
+	"qdzy7lNWwaHBg8pfPCVxnGVcSvTSjV0lmbhCXQMfYOAw8eqjiowAn8FyiwGs8V2EFWUO8MZ4H8YJvWEu",
+	"fQwY2C2pssZSdSmsO6+jdDTPa1Ea9ZLqeJ+zki2jXlgs54skYTi1L4uO3ScPbTmSAFBzBvjzSi6VVlSQ",
+	"ySkKlzX8ahgn+4W18GCQqUvyQgo2y2nK0G/UTMm2rhk2UQ9pgBsyIxnotM56QU9ov6S+gxwdIxUZNpOF",
+	"D/cJJamccQYuU9dYoXwuSUbZVIoufsvlsHoYoGvkGfrMgOfW1gF07tDvQXSb2YRWlVeu7dz6SQI42Loj",
+	"UWVFGAfeqa44114t9HB7FkSrR/bNT+EeGDuHoy0Lwwu3aV3ExG3Szk+CTlm3WfaiFnaHrrTO9oqCcOCh",
+	"HbhOoUkLclgfeJOX6QM9xqmNz8SQcgW+w7X86sOo+ctF7G9KEGpBjw9EFBrx+Z/7frbyXXTc1DDhwt0B",
+	"D2olV/LxIxVx3F8PAnd8wpi4WVWrCvNbHS+onA1zvzCyPeViOCCmnY3FqMcYgXhuoFAtg6yXNsvIlwde",
+	"MLNfFrg6kX+VR+POnmlB9FdXQkdnSHeSn8vruAaMFUwx3S2lVqxJ5QeFiYWIMmwrzYGdVj7JkMuSI5j1",
+	"DQMeo3I550GW2VFZCLRpRgU1jz7MDO8OgH/ukPAdvwn1blZmBvqDZ+NyFhmosBmO1gYCI+93Q8G3hZwS",
+	"IedEChc06ENcfKkbi2oa6T6ZsLobfFpJ+i4kbsXZw8T+3+GfT8oQDxjB1VyvKym7zli7TC5Rh4rDwG8M",
+	"UhuCMlzWsw5YNw6bmsB5eRl+hF+VhfMBV1od2HriPrxsygqWL0jGjERRhElUW+YZzDjzgGeEA0ROKEjo",
+	"cg9qjHDjQONm9k5Ls4lT8u7kVNmgRJrXrmWdUfdx3p1c+nurDmlciJgrRJC7YH1JGsOe4x261AbrddeI",
+	"vV7fpeLLsHz6OP0I5OAh3B1o3mNUouHDQGMEqtQqz0TsWgOE7PyEoehL7Z6QBWBTzOki3x96Z7sw5j0p",
+	"Fd8K29U6m7hDMzlbwgN9iz7uNT6oMiwGhM3nlyZbtcjPpOLNydC8H25jomrvWc6Vp4cJeoLZQBue50jP",
+	"a+p28+t3siwERLxChkLCNWqLYEhyBUXJ0f6GJswquh5GBK0lKNUBR4FDm74Uc6q8qigMDKoc7WFiuGbv",
+	"mwZmUQk8npT7vvoA+sp7e3MV5ztU/EpQXRZsaJYe+gtjz7OC3xjx2fSydXZ+SDAxG7l5MnhuTTMvj8/I",
+	"cZop2j/nV/2/pXnJttFeOZxQNRlas4f1qZsyoSt/afgJDqYTZg6TCwbeB+nE8CtWMhL4gowZy8jW7sfd",
+	"w22IHSeEEBc9CJBjtugJPj+/OLw4eXvaTg7XlgHtB8fn5/CBT8GNz9+fnlwkBAEUn3x3fHp8ZnvPWMqn",
+	"NMcXx+/eHr3yz9rVNEMrq5svfnnx9vWxmWuVmAefvz7+TYKW+X5qwHzCPlLbPQkSFZkOzSmcYxakdxCI",
+	"/JotTsRYYjS3lS/tPDwY2dlZJUcVII2hdmH10OEBMaDi2Fz0NwA1J4ucpuGG0NxkDg86TUJ1KlwE+I2A",
+	"DVIJRQXagoD5r7IekYto2HRilaYe9rkyIGbuqbtFZFYaOSfpiLDuMEsdAhK6E75+gLAOM6lfSMSGsbtN",
+	"UhfVAdTqBzxSideoCTa3FWXvIdyUXrM6tjfYE5CRwTo2qQHUaXSmqwCLLef4KlJURf2rnZ+qH592GqlZ",
+	"O5h6bzr1W1MJav7dkGw9e7K7nfiAbFmAOE7ruSUoIuZBjGmv13a6HciuZvNq+YDW8Q3mD+wV/JBcEegN",
+	"s3BjYz77GNQMPhh7qyH5BBOv3Id4g2nJbV6TmCLzlmCNWVijCs73gv++hEg5hGbQdPlvE58bqMqAYQC+",
+	"xK+AE6B5jhqHAJuPFtrHUBuJzF2QSwGpJw4sybLNCkaGYRXY4YCAMgRQvazImQ2nKsArAYAS/TtGC59a",
+	"JTdEK24mO1LFZ7pGD+W8oIpfiEp82dfmG27Z5OrOQOYfy1G4ci+1fGJ3u1BYbniJqTk3yB1bQYYezFyD",
+	"HJqhF9bhCrOIhtetEj9CMjGlOp3sO60gGdNUJ46a5JRPB5DVB7MbpTQnmOug7SRKg5QoILNY+/WYGyHH",
+	"ejQOG8WUzW3E3Eg1uncpqFi4NXLVsJ3S9FrIec6yK2AcD8jQlzIbutZe0OGKTOSMZYa8dFxerIH3531/",
+	"63X8PvMVrvIMLmHzHimbVkjcS8DaGZvJQjfTjYXs3bo3cVJl6VymiXHJPL9UhYybX8zNPwznv+cII6zO",
+	"ZdOMCOuRiNFoKTeSOB1JkKbW0+QUWAG4W5dz4V2NMUrbpjbEw3fx3APyVqSsmdfAeYiqxGZTC9GgFYcN",
+	"Kq1wJsiG1pfywNUlQ6QCSvRiyjIQIBB7Wv9TF4iCIYYCYgwDadMyFt73XrCPOhhzcCkuvK4omJXFoJj9",
+	"GV04fRcYm1lFAVuFAQ5XKpe/oEtytWWXvzTZtVENei2ktvcZUxL84NNWNgDtPnIUqGvbsxGBA4isMsk5",
+	"SIT8nLIgQYrKtS4aaECXX7Ramj4AW4B2GNHGyUqJEQf18sxqQLAKNWSNtBOF8gtQeQZ1hS4TH/h0QuWc",
+	"pkJp0AGuOPUvDlxrZbf/AmiwNWh7XYp3kvX8Mbdm43VpcYE1te+I/g+8H4XjUtGv3l9T4E8tMTBYEhzS",
+	"3YXfHpBhQBmGldt9xjP0tE+I0xRyNSBDLLg93HdZaEI64J3z/ZwMlURhc85BvMV0o+C1D7s2uBRDS3Rs",
+	"nyGh8mkSh63KEMPA9Z9U+ea3EJEcHYa1OjFGMqUCXP3pDXOEzizfhQvtezV4Fslq385h7+mTjz+oIoMs",
+	"/bpmM10J82ZQhJQwtY5PENTQv1bpWpZTM4ShLw491MrF/0VRs3O6QCrgc0f7iuiWP6QOPzVqwqxFyXRZ",
+	"iG6U4WJUHB0z1OvAR+l5NslynpkhcF4a7SJAMOIXB2BhueW/APJjFfp4/iyzRTsfqYAgbf3LH/7w8x//",
+	"2/Z6kIS+Hf0Z+mx2CYPn0OodF59JFJxdp+rX/SnHzPPVcVRVkrigIJhGsn+vU0cd08A+f/F8b/uesnqW",
+	"ihVGEHmkCLPDuUwUUmGqN0ijYg7PuvA8Ug0ry7JzsvVoO5Vk3yzaeTGdER6DiDE9tKv7ajMalYYOQe4s",
+	"kGoF8XXzIaYJq94gdFnBDMkVRJNcCjTsowZb27SmtZ4JnUpMEz0N9NmoyW7r05wN3y42HPJS1GRUMnSN",
+	"QsXaGaZfDuKNnQDqM907kd0FkUQpvCEL12xxKXxKUqDtXQEj7my+MOzYrGH8l6Mis0njAmD2ri4TCs4S",
+	"Nk+crfgQ59V9ocVYUqIzG8HimLiwtiLNsoIp1Ur3bJPrD7iAiIqdmydw9nboVv6oqmSAzUDcrEdQ93KL",
+	"mxzrvdRS/HOo/eNyIgHu+fTh0/8JAAD//w==",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,
