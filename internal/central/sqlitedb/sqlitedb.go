@@ -74,8 +74,9 @@ func (db *DB) Close() error {
 
 func dsn(path, more string) string {
 	// synchronous(FULL): in WAL mode NORMAL would lose the last commits in a power
-	// cut, and a PUT that was answered must not be lost.
-	const pragmas = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)"
+	// cut, and a PUT that was answered must not be lost. secure_delete: what was
+	// overwritten or deleted must not be readable in the file.
+	const pragmas = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=secure_delete(ON)"
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: pragmas + "&" + more}
 	return u.String()
 }

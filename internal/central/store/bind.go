@@ -137,7 +137,8 @@ type Binding struct {
 	BoundAt         time.Time
 	// RequestID is the id under which the CA is asked; empty before the intent.
 	RequestID string
-	// Certificate is nil before it is issued.
+	// Certificate is nil before it is issued. With the order's personal data its PKCS7
+	// and Subject go, and the CSR.
 	Certificate *Certificate
 }
 
@@ -148,6 +149,8 @@ type Certificate struct {
 	SHA256   string
 	Subject  string
 	NotAfter time.Time
+	// PublicKeySHA256 is that of its key, where somebody looked.
+	PublicKeySHA256 string
 }
 
 const bindingColumns = `b.unit_id, b.generation, b.epoch, b.station, b.csr, b.public_key_sha256, b.token_serial, b.token_model,
@@ -163,7 +166,7 @@ func scanBinding(r rowScanner) (Binding, error) {
 		return Binding{}, err
 	}
 	b.BoundAt = fromMillis(bound)
-	if len(c.PKCS7) > 0 {
+	if c.SHA256 != "" {
 		c.NotAfter = fromMillis(notAfter)
 		b.Certificate = &c
 	}

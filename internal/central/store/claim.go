@@ -46,6 +46,9 @@ func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 		if err != nil {
 			return err
 		}
+		if err := t.claimable(ctx, c); err != nil {
+			return err
+		}
 		known, err := t.claimKey(ctx, c)
 		if err != nil {
 			return err
@@ -67,6 +70,24 @@ func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 		return nil, err
 	}
 	return leases, nil
+}
+
+// claimable refuses every claim while a restored server does not know yet what it
+// has forgotten, and remembers what the station makes.
+func (t *txn) claimable(ctx context.Context, c Claim) error {
+	var open int
+	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM recoveries WHERE finished_at = 0`).Scan(&open); err != nil {
+		return fmt.Errorf("look for a recovery: %w", err)
+	}
+	if open > 0 {
+		return refuse(Recovering, "an older state of this server was restored; claims are answered once the CA has said what it issued since")
+	}
+	products, err := json.Marshal(c.Products)
+	if err != nil {
+		return fmt.Errorf("remember products: %w", err)
+	}
+	_, err = t.count(ctx, "remember products", `UPDATE sessions SET products = $2 WHERE station = $1 AND products <> $2`, c.Station, string(products))
+	return err
 }
 
 func (t *txn) claimKey(ctx context.Context, c Claim) ([]claimed, error) {
@@ -131,24 +152,29 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 }
 
 // candidates is what a station may take, best first. An order is taken by one
-// station: its home, until that has been silent for HomeGrace or is revoked.
+// station: its home, until that has been silent for HomeGrace or is revoked, or
+// gets no units itself. A station that drains or whose breaker is open may take
+// nothing.
 func (d dialect) candidates(products int, lock string) string {
-	in := make([]string, products)
-	for i := range in {
-		in[i] = "$" + strconv.Itoa(5+i)
+	in := []string{"NULL"} // for a station that can make nothing
+	for i := range products {
+		in = append(in, "$"+strconv.Itoa(6+i))
 	}
 	return `SELECT ` + unitColumns + `, ` + orderColumns + `
 		FROM units u JOIN orders o ON o.order_id = u.order_id
 			LEFT JOIN sessions se ON se.station = o.home_station
 			LEFT JOIN stations st ON st.name = o.home_station
 		WHERE u.state = $1
-			AND (o.home_station IS NULL OR o.home_station = $2 OR se.seen_at IS NULL OR se.seen_at < $3 OR st.revoked_at IS NOT NULL)
+			AND (o.home_station IS NULL OR o.home_station = $2 OR se.seen_at IS NULL OR se.seen_at < $3 OR st.revoked_at IS NOT NULL
+				OR st.drain <> 0 OR st.tripped_until > $5)
+			AND o.on_hold = 0 AND o.cancelled_at = 0
+			AND NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $5))
 			AND o.product_code IN (` + strings.Join(in, ", ") + `)
-		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
 }
 
 func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
-	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), limit}
+	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), limit, now}
 	for _, p := range c.Products {
 		args = append(args, p)
 	}
@@ -157,12 +183,13 @@ func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
 
 func scanCandidate(r rowScanner) (Lease, error) {
 	var l Lease
-	var expires, updated, due, accepted int64
-	if err := r.Scan(append(l.Unit.targets(&expires, &updated), l.Order.targets(&due, &accepted)...)...); err != nil {
+	var expires, updated int64
+	var times orderTimes
+	if err := r.Scan(append(l.Unit.targets(&expires, &updated), l.Order.targets(&times)...)...); err != nil {
 		return Lease{}, err
 	}
 	l.Unit.ExpiresAt, l.Unit.UpdatedAt = fromMillis(expires), fromMillis(updated)
-	l.Order.DueAt, l.Order.AcceptedAt = fromMillis(due), fromMillis(accepted)
+	l.Order.take(times)
 	return l, nil
 }
 
@@ -212,7 +239,7 @@ func (t *txn) held(ctx context.Context, station string, length time.Duration) ([
 	}
 	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
 		FROM units u JOIN orders o ON o.order_id = u.order_id WHERE u.state = $1 AND u.station = $2
-		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
 	if err != nil {
 		return nil, fmt.Errorf("find leases: %w", err)
 	}
@@ -252,15 +279,23 @@ type Beat struct {
 	Phase  string
 }
 
+// Pulse is what holds for a unit of a heartbeat.
+type Pulse struct {
+	// Left is how long the station has it from now; zero means lost.
+	Left time.Duration
+	// Cancel says that the unit is cancelled and this station still has it.
+	Cancel bool
+}
+
 // Heartbeat renews what the station holds, all in one transaction, and says for
-// each unit how long it has it from now; zero means lost.
-func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats []Beat) (left []time.Duration, err error) {
+// each unit what holds.
+func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats []Beat) (pulses []Pulse, err error) {
 	err = s.write(ctx, "heartbeat of station "+station, func(t *txn) error {
 		length, err := t.touch(ctx, station, sessionID)
 		if err != nil {
 			return err
 		}
-		left = make([]time.Duration, len(beats))
+		pulses = make([]Pulse, len(beats))
 		for i, b := range beats {
 			u, err := t.unit(ctx, b.UnitID)
 			if isRefusal(err, NotFound) {
@@ -269,13 +304,29 @@ func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats 
 			if err != nil {
 				return err
 			}
-			if left[i], err = t.renew(ctx, &u, station, b.Epoch, b.Phase, length); err != nil {
+			if u.State.Over() && u.Station == station && b.Epoch <= u.Epoch {
+				pulses[i].Cancel = true
+				if err := t.stillThere(ctx, u); err != nil {
+					return err
+				}
+				continue
+			}
+			if pulses[i].Left, err = t.renew(ctx, &u, station, b.Epoch, b.Phase, length); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return left, err
+	return pulses, err
+}
+
+// stillThere prolongs the time that a station has to wipe the token of a cancelled unit.
+func (t *txn) stillThere(ctx context.Context, u Unit) error {
+	if u.ExpiresAt.IsZero() {
+		return nil
+	}
+	u.ExpiresAt = fromMillis(t.now).Add(t.store.rules.Custody)
+	return t.save(ctx, &u)
 }
 
 func isRefusal(err error, reason Reason) bool {
@@ -299,6 +350,9 @@ func (s *Store) Release(ctx context.Context, station string, r Release) (u Unit,
 		if u, err = t.unit(ctx, r.UnitID); err != nil {
 			return err
 		}
+		if u.State == Cancelled && u.Station == station && u.Epoch == r.Epoch {
+			return nil // it gives back what was taken away meanwhile
+		}
 		if err := u.held(station, r.Epoch); err != nil {
 			return err
 		}
@@ -311,6 +365,9 @@ func (s *Store) Release(ctx context.Context, station string, r Release) (u Unit,
 		}
 		event, set := EventRelease, func(*Unit) {}
 		if r.Failed {
+			if err := t.failed(ctx, station); err != nil {
+				return err
+			}
 			attempts := u.Attempts + 1
 			set = func(u *Unit) { u.Attempts = attempts }
 			if attempts >= s.rules.MaxAttempts {

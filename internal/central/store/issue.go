@@ -17,12 +17,17 @@ type Task struct {
 	// Fresh says that the intent was written just now, so that the CA has certainly
 	// not been asked yet.
 	Fresh bool
+	// AskOnly says that the unit is on its way out, so that nothing more is issued: the
+	// CA is asked what it did, and that is all.
+	AskOnly bool
 }
 
 // Unissued lists units whose certificate is outstanding, oldest change first.
 func (s *Store) Unissued(ctx context.Context) ([]Unit, error) {
 	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
-		WHERE u.state IN ($1, $2, $3) ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown)
+		WHERE u.state IN ($1, $2, $3) OR u.state IN ($4, $5, $6) AND EXISTS (SELECT 1 FROM bindings b
+			WHERE b.unit_id = u.unit_id AND b.generation = u.generation AND `+unresolvedBinding+`)
+		ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown, Held, Stranded, Cancelling)
 	if err != nil {
 		return nil, fmt.Errorf("list units without certificate: %w", err)
 	}
@@ -40,8 +45,16 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32) (ta
 		}
 		switch u.State {
 		case Issuing, IssueUnknown:
-			task = Task{Unit: u, Binding: b}
-			return nil
+			fresh, err := t.forgetAbsence(ctx, unitID, generation)
+			task = Task{Unit: u, Binding: b, Fresh: fresh}
+			return err
+		case Held, Stranded, Cancelling:
+			unknown, err := t.unresolved(ctx, u)
+			if err == nil && !unknown {
+				err = refuse(WrongState, "unit %s is %s", unitID, u.State)
+			}
+			task = Task{Unit: u, Binding: b, AskOnly: true}
+			return err
 		case Bound:
 		default:
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
@@ -57,6 +70,13 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32) (ta
 		return err
 	})
 	return task, err
+}
+
+// forgetAbsence takes a proof of absence back because the CA is about to be asked
+// again. It says whether there was one.
+func (t *txn) forgetAbsence(ctx context.Context, unitID string, generation int32) (bool, error) {
+	n, err := t.count(ctx, "forget absence", `DELETE FROM absences WHERE unit_id = $1 AND generation = $2`, unitID, generation)
+	return n > 0, err
 }
 
 // bound reads a unit and the binding of its present generation, without ending its custody.
@@ -100,20 +120,55 @@ func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, wh
 // same request may go to it again.
 func (s *Store) Absent(ctx context.Context, unitID string, generation int32) error {
 	return s.write(ctx, "note that nothing was issued for unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
-		if err != nil || u.State != IssueUnknown && (u.State != Stranded || u.StrandedFrom != IssueUnknown) {
+		u, b, err := t.bound(ctx, unitID, generation)
+		if err != nil || u.State == Issuing || b.Certificate != nil {
 			return err
 		}
-		_, err = t.advance(ctx, u, EventAbsent, "the CA issued nothing under this id", nil)
+		_, err = t.absent(ctx, u, "the CA issued nothing under this id", "the CA")
 		return err
 	})
 }
 
-// RefusedByCA holds a unit that the CA refused for good.
+// absent moves a unit whose CA has proved that it issued nothing. One that goes on
+// is told to the CA again; of one that does not, the proof is kept.
+func (t *txn) absent(ctx context.Context, u Unit, why, by string) (Unit, error) {
+	var err error
+	if u.State == Stranded && u.StrandedFrom == Issuing {
+		if u, err = t.advance(ctx, u, EventUnknown, "asked while it is stranded", nil); err != nil {
+			return Unit{}, err
+		}
+	}
+	if u.State != IssueUnknown && u.State != Stranded && u.State != Held && u.State != Cancelling {
+		return u, nil
+	}
+	// A CA that can be asked is asked again before anything is issued; what persons
+	// found out must reach the one that cannot.
+	if u.State != IssueUnknown || by != "the CA" {
+		_, err := t.count(ctx, "write absence", `INSERT INTO absences (unit_id, generation, proved_by, proved_at)
+			VALUES ($1, $2, $3, $4) ON CONFLICT (unit_id, generation) DO NOTHING`, u.ID, u.Generation, by, t.now)
+		if err != nil {
+			return Unit{}, err
+		}
+	}
+	if u.State == Stranded && u.StrandedFrom != IssueUnknown {
+		return u, nil
+	}
+	if u, err = t.advance(ctx, u, EventAbsent, why, nil); err != nil {
+		return Unit{}, err
+	}
+	return t.settle(ctx, u)
+}
+
+// RefusedByCA holds a unit that the CA refused for good: nothing was issued and
+// nothing will be.
 func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32, why string) error {
 	return s.write(ctx, "hold unit "+unitID, func(t *txn) error {
 		u, _, err := t.bound(ctx, unitID, generation)
-		if err != nil || !u.outstanding() {
+		if err != nil {
+			return err
+		}
+		if !u.outstanding() {
+			_, err = t.absent(ctx, u, "the CA refused the request", "the CA")
 			return err
 		}
 		if u.State == IssueUnknown || u.State == Stranded && u.StrandedFrom == IssueUnknown {
@@ -121,41 +176,103 @@ func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32
 				return err
 			}
 		}
-		_, err = t.advance(ctx, u, EventRefused, why, func(u *Unit) { u.HeldReason = "refused by the CA: " + why })
+		if u, err = t.advance(ctx, u, EventRefused, why, func(u *Unit) { u.HeldReason = "refused by the CA: " + why }); err != nil {
+			return err
+		}
+		_, err = t.absent(ctx, u, "the CA refused the request", "the CA")
 		return err
 	})
 }
 
-// Issued keeps the certificate. It is kept even when the unit was HELD while the
-// CA worked: whoever resolves that must know that a certificate is out there.
-// Another certificate than the one kept before is an error to raise an alarm about.
+// TwiceError says that the CA made a second certificate for a key. The first one
+// is kept as the unit's, the second beside it until two persons have it revoked.
+type TwiceError struct {
+	RequestID     string
+	First, Second string // certificate serials
+}
+
+// Error implements error.
+func (e *TwiceError) Error() string {
+	return fmt.Sprintf("the CA issued twice under %s: certificate serials %s and %s; revoke one", e.RequestID, e.First, e.Second)
+}
+
+// Issued keeps the certificate. It is kept whatever became of the unit while the
+// CA worked: whoever resolves that must know that a certificate is out there. A
+// second certificate is kept as well, and is a *TwiceError to raise an alarm about.
 func (s *Store) Issued(ctx context.Context, unitID string, generation int32, c Certificate) error {
-	return s.write(ctx, "keep the certificate of unit "+unitID, func(t *txn) error {
-		u, b, err := t.bound(ctx, unitID, generation)
+	var twice *TwiceError
+	err := s.write(ctx, "keep the certificate of unit "+unitID, func(t *txn) error {
+		u, err := t.unit(ctx, unitID)
 		if err != nil {
 			return err
 		}
-		if b.Certificate != nil {
-			if b.Certificate.SHA256 != c.SHA256 {
-				return fmt.Errorf("the CA issued twice under %s: certificate serials %s and %s; revoke one", b.RequestID, b.Certificate.Serial, c.Serial)
-			}
-			return nil
-		}
-		err = t.exactlyOne(ctx, "write certificate",
-			`UPDATE bindings SET pkcs7 = $3, certificate_serial = $4, certificate_sha256 = $5, subject = $6, not_after = $7, issued_at = $8
-			 WHERE unit_id = $1 AND generation = $2`,
-			unitID, generation, c.PKCS7, c.Serial, c.SHA256, c.Subject, millis(c.NotAfter), t.now)
-		if err != nil {
-			return err
-		}
-		switch {
-		case u.outstanding():
-			_, err = t.advance(ctx, u, EventIssued, "certificate "+c.Serial, nil)
-			return err
-		case u.State == Held:
-			u.HeldReason += fmt.Sprintf(" (certificate %s was issued meanwhile)", c.Serial)
-			return t.save(ctx, &u)
-		}
-		return fmt.Errorf("unit %s is %s when its certificate %s arrives", unitID, u.State, c.Serial)
+		_, twice, err = t.issued(ctx, u, generation, c)
+		return err
 	})
+	if err == nil && twice != nil {
+		return twice
+	}
+	return err
+}
+
+func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificate) (Unit, *TwiceError, error) {
+	fail := func(err error) (Unit, *TwiceError, error) { return Unit{}, nil, err }
+	b, ok, err := binding(ctx, t, u.ID, generation)
+	if err != nil {
+		return fail(err)
+	}
+	if !ok {
+		return fail(refuse(WrongState, "generation %d of unit %s is not bound", generation, u.ID))
+	}
+	if b.Certificate != nil {
+		if b.Certificate.SHA256 == c.SHA256 {
+			return u, nil, nil
+		}
+		err := t.second(ctx, u, generation, c)
+		return u, &TwiceError{RequestID: b.RequestID, First: b.Certificate.Serial, Second: c.Serial}, err
+	}
+	err = t.exactlyOne(ctx, "write certificate",
+		`UPDATE bindings SET pkcs7 = $3, certificate_serial = $4, certificate_sha256 = $5, subject = $6, not_after = $7, issued_at = $8
+		 WHERE unit_id = $1 AND generation = $2`,
+		u.ID, generation, c.PKCS7, c.Serial, c.SHA256, c.Subject, millis(c.NotAfter), t.now)
+	if err != nil {
+		return fail(err)
+	}
+	if _, err := t.forgetAbsence(ctx, u.ID, generation); err != nil {
+		return fail(err)
+	}
+	why := "certificate " + c.Serial
+	switch {
+	case u.Generation == generation && u.outstanding():
+		u, err = t.advance(ctx, u, EventIssued, why, nil)
+	case u.Generation == generation && (u.State == Held || u.State == Cancelling):
+		u, err = t.advance(ctx, u, EventIssued, why, func(u *Unit) {
+			if u.State == Held {
+				u.HeldReason += fmt.Sprintf(" (certificate %s was issued meanwhile)", c.Serial)
+			}
+		})
+		if err == nil {
+			u, err = t.settle(ctx, u)
+		}
+	default:
+		// Its generation was given up, on a proof that was none.
+		err = t.wantRevocation(ctx, known{u.ID, generation, c.SHA256, c.Serial}, "issued after all")
+		if err == nil {
+			err = t.tell(ctx, KindHeld, u)
+		}
+	}
+	return u, nil, err
+}
+
+// second keeps a certificate beside the unit's own, and tells of it once.
+func (t *txn) second(ctx context.Context, u Unit, generation int32, c Certificate) error {
+	n, err := t.count(ctx, "keep second certificate",
+		`INSERT INTO surplus_certificates (certificate_sha256, unit_id, generation, certificate_serial, pkcs7, noticed_at)
+		 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (certificate_sha256) DO NOTHING`,
+		c.SHA256, u.ID, generation, c.Serial, c.PKCS7, t.now)
+	if err != nil || n == 0 {
+		return err
+	}
+	u.UpdatedAt = fromMillis(max(t.now, millis(u.UpdatedAt)))
+	return t.tell(ctx, KindHeld, u)
 }

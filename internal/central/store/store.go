@@ -42,6 +42,13 @@ type Rules struct {
 	HomeGrace time.Duration
 	// MaxAttempts is the number of failed attempts after which a unit is HELD.
 	MaxAttempts int
+	// BreakerFailures is the number of failures in a row after which a station gets no
+	// new units for BreakerPause.
+	BreakerFailures int
+	BreakerPause    time.Duration
+	// BlockedAfter is how long an order may wait for a station that can make it before
+	// it is told to be blocked.
+	BlockedAfter time.Duration
 	// ClaimKeyTTL is how long an Idempotency-Key is remembered.
 	ClaimKeyTTL time.Duration
 }
@@ -54,7 +61,11 @@ func DefaultRules() Rules {
 		SessionTTL:  2 * time.Minute,
 		HomeGrace:   10 * time.Minute,
 		MaxAttempts: 5,
-		ClaimKeyTTL: 24 * time.Hour,
+		// Three: less than MaxAttempts, so that a bad station does not bring a unit to HELD.
+		BreakerFailures: 3,
+		BreakerPause:    10 * time.Minute,
+		BlockedAfter:    time.Minute,
+		ClaimKeyTTL:     24 * time.Hour,
 	}
 }
 
