@@ -17,6 +17,108 @@ import (
 	"github.com/oapi-codegen/runtime"
 )
 
+// Defines values for AdoptRequestHash.
+const (
+	AdoptSHA256 AdoptRequestHash = "SHA-256"
+	AdoptSHA384 AdoptRequestHash = "SHA-384"
+	AdoptSHA512 AdoptRequestHash = "SHA-512"
+)
+
+// Valid indicates whether the value is a known member of the AdoptRequestHash enum.
+func (e AdoptRequestHash) Valid() bool {
+	switch e {
+	case AdoptSHA256:
+		return true
+	case AdoptSHA384:
+		return true
+	case AdoptSHA512:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DecisionAction.
+const (
+	DecisionAbsent      DecisionAction = "absent"
+	DecisionCertificate DecisionAction = "certificate"
+	DecisionReissue     DecisionAction = "reissue"
+	DecisionRevoked     DecisionAction = "revoked"
+	DecisionSurplus     DecisionAction = "surplus"
+)
+
+// Valid indicates whether the value is a known member of the DecisionAction enum.
+func (e DecisionAction) Valid() bool {
+	switch e {
+	case DecisionAbsent:
+		return true
+	case DecisionCertificate:
+		return true
+	case DecisionReissue:
+		return true
+	case DecisionRevoked:
+		return true
+	case DecisionSurplus:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DecisionStatus.
+const (
+	DecisionApproved DecisionStatus = "approved"
+	DecisionDone     DecisionStatus = "done"
+	DecisionVoid     DecisionStatus = "void"
+	DecisionWaiting  DecisionStatus = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the DecisionStatus enum.
+func (e DecisionStatus) Valid() bool {
+	switch e {
+	case DecisionApproved:
+		return true
+	case DecisionDone:
+		return true
+	case DecisionVoid:
+		return true
+	case DecisionWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EventKind.
+const (
+	EventBlocked   EventKind = "blocked"
+	EventCancelled EventKind = "cancelled"
+	EventHeld      EventKind = "held"
+	EventInstalled EventKind = "installed"
+	EventIssued    EventKind = "issued"
+	EventShipped   EventKind = "shipped"
+)
+
+// Valid indicates whether the value is a known member of the EventKind enum.
+func (e EventKind) Valid() bool {
+	switch e {
+	case EventBlocked:
+		return true
+	case EventCancelled:
+		return true
+	case EventHeld:
+		return true
+	case EventInstalled:
+		return true
+	case EventIssued:
+		return true
+	case EventShipped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HeartbeatStatusStatus.
 const (
 	Cancel HeartbeatStatusStatus = "cancel"
@@ -56,6 +158,7 @@ func (e Kind) Valid() bool {
 // Defines values for ProblemType.
 const (
 	ProblemBadRequest            ProblemType = "urn:usbkeyd:problem:bad-request"
+	ProblemCancelled             ProblemType = "urn:usbkeyd:problem:cancelled"
 	ProblemContentTooLarge       ProblemType = "urn:usbkeyd:problem:content-too-large"
 	ProblemCsrConflict           ProblemType = "urn:usbkeyd:problem:csr-conflict"
 	ProblemCsrInvalid            ProblemType = "urn:usbkeyd:problem:csr-invalid"
@@ -69,10 +172,13 @@ const (
 	ProblemMethodNotAllowed      ProblemType = "urn:usbkeyd:problem:method-not-allowed"
 	ProblemNotFound              ProblemType = "urn:usbkeyd:problem:not-found"
 	ProblemOrderConflict         ProblemType = "urn:usbkeyd:problem:order-conflict"
+	ProblemProofInvalid          ProblemType = "urn:usbkeyd:problem:proof-invalid"
 	ProblemProtocolUnsupported   ProblemType = "urn:usbkeyd:problem:protocol-unsupported"
 	ProblemResultConflict        ProblemType = "urn:usbkeyd:problem:result-conflict"
+	ProblemSamePerson            ProblemType = "urn:usbkeyd:problem:same-person"
 	ProblemSessionConflict       ProblemType = "urn:usbkeyd:problem:session-conflict"
 	ProblemSessionUnknown        ProblemType = "urn:usbkeyd:problem:session-unknown"
+	ProblemShipmentConflict      ProblemType = "urn:usbkeyd:problem:shipment-conflict"
 	ProblemStaleEpoch            ProblemType = "urn:usbkeyd:problem:stale-epoch"
 	ProblemStationConflict       ProblemType = "urn:usbkeyd:problem:station-conflict"
 	ProblemUnauthenticated       ProblemType = "urn:usbkeyd:problem:unauthenticated"
@@ -85,6 +191,8 @@ const (
 func (e ProblemType) Valid() bool {
 	switch e {
 	case ProblemBadRequest:
+		return true
+	case ProblemCancelled:
 		return true
 	case ProblemContentTooLarge:
 		return true
@@ -112,13 +220,19 @@ func (e ProblemType) Valid() bool {
 		return true
 	case ProblemOrderConflict:
 		return true
+	case ProblemProofInvalid:
+		return true
 	case ProblemProtocolUnsupported:
 		return true
 	case ProblemResultConflict:
 		return true
+	case ProblemSamePerson:
+		return true
 	case ProblemSessionConflict:
 		return true
 	case ProblemSessionUnknown:
+		return true
+	case ProblemShipmentConflict:
 		return true
 	case ProblemStaleEpoch:
 		return true
@@ -161,6 +275,30 @@ func (e ReleaseRequestReason) Valid() bool {
 	}
 }
 
+// Defines values for ResolveRequestFinding.
+const (
+	FindingAbsent      ResolveRequestFinding = "absent"
+	FindingCertificate ResolveRequestFinding = "certificate"
+	FindingRevoked     ResolveRequestFinding = "revoked"
+	FindingSurplus     ResolveRequestFinding = "surplus"
+)
+
+// Valid indicates whether the value is a known member of the ResolveRequestFinding enum.
+func (e ResolveRequestFinding) Valid() bool {
+	switch e {
+	case FindingAbsent:
+		return true
+	case FindingCertificate:
+		return true
+	case FindingRevoked:
+		return true
+	case FindingSurplus:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ResultRequestOutcome.
 const (
 	Destroyed          ResultRequestOutcome = "destroyed"
@@ -188,6 +326,8 @@ func (e ResultRequestOutcome) Valid() bool {
 // Defines values for UnitStateName.
 const (
 	BOUND        UnitStateName = "BOUND"
+	CANCELLED    UnitStateName = "CANCELLED"
+	CANCELLING   UnitStateName = "CANCELLING"
 	HELD         UnitStateName = "HELD"
 	INSTALLED    UnitStateName = "INSTALLED"
 	ISSUED       UnitStateName = "ISSUED"
@@ -195,6 +335,7 @@ const (
 	ISSUING      UnitStateName = "ISSUING"
 	LEASED       UnitStateName = "LEASED"
 	READY        UnitStateName = "READY"
+	SHIPPED      UnitStateName = "SHIPPED"
 	STRANDED     UnitStateName = "STRANDED"
 )
 
@@ -202,6 +343,10 @@ const (
 func (e UnitStateName) Valid() bool {
 	switch e {
 	case BOUND:
+		return true
+	case CANCELLED:
+		return true
+	case CANCELLING:
 		return true
 	case HELD:
 		return true
@@ -217,6 +362,8 @@ func (e UnitStateName) Valid() bool {
 		return true
 	case READY:
 		return true
+	case SHIPPED:
+		return true
 	case STRANDED:
 		return true
 	default:
@@ -224,10 +371,77 @@ func (e UnitStateName) Valid() bool {
 	}
 }
 
+// AdoptAnswer defines model for AdoptAnswer.
+type AdoptAnswer struct {
+	Lease Lease `json:"lease"`
+
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	State UnitStateName `json:"state"`
+}
+
+// AdoptRequest defines model for AdoptRequest.
+type AdoptRequest struct {
+	Epoch      Epoch            `json:"epoch"`
+	Generation Generation       `json:"generation"`
+	Hash       AdoptRequestHash `json:"hash"`
+
+	// PublicKey SubjectPublicKeyInfo, DER (RFC 5280, 4.1.2.7)
+	PublicKey   []byte      `json:"publicKey"`
+	SessionId   Uuid        `json:"sessionId"`
+	Signature   []byte      `json:"signature"`
+	TokenSerial TokenSerial `json:"tokenSerial"`
+}
+
+// AdoptRequestHash defines model for AdoptRequest.Hash.
+type AdoptRequestHash string
+
 // Approval defines model for Approval.
 type Approval struct {
 	ApprovedAt time.Time `json:"approvedAt"`
 	ApprovedBy string    `json:"approvedBy"`
+}
+
+// ApproveRequest defines model for ApproveRequest.
+type ApproveRequest struct {
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+}
+
+// CancelAnswer defines model for CancelAnswer.
+type CancelAnswer struct {
+	OrderId OrderId         `json:"orderId"`
+	Units   []CancelledUnit `json:"units"`
+}
+
+// CancelRequest defines model for CancelRequest.
+type CancelRequest struct {
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+	Reason   string   `json:"reason"`
+
+	// Units Only these units; without it the whole order
+	Units *[]UnitId `json:"units,omitempty"`
+}
+
+// CancelledUnit defines model for CancelledUnit.
+type CancelledUnit struct {
+	// Cancelled Whether it is CANCELLED or on the way to it
+	Cancelled bool `json:"cancelled"`
+
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	State UnitStateName `json:"state"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
+
+	// WaitsFor What a unit that is not yet CANCELLED waits for, or why it is not cancelled
+	WaitsFor *string `json:"waitsFor,omitempty"`
 }
 
 // CertificateList defines model for CertificateList.
@@ -291,6 +505,52 @@ type CsrRequest struct {
 	TokenSerial TokenSerial `json:"tokenSerial"`
 }
 
+// Decision defines model for Decision.
+type Decision struct {
+	// Action A finding of postResolve, or reissue
+	Action     DecisionAction `json:"action"`
+	ApprovedAt *time.Time     `json:"approvedAt,omitempty"`
+
+	// ApprovedBy A person's id in the calling system, never a name
+	ApprovedBy        *Operator  `json:"approvedBy,omitempty"`
+	CertificateSha256 *Sha256    `json:"certificateSha256,omitempty"`
+	DecisionId        Uuid       `json:"decisionId"`
+	Generation        Generation `json:"generation"`
+	Reason            string     `json:"reason"`
+	RequestedAt       time.Time  `json:"requestedAt"`
+
+	// RequestedBy A person's id in the calling system, never a name
+	RequestedBy Operator `json:"requestedBy"`
+
+	// Status waiting for a second person; approved, and something else is still to happen; done; void, the unit moved on
+	Status DecisionStatus `json:"status"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
+}
+
+// DecisionAction A finding of postResolve, or reissue
+type DecisionAction string
+
+// DecisionStatus waiting for a second person; approved, and something else is still to happen; done; void, the unit moved on
+type DecisionStatus string
+
+// DecisionAnswer defines model for DecisionAnswer.
+type DecisionAnswer struct {
+	Decision Decision  `json:"decision"`
+	Unit     UnitState `json:"unit"`
+}
+
+// DecisionList defines model for DecisionList.
+type DecisionList struct {
+	Decisions []Decision `json:"decisions"`
+}
+
+// DrainRequest defines model for DrainRequest.
+type DrainRequest struct {
+	Drain bool `json:"drain"`
+}
+
 // Epoch defines model for Epoch.
 type Epoch = int64
 
@@ -318,6 +578,44 @@ type EscrowRequest struct {
 // EscrowTokenRequest defines model for EscrowTokenRequest.
 type EscrowTokenRequest struct {
 	TokenSerial TokenSerial `json:"tokenSerial"`
+}
+
+// Event defines model for Event.
+type Event struct {
+	// CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
+	CertificateSerial *CertificateSerial `json:"certificateSerial,omitempty"`
+	EventId           Uuid               `json:"eventId"`
+	Generation        *Generation        `json:"generation,omitempty"`
+	HappenedAt        time.Time          `json:"happenedAt"`
+
+	// Kind issued, installed, shipped, held, cancelled: of a unit. held is also told when a second certificate turns up for
+	// a key, whatever the unit's state. blocked: no connected station makes this order's product; see the order.
+	Kind     EventKind `json:"kind"`
+	OrderId  OrderId   `json:"orderId"`
+	Sequence int64     `json:"sequence"`
+
+	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	State       *UnitStateName `json:"state,omitempty"`
+	Station     *StationName   `json:"station,omitempty"`
+	TokenSerial *TokenSerial   `json:"tokenSerial,omitempty"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId *UnitId `json:"unitId,omitempty"`
+}
+
+// EventKind issued, installed, shipped, held, cancelled: of a unit. held is also told when a second certificate turns up for
+// a key, whatever the unit's state. blocked: no connected station makes this order's product; see the order.
+type EventKind string
+
+// EventList defines model for EventList.
+type EventList struct {
+	Events []Event `json:"events"`
+
+	// Last What to ask after next: the last sequence here, or the `after` that was asked
+	Last int64 `json:"last"`
 }
 
 // FieldError defines model for FieldError.
@@ -348,14 +646,18 @@ type HeartbeatStatus struct {
 	Epoch        Epoch `json:"epoch"`
 	LeaseSeconds int   `json:"leaseSeconds"`
 
-	// Status ok, renewed for leaseSeconds; cancel, stop and report; lost, stop touching the token
+	// Status ok, renewed for leaseSeconds; cancel, the unit was cancelled: let the call at the token end, wipe the token, and
+	// report result `destroyed` (or release what is not bound); lost, stop touching the token. Of a bound unit that is
+	// lost, see postAdopt.
 	Status HeartbeatStatusStatus `json:"status"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId UnitId `json:"unitId"`
 }
 
-// HeartbeatStatusStatus ok, renewed for leaseSeconds; cancel, stop and report; lost, stop touching the token
+// HeartbeatStatusStatus ok, renewed for leaseSeconds; cancel, the unit was cancelled: let the call at the token end, wipe the token, and
+// report result `destroyed` (or release what is not bound); lost, stop touching the token. Of a bound unit that is
+// lost, see postAdopt.
 type HeartbeatStatusStatus string
 
 // HeartbeatUnit defines model for HeartbeatUnit.
@@ -367,6 +669,28 @@ type HeartbeatUnit struct {
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId UnitId `json:"unitId"`
+}
+
+// HistoryEntry defines model for HistoryEntry.
+type HistoryEntry struct {
+	At    time.Time `json:"at"`
+	Epoch int64     `json:"epoch"`
+	Event string    `json:"event"`
+
+	// From READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	From       UnitStateName `json:"from"`
+	Generation Generation    `json:"generation"`
+	Station    *StationName  `json:"station,omitempty"`
+
+	// To READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
+	To  UnitStateName `json:"to"`
+	Why *string       `json:"why,omitempty"`
 }
 
 // IssuedCertificate defines model for IssuedCertificate.
@@ -394,13 +718,15 @@ type Lease struct {
 	Handler    OrderHandler `json:"handler"`
 
 	// Kind What is to be done with the token
-	Kind         Kind        `json:"kind"`
-	LeaseSeconds int         `json:"leaseSeconds"`
-	Of           int         `json:"of"`
-	OrderId      OrderId     `json:"orderId"`
-	ProductCode  ProductCode `json:"productCode"`
-	Sequence     int         `json:"sequence"`
-	Shipping     Shipping    `json:"shipping"`
+	Kind         Kind `json:"kind"`
+	LeaseSeconds int  `json:"leaseSeconds"`
+
+	// Of How many units were ever numbered in this order, so that sequence never exceeds it
+	Of          int         `json:"of"`
+	OrderId     OrderId     `json:"orderId"`
+	ProductCode ProductCode `json:"productCode"`
+	Sequence    int         `json:"sequence"`
+	Shipping    Shipping    `json:"shipping"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId        UnitId `json:"unitId"`
@@ -413,17 +739,32 @@ type Meta struct {
 	Version          string `json:"version"`
 }
 
+// Operator A person's id in the calling system, never a name
+type Operator = string
+
 // Order defines model for Order.
 type Order struct {
-	Approval      Approval     `json:"approval"`
-	Company       Company      `json:"company"`
-	DueAt         time.Time    `json:"dueAt"`
-	Handler       OrderHandler `json:"handler"`
-	OrderId       OrderId      `json:"orderId"`
-	ProductCode   ProductCode  `json:"productCode"`
-	Quantity      int          `json:"quantity"`
-	Shipping      Shipping     `json:"shipping"`
-	ValidityYears int          `json:"validityYears"`
+	Approval    Approval     `json:"approval"`
+	Company     Company      `json:"company"`
+	DueAt       time.Time    `json:"dueAt"`
+	Handler     OrderHandler `json:"handler"`
+	OrderId     OrderId      `json:"orderId"`
+	ProductCode ProductCode  `json:"productCode"`
+	Quantity    int          `json:"quantity"`
+
+	// Revision Grows with each change
+	Revision      *int     `json:"revision,omitempty"`
+	Shipping      Shipping `json:"shipping"`
+	ValidityYears int      `json:"validityYears"`
+}
+
+// OrderFlags defines model for OrderFlags.
+type OrderFlags struct {
+	// Hold No new leases
+	Hold bool `json:"hold"`
+
+	// Urgent Before all orders that are not
+	Urgent bool `json:"urgent"`
 }
 
 // OrderHandler defines model for OrderHandler.
@@ -443,23 +784,44 @@ type OrderList struct {
 
 // OrderStatus defines model for OrderStatus.
 type OrderStatus struct {
-	AcceptedAt  time.Time    `json:"acceptedAt"`
+	AcceptedAt time.Time `json:"acceptedAt"`
+
+	// Blocked Why no connected station can make it
+	Blocked     *string    `json:"blocked,omitempty"`
+	CancelledAt *time.Time `json:"cancelledAt,omitempty"`
+
+	// Dropped In the answer to putOrder: units that this revision dropped
+	Dropped     *[]UnitId    `json:"dropped,omitempty"`
+	Hold        bool         `json:"hold"`
 	HomeStation *StationName `json:"homeStation,omitempty"`
 	Order       Order        `json:"order"`
-	Units       []Unit       `json:"units"`
+
+	// PersonalDataRemovedAt Since then names, phone, addresses and e-mail in `order` are dashes
+	PersonalDataRemovedAt *time.Time `json:"personalDataRemovedAt,omitempty"`
+
+	// Surplus Units beyond the quantity that could not be dropped
+	Surplus *int   `json:"surplus,omitempty"`
+	Units   []Unit `json:"units"`
+	Urgent  bool   `json:"urgent"`
 }
 
 // OrderSummary defines model for OrderSummary.
 type OrderSummary struct {
+	// Blocked Why no connected station can make it
+	Blocked     *string      `json:"blocked,omitempty"`
+	CancelledAt *time.Time   `json:"cancelledAt,omitempty"`
 	Company     string       `json:"company"`
 	DueAt       time.Time    `json:"dueAt"`
+	Hold        bool         `json:"hold"`
 	HomeStation *StationName `json:"homeStation,omitempty"`
 	OrderId     OrderId      `json:"orderId"`
 	ProductCode ProductCode  `json:"productCode"`
 	Quantity    int          `json:"quantity"`
+	Revision    int          `json:"revision"`
 
 	// States How many units are in each state
 	States map[string]int `json:"states"`
+	Urgent bool           `json:"urgent"`
 }
 
 // Problem Problem details of RFC 9457; types are listed in ProblemType
@@ -491,6 +853,17 @@ type Recipient struct {
 	Phone   string `json:"phone"`
 }
 
+// ReissueRequest defines model for ReissueRequest.
+type ReissueRequest struct {
+	Generation Generation `json:"generation"`
+
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+
+	// Reason No names of persons
+	Reason string `json:"reason"`
+}
+
 // ReleaseRequest defines model for ReleaseRequest.
 type ReleaseRequest struct {
 	Detail *string `json:"detail,omitempty"`
@@ -502,6 +875,25 @@ type ReleaseRequest struct {
 
 // ReleaseRequestReason no-token and shutdown do not count as a failed attempt
 type ReleaseRequestReason string
+
+// ResolveRequest defines model for ResolveRequest.
+type ResolveRequest struct {
+	CertificateSha256 *Sha256               `json:"certificateSha256,omitempty"`
+	Finding           ResolveRequestFinding `json:"finding"`
+	Generation        Generation            `json:"generation"`
+
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+
+	// Pkcs7 With certificate: certs-only SignedData, DER
+	Pkcs7 *[]byte `json:"pkcs7,omitempty"`
+
+	// Reason How it was found out; no names of persons
+	Reason string `json:"reason"`
+}
+
+// ResolveRequestFinding defines model for ResolveRequest.Finding.
+type ResolveRequestFinding string
 
 // ResultRequest defines model for ResultRequest.
 type ResultRequest struct {
@@ -533,6 +925,15 @@ type ResultRequest struct {
 // ResultRequestOutcome installed; faulty, the token is set aside; destroyed, the key is gone; refused-certificate, what the CA sent does not fit
 type ResultRequestOutcome string
 
+// ReturnRequest defines model for ReturnRequest.
+type ReturnRequest struct {
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+
+	// Reason No names of persons
+	Reason string `json:"reason"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	// Drain The station should finish what it has and claim no more
@@ -560,6 +961,18 @@ type SessionRequest struct {
 // Sha256 defines model for Sha256.
 type Sha256 = string
 
+// ShipmentRequest defines model for ShipmentRequest.
+type ShipmentRequest struct {
+	Generation Generation `json:"generation"`
+
+	// PackedBy A person's id in the calling system, never a name
+	PackedBy Operator `json:"packedBy"`
+
+	// Scans Serials of the tokens that were scanned into the parcel
+	Scans   []TokenSerial `json:"scans"`
+	Waybill string        `json:"waybill"`
+}
+
 // Shipping defines model for Shipping.
 type Shipping struct {
 	// Carrier SF is 顺丰
@@ -579,14 +992,24 @@ type SlotCapability struct {
 
 // Station defines model for Station.
 type Station struct {
-	CertificateSha256 Sha256     `json:"certificateSha256"`
-	LastSeenAt        *time.Time `json:"lastSeenAt,omitempty"`
+	CertificateSha256 Sha256 `json:"certificateSha256"`
+
+	// Drain It gets no more units
+	Drain bool `json:"drain"`
+
+	// Failures How many of its units failed in a row
+	Failures   int        `json:"failures"`
+	LastSeenAt *time.Time `json:"lastSeenAt,omitempty"`
 
 	// Leased Units it holds now
 	Leased   *int        `json:"leased,omitempty"`
 	Name     StationName `json:"name"`
 	NotAfter time.Time   `json:"notAfter"`
-	Version  *string     `json:"version,omitempty"`
+	Revoked  bool        `json:"revoked"`
+
+	// TrippedUntil Its breaker is open: it gets no units until then
+	TrippedUntil *time.Time `json:"trippedUntil,omitempty"`
+	Version      *string    `json:"version,omitempty"`
 }
 
 // StationCredential defines model for StationCredential.
@@ -645,24 +1068,42 @@ type Unit struct {
 	OrderId             OrderId     `json:"orderId"`
 	Phase               *string     `json:"phase,omitempty"`
 	ProductCode         ProductCode `json:"productCode"`
-	Seconds             *float64    `json:"seconds,omitempty"`
-	Sequence            int         `json:"sequence"`
+
+	// RevokedAt Since when its certificate is known to be revoked
+	RevokedAt *time.Time `json:"revokedAt,omitempty"`
+	Seconds   *float64   `json:"seconds,omitempty"`
+	Sequence  int        `json:"sequence"`
+	ShippedAt *time.Time `json:"shippedAt,omitempty"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
-	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
-	// heldReason); STRANDED was bound and its station is gone.
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
 	State   UnitStateName `json:"state"`
 	Station *StationName  `json:"station,omitempty"`
 
 	// Subject The certificate's subject, RFC 4514
-	Subject     *string `json:"subject,omitempty"`
-	TokenLabel  *string `json:"tokenLabel,omitempty"`
-	TokenModel  *string `json:"tokenModel,omitempty"`
-	TokenSerial *string `json:"tokenSerial,omitempty"`
+	Subject *string `json:"subject,omitempty"`
+
+	// SurplusCertificates SHA-256 of second certificates that the CA made for the same key and that are not revoked: an alarm
+	SurplusCertificates *[]Sha256 `json:"surplusCertificates,omitempty"`
+	TokenLabel          *string   `json:"tokenLabel,omitempty"`
+	TokenModel          *string   `json:"tokenModel,omitempty"`
+	TokenSerial         *string   `json:"tokenSerial,omitempty"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
 	UnitId    UnitId    `json:"unitId"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	Waybill   *string   `json:"waybill,omitempty"`
+}
+
+// UnitHistory defines model for UnitHistory.
+type UnitHistory struct {
+	Decisions []Decision     `json:"decisions"`
+	Entries   []HistoryEntry `json:"entries"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
 }
 
 // UnitId The order's id, a hyphen and the unit's number of three digits
@@ -681,8 +1122,9 @@ type UnitState struct {
 	HeldReason *string    `json:"heldReason,omitempty"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
-	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
-	// heldReason); STRANDED was bound and its station is gone.
+	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+	// wiped token; CANCELLED is over.
 	State UnitStateName `json:"state"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
@@ -690,12 +1132,16 @@ type UnitState struct {
 }
 
 // UnitStateName READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
-// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
-// heldReason); STRANDED was bound and its station is gone.
+// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
+// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
+// wiped token; CANCELLED is over.
 type UnitStateName string
 
 // Uuid defines model for Uuid.
 type Uuid = string
+
+// DecisionId defines model for DecisionId.
+type DecisionId = Uuid
 
 // EscrowId defines model for EscrowId.
 type EscrowId = Uuid
@@ -727,6 +1173,16 @@ type PostClaimsParams struct {
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// After The last sequence that was dealt with; 0 for the beginning
+	After *int64 `form:"after,omitempty" json:"after,omitempty"`
+
+	// Wait Seconds to wait for an event
+	Wait  *int   `form:"wait,omitempty" json:"wait,omitempty"`
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ListOrdersParams defines parameters for ListOrders.
 type ListOrdersParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -750,6 +1206,9 @@ type GetCertificateParams struct {
 // PostClaimsJSONRequestBody defines body for PostClaims for application/json ContentType.
 type PostClaimsJSONRequestBody = ClaimRequest
 
+// PostDecisionJSONRequestBody defines body for PostDecision for application/json ContentType.
+type PostDecisionJSONRequestBody = ApproveRequest
+
 // PutEscrowJSONRequestBody defines body for PutEscrow for application/json ContentType.
 type PutEscrowJSONRequestBody = EscrowRequest
 
@@ -762,11 +1221,23 @@ type PostHeartbeatJSONRequestBody = HeartbeatRequest
 // PutOrderJSONRequestBody defines body for PutOrder for application/json ContentType.
 type PutOrderJSONRequestBody = Order
 
+// PostCancelJSONRequestBody defines body for PostCancel for application/json ContentType.
+type PostCancelJSONRequestBody = CancelRequest
+
+// PutOrderFlagsJSONRequestBody defines body for PutOrderFlags for application/json ContentType.
+type PutOrderFlagsJSONRequestBody = OrderFlags
+
 // PutSessionJSONRequestBody defines body for PutSession for application/json ContentType.
 type PutSessionJSONRequestBody = SessionRequest
 
 // PutStationJSONRequestBody defines body for PutStation for application/json ContentType.
 type PutStationJSONRequestBody = StationRequest
+
+// PutStationDrainJSONRequestBody defines body for PutStationDrain for application/json ContentType.
+type PutStationDrainJSONRequestBody = DrainRequest
+
+// PostAdoptJSONRequestBody defines body for PostAdopt for application/json ContentType.
+type PostAdoptJSONRequestBody = AdoptRequest
 
 // PutCsrJSONRequestBody defines body for PutCsr for application/json ContentType.
 type PutCsrJSONRequestBody = CsrRequest
@@ -774,8 +1245,20 @@ type PutCsrJSONRequestBody = CsrRequest
 // PutResultJSONRequestBody defines body for PutResult for application/json ContentType.
 type PutResultJSONRequestBody = ResultRequest
 
+// PostReissueJSONRequestBody defines body for PostReissue for application/json ContentType.
+type PostReissueJSONRequestBody = ReissueRequest
+
 // PostReleaseJSONRequestBody defines body for PostRelease for application/json ContentType.
 type PostReleaseJSONRequestBody = ReleaseRequest
+
+// PostResolveJSONRequestBody defines body for PostResolve for application/json ContentType.
+type PostResolveJSONRequestBody = ResolveRequest
+
+// PostReturnJSONRequestBody defines body for PostReturn for application/json ContentType.
+type PostReturnJSONRequestBody = ReturnRequest
+
+// PutShipmentJSONRequestBody defines body for PutShipment for application/json ContentType.
+type PutShipmentJSONRequestBody = ShipmentRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -878,6 +1361,33 @@ type ClientInterface interface {
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListDecisions Decisions that wait for a second person, oldest first
+	//
+	// Corresponds with GET /decisions (the `ListDecisions` operationId).
+	ListDecisions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostDecisionWithBody Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecisionWithBody(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostDecision Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutEscrowWithBody Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -916,6 +1426,15 @@ type ClientInterface interface {
 	// Corresponds with PUT /escrows/{escrowId}/token (the `PutEscrowToken` operationId).
 	PutEscrowToken(ctx context.Context, escrowId EscrowId, body PutEscrowTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListEvents What happened, for the CA's other systems
+	//
+	// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+	// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+	// states only; read the unit for more.
+	//
+	// Corresponds with GET /events (the `ListEvents` operationId).
+	ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PostHeartbeatWithBody Renew leases and hear of cancellations
 	//
 	// Takes any type of body and a specified content type.
@@ -945,23 +1464,79 @@ type ClientInterface interface {
 	// Corresponds with GET /orders/{orderId} (the `GetOrder` operationId).
 	GetOrder(ctx context.Context, orderId OrderId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// PutOrderWithBody Submit an approved order
+	// PutOrderWithBody Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrderWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// PutOrder Submit an approved order
+	// PutOrder Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrder(ctx context.Context, orderId OrderId, body PutOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostCancelWithBody Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancelWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostCancel Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancel(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutOrderFlagsWithBody Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlagsWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutOrderFlags Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlags(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PutSessionWithBody Open the station's session, or replace it
 	//
@@ -1006,6 +1581,38 @@ type ClientInterface interface {
 	// Corresponds with PUT /stations/{name} (the `PutStation` operationId).
 	PutStation(ctx context.Context, name StationName, body PutStationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PutStationDrainWithBody Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrainWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutStationDrain Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostStationReset Give a station units again whose breaker has tripped
+	//
+	// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+	//
+	// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+	PostStationReset(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostStationRevoke Shut a station out for good
+	//
+	// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+	//
+	// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+	PostStationRevoke(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetTrust Certificates of those to whom PINs are sealed
 	//
 	// A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -1023,7 +1630,63 @@ type ClientInterface interface {
 	// Corresponds with GET /units/{unitId} (the `GetUnit` operationId).
 	GetUnit(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PostAdoptWithBody Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdoptWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostAdopt Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdopt(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetCertificate Collect the certificate
+	//
+	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 	//
 	// Corresponds with GET /units/{unitId}/generations/{generation}/certificate (the `GetCertificate` operationId).
 	GetCertificate(ctx context.Context, unitId UnitId, generation Generation, params *GetCertificateParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1051,7 +1714,8 @@ type ClientInterface interface {
 	// PutResultWithBody Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1061,12 +1725,40 @@ type ClientInterface interface {
 	// PutResult Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/result (the `PutResult` operationId).
 	PutResult(ctx context.Context, unitId UnitId, generation Generation, body PutResultJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetUnitHistory What happened to a unit, and what was decided about it
+	//
+	// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+	GetUnitHistory(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReissueWithBody Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissueWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReissue Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissue(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PostReleaseWithBody Give a unit back before a request is bound
 	//
@@ -1086,10 +1778,78 @@ type ClientInterface interface {
 	// Corresponds with POST /units/{unitId}/release (the `PostRelease` operationId).
 	PostRelease(ctx context.Context, unitId UnitId, body PostReleaseJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PostResolveWithBody Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolveWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostResolve Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolve(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReturnWithBody Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturnWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostReturn Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturn(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetSealedPin The user PIN's envelope, for those who hold a recipient's key
 	//
 	// Corresponds with GET /units/{unitId}/sealed-pin (the `GetSealedPin` operationId).
 	GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutShipmentWithBody Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipmentWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutShipment Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipment(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListCertificates The CA's own record of what it issued
@@ -1139,6 +1899,63 @@ func (c *Client) PostClaimsWithBody(ctx context.Context, params *PostClaimsParam
 // Corresponds with POST /claims (the `PostClaims` operationId).
 func (c *Client) PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPostClaimsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDecisions Decisions that wait for a second person, oldest first
+//
+// Corresponds with GET /decisions (the `ListDecisions` operationId).
+func (c *Client) ListDecisions(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDecisionsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostDecisionWithBody Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *Client) PostDecisionWithBody(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostDecisionRequestWithBody(c.Server, decisionId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostDecision Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *Client) PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostDecisionRequest(c.Server, decisionId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1217,6 +2034,25 @@ func (c *Client) PutEscrowTokenWithBody(ctx context.Context, escrowId EscrowId, 
 // Corresponds with PUT /escrows/{escrowId}/token (the `PutEscrowToken` operationId).
 func (c *Client) PutEscrowToken(ctx context.Context, escrowId EscrowId, body PutEscrowTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutEscrowTokenRequest(c.Server, escrowId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEvents What happened, for the CA's other systems
+//
+// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+// states only; read the unit for more.
+//
+// Corresponds with GET /events (the `ListEvents` operationId).
+func (c *Client) ListEvents(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEventsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1306,9 +2142,16 @@ func (c *Client) GetOrder(ctx context.Context, orderId OrderId, reqEditors ...Re
 	return c.Client.Do(req)
 }
 
-// PutOrderWithBody Submit an approved order
+// PutOrderWithBody Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1325,15 +2168,104 @@ func (c *Client) PutOrderWithBody(ctx context.Context, orderId OrderId, contentT
 	return c.Client.Do(req)
 }
 
-// PutOrder Submit an approved order
+// PutOrder Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 func (c *Client) PutOrder(ctx context.Context, orderId OrderId, body PutOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutOrderRequest(c.Server, orderId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostCancelWithBody Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *Client) PostCancelWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostCancelRequestWithBody(c.Server, orderId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostCancel Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *Client) PostCancel(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostCancelRequest(c.Server, orderId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutOrderFlagsWithBody Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *Client) PutOrderFlagsWithBody(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutOrderFlagsRequestWithBody(c.Server, orderId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutOrderFlags Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *Client) PutOrderFlags(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutOrderFlagsRequest(c.Server, orderId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1437,6 +2369,78 @@ func (c *Client) PutStation(ctx context.Context, name StationName, body PutStati
 	return c.Client.Do(req)
 }
 
+// PutStationDrainWithBody Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *Client) PutStationDrainWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutStationDrainRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutStationDrain Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *Client) PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutStationDrainRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostStationReset Give a station units again whose breaker has tripped
+//
+// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+//
+// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+func (c *Client) PostStationReset(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostStationResetRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostStationRevoke Shut a station out for good
+//
+// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+//
+// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+func (c *Client) PostStationRevoke(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostStationRevokeRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetTrust Certificates of those to whom PINs are sealed
 //
 // A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -1484,7 +2488,83 @@ func (c *Client) GetUnit(ctx context.Context, unitId UnitId, reqEditors ...Reque
 	return c.Client.Do(req)
 }
 
+// PostAdoptWithBody Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *Client) PostAdoptWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostAdoptRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostAdopt Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *Client) PostAdopt(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostAdoptRequest(c.Server, unitId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetCertificate Collect the certificate
+//
+// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 //
 // Corresponds with GET /units/{unitId}/generations/{generation}/certificate (the `GetCertificate` operationId).
 func (c *Client) GetCertificate(ctx context.Context, unitId UnitId, generation Generation, params *GetCertificateParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1542,7 +2622,8 @@ func (c *Client) PutCsr(ctx context.Context, unitId UnitId, generation Generatio
 // PutResultWithBody Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes any type of body and a specified content type.
 //
@@ -1562,13 +2643,71 @@ func (c *Client) PutResultWithBody(ctx context.Context, unitId UnitId, generatio
 // PutResult Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /units/{unitId}/generations/{generation}/result (the `PutResult` operationId).
 func (c *Client) PutResult(ctx context.Context, unitId UnitId, generation Generation, body PutResultJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutResultRequest(c.Server, unitId, generation, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetUnitHistory What happened to a unit, and what was decided about it
+//
+// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+func (c *Client) GetUnitHistory(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetUnitHistoryRequest(c.Server, unitId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReissueWithBody Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *Client) PostReissueWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReissueRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReissue Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *Client) PostReissue(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReissueRequest(c.Server, unitId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1617,11 +2756,139 @@ func (c *Client) PostRelease(ctx context.Context, unitId UnitId, body PostReleas
 	return c.Client.Do(req)
 }
 
+// PostResolveWithBody Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *Client) PostResolveWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostResolveRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostResolve Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *Client) PostResolve(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostResolveRequest(c.Server, unitId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReturnWithBody Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *Client) PostReturnWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReturnRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostReturn Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *Client) PostReturn(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostReturnRequest(c.Server, unitId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetSealedPin The user PIN's envelope, for those who hold a recipient's key
 //
 // Corresponds with GET /units/{unitId}/sealed-pin (the `GetSealedPin` operationId).
 func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetSealedPinRequest(c.Server, unitId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutShipmentWithBody Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutShipmentRequestWithBody(c.Server, unitId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutShipment Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *Client) PutShipment(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutShipmentRequest(c.Server, unitId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1780,6 +3047,80 @@ func NewPostClaimsRequestWithBody(server string, params *PostClaimsParams, conte
 	return req, nil
 }
 
+// NewListDecisionsRequest constructs an http.Request for the ListDecisions method
+func NewListDecisionsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/decisions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostDecisionRequest calls the generic PostDecision builder with application/json body
+func NewPostDecisionRequest(server string, decisionId DecisionId, body PostDecisionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostDecisionRequestWithBody(server, decisionId, "application/json", bodyReader)
+}
+
+// NewPostDecisionRequestWithBody constructs an http.Request for the PostDecision method, with any body, and a specified content type
+func NewPostDecisionRequestWithBody(server string, decisionId DecisionId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "decisionId", decisionId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/decisions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutEscrowRequest calls the generic PutEscrow builder with application/json body
 func NewPutEscrowRequest(server string, escrowId EscrowId, body PutEscrowJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -1870,6 +3211,84 @@ func NewPutEscrowTokenRequestWithBody(server string, escrowId EscrowId, contentT
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListEventsRequest constructs an http.Request for the ListEvents method
+func NewListEventsRequest(server string, params *ListEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Wait != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", *params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2088,6 +3507,100 @@ func NewPutOrderRequestWithBody(server string, orderId OrderId, contentType stri
 	return req, nil
 }
 
+// NewPostCancelRequest calls the generic PostCancel builder with application/json body
+func NewPostCancelRequest(server string, orderId OrderId, body PostCancelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostCancelRequestWithBody(server, orderId, "application/json", bodyReader)
+}
+
+// NewPostCancelRequestWithBody constructs an http.Request for the PostCancel method, with any body, and a specified content type
+func NewPostCancelRequestWithBody(server string, orderId OrderId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "orderId", orderId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/orders/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPutOrderFlagsRequest calls the generic PutOrderFlags builder with application/json body
+func NewPutOrderFlagsRequest(server string, orderId OrderId, body PutOrderFlagsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutOrderFlagsRequestWithBody(server, orderId, "application/json", bodyReader)
+}
+
+// NewPutOrderFlagsRequestWithBody constructs an http.Request for the PutOrderFlags method, with any body, and a specified content type
+func NewPutOrderFlagsRequestWithBody(server string, orderId OrderId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "orderId", orderId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/orders/%s/flags", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutSessionRequest calls the generic PutSession builder with application/json body
 func NewPutSessionRequest(server string, body PutSessionJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2198,6 +3711,121 @@ func NewPutStationRequestWithBody(server string, name StationName, contentType s
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPutStationDrainRequest calls the generic PutStationDrain builder with application/json body
+func NewPutStationDrainRequest(server string, name StationName, body PutStationDrainJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutStationDrainRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewPutStationDrainRequestWithBody constructs an http.Request for the PutStationDrain method, with any body, and a specified content type
+func NewPutStationDrainRequestWithBody(server string, name StationName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/drain", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostStationResetRequest constructs an http.Request for the PostStationReset method
+func NewPostStationResetRequest(server string, name StationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/reset", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostStationRevokeRequest constructs an http.Request for the PostStationRevoke method
+func NewPostStationRevokeRequest(server string, name StationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -2349,6 +3977,53 @@ func NewGetUnitRequest(server string, unitId UnitId) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPostAdoptRequest calls the generic PostAdopt builder with application/json body
+func NewPostAdoptRequest(server string, unitId UnitId, body PostAdoptJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostAdoptRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostAdoptRequestWithBody constructs an http.Request for the PostAdopt method, with any body, and a specified content type
+func NewPostAdoptRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/adopt", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2529,6 +4204,87 @@ func NewPutResultRequestWithBody(server string, unitId UnitId, generation Genera
 	return req, nil
 }
 
+// NewGetUnitHistoryRequest constructs an http.Request for the GetUnitHistory method
+func NewGetUnitHistoryRequest(server string, unitId UnitId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/history", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostReissueRequest calls the generic PostReissue builder with application/json body
+func NewPostReissueRequest(server string, unitId UnitId, body PostReissueJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostReissueRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostReissueRequestWithBody constructs an http.Request for the PostReissue method, with any body, and a specified content type
+func NewPostReissueRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/reissue", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPostReleaseRequest calls the generic PostRelease builder with application/json body
 func NewPostReleaseRequest(server string, unitId UnitId, body PostReleaseJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2557,6 +4313,100 @@ func NewPostReleaseRequestWithBody(server string, unitId UnitId, contentType str
 	}
 
 	operationPath := fmt.Sprintf("/units/%s/release", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostResolveRequest calls the generic PostResolve builder with application/json body
+func NewPostResolveRequest(server string, unitId UnitId, body PostResolveJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostResolveRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostResolveRequestWithBody constructs an http.Request for the PostResolve method, with any body, and a specified content type
+func NewPostResolveRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/resolve", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostReturnRequest calls the generic PostReturn builder with application/json body
+func NewPostReturnRequest(server string, unitId UnitId, body PostReturnJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostReturnRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPostReturnRequestWithBody constructs an http.Request for the PostReturn method, with any body, and a specified content type
+func NewPostReturnRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/return", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -2606,6 +4456,53 @@ func NewGetSealedPinRequest(server string, unitId UnitId) (*http.Request, error)
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewPutShipmentRequest calls the generic PutShipment builder with application/json body
+func NewPutShipmentRequest(server string, unitId UnitId, body PutShipmentJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutShipmentRequestWithBody(server, unitId, "application/json", bodyReader)
+}
+
+// NewPutShipmentRequestWithBody constructs an http.Request for the PutShipment method, with any body, and a specified content type
+func NewPutShipmentRequestWithBody(server string, unitId UnitId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/shipment", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -2683,6 +4580,35 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaimsWithResponse(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*PostClaimsResponse, error)
 
+	// ListDecisionsWithResponse Decisions that wait for a second person, oldest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /decisions (the `ListDecisions` operationId).
+	ListDecisionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListDecisionsResponse, error)
+
+	// PostDecisionWithBodyWithResponse Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecisionWithBodyWithResponse(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error)
+
+	// PostDecisionWithResponse Approve a decision as the second person
+	//
+	// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+	// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+	// changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+	PostDecisionWithResponse(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error)
+
 	// PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -2721,6 +4647,17 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /escrows/{escrowId}/token (the `PutEscrowToken` operationId).
 	PutEscrowTokenWithResponse(ctx context.Context, escrowId EscrowId, body PutEscrowTokenJSONRequestBody, reqEditors ...RequestEditorFn) (*PutEscrowTokenResponse, error)
 
+	// ListEventsWithResponse What happened, for the CA's other systems
+	//
+	// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+	// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+	// states only; read the unit for more.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /events (the `ListEvents` operationId).
+	ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error)
+
 	// PostHeartbeatWithBodyWithResponse Renew leases and hear of cancellations
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -2756,23 +4693,79 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /orders/{orderId} (the `GetOrder` operationId).
 	GetOrderWithResponse(ctx context.Context, orderId OrderId, reqEditors ...RequestEditorFn) (*GetOrderResponse, error)
 
-	// PutOrderWithBodyWithResponse Submit an approved order
+	// PutOrderWithBodyWithResponse Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrderWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutOrderResponse, error)
 
-	// PutOrderWithResponse Submit an approved order
+	// PutOrderWithResponse Submit an approved order, or a new revision of one
 	//
-	// The same content again changes nothing. Other content under a known id is `order-conflict`.
+	// The same revision with the same content changes nothing; with other content, and any lower revision, is
+	// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+	// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+	//
+	// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+	// of a revision; see putOrderFlags.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
 	PutOrderWithResponse(ctx context.Context, orderId OrderId, body PutOrderJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderResponse, error)
+
+	// PostCancelWithBodyWithResponse Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancelWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostCancelResponse, error)
+
+	// PostCancelWithResponse Cancel an order, or some of its units
+	//
+	// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+	// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+	// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+	PostCancelWithResponse(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*PostCancelResponse, error)
+
+	// PutOrderFlagsWithBodyWithResponse Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlagsWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error)
+
+	// PutOrderFlagsWithResponse Hold an order, or let it go first
+	//
+	// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+	// claimed before all that are not, whatever they are due.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+	PutOrderFlagsWithResponse(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error)
 
 	// PutSessionWithBodyWithResponse Open the station's session, or replace it
 	//
@@ -2819,6 +4812,42 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /stations/{name} (the `PutStation` operationId).
 	PutStationWithResponse(ctx context.Context, name StationName, body PutStationJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationResponse, error)
 
+	// PutStationDrainWithBodyWithResponse Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrainWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error)
+
+	// PutStationDrainWithResponse Let a station finish what it has and give it nothing more
+	//
+	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+	PutStationDrainWithResponse(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error)
+
+	// PostStationResetWithResponse Give a station units again whose breaker has tripped
+	//
+	// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+	PostStationResetWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationResetResponse, error)
+
+	// PostStationRevokeWithResponse Shut a station out for good
+	//
+	// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+	PostStationRevokeWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationRevokeResponse, error)
+
 	// GetTrustWithResponse Certificates of those to whom PINs are sealed
 	//
 	// A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -2842,7 +4871,63 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /units/{unitId} (the `GetUnit` operationId).
 	GetUnitWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetUnitResponse, error)
 
+	// PostAdoptWithBodyWithResponse Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdoptWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error)
+
+	// PostAdoptWithResponse Take a bound unit back, or over, with proof of its private key
+	//
+	// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+	// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+	// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+	//
+	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+	// statement. The statement is these lines, each ended by one line feed (0x0A):
+	//
+	//     usbkeyd adoption 1
+	//     STATION, the name in the client certificate
+	//     SESSION, sessionId
+	//     UNIT, unitId
+	//     GENERATION, decimal
+	//     EPOCH, decimal: the unit's epoch before the adoption
+	//     TOKEN, tokenSerial
+	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	//
+	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+	// still where it put it, gives the same answer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+	PostAdoptWithResponse(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error)
+
 	// GetCertificateWithResponse Collect the certificate
+	//
+	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -2872,7 +4957,8 @@ type ClientWithResponsesInterface interface {
 	// PutResultWithBodyWithResponse Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -2882,12 +4968,42 @@ type ClientWithResponsesInterface interface {
 	// PutResultWithResponse Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-	// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+	// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+	// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/result (the `PutResult` operationId).
 	PutResultWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutResultJSONRequestBody, reqEditors ...RequestEditorFn) (*PutResultResponse, error)
+
+	// GetUnitHistoryWithResponse What happened to a unit, and what was decided about it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+	GetUnitHistoryWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetUnitHistoryResponse, error)
+
+	// PostReissueWithBodyWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissueWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReissueResponse, error)
+
+	// PostReissueWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+	//
+	// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+	// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+	// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+	PostReissueWithResponse(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReissueResponse, error)
 
 	// PostReleaseWithBodyWithResponse Give a unit back before a request is bound
 	//
@@ -2907,12 +5023,80 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /units/{unitId}/release (the `PostRelease` operationId).
 	PostReleaseWithResponse(ctx context.Context, unitId UnitId, body PostReleaseJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReleaseResponse, error)
 
+	// PostResolveWithBodyWithResponse Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolveWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostResolveResponse, error)
+
+	// PostResolveWithResponse Say what a person found out about a unit's certificates
+	//
+	// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+	// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+	// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+	// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+	// request by the same operator gives the same decision again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+	PostResolveWithResponse(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*PostResolveResponse, error)
+
+	// PostReturnWithBodyWithResponse Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturnWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReturnResponse, error)
+
+	// PostReturnWithResponse Take a returned parcel's unit back (退件)
+	//
+	// SHIPPED becomes HELD; from there it is reissued or cancelled.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+	PostReturnWithResponse(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReturnResponse, error)
+
 	// GetSealedPinWithResponse The user PIN's envelope, for those who hold a recipient's key
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /units/{unitId}/sealed-pin (the `GetSealedPin` operationId).
 	GetSealedPinWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetSealedPinResponse, error)
+
+	// PutShipmentWithBodyWithResponse Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipmentWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error)
+
+	// PutShipmentWithResponse Report that an installed unit was handed to the courier
+	//
+	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+	// is not revoked.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+	PutShipmentWithResponse(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error)
 }
 
 type ListCertificatesResponse struct {
@@ -3018,6 +5202,102 @@ func (r PostClaimsResponse) ContentType() string {
 	return ""
 }
 
+type ListDecisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecisionList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDecisionsResponse) GetJSON200() *DecisionList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDecisionsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDecisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDecisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDecisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDecisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostDecisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecisionAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostDecisionResponse) GetJSON200() *DecisionAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostDecisionResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostDecisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostDecisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostDecisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostDecisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutEscrowResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3108,6 +5388,54 @@ func (r PutEscrowTokenResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutEscrowTokenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EventList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEventsResponse) GetJSON200() *EventList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEventsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEventsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3361,6 +5689,102 @@ func (r PutOrderResponse) ContentType() string {
 	return ""
 }
 
+type PostCancelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *CancelAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostCancelResponse) GetJSON200() *CancelAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostCancelResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostCancelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostCancelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostCancelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostCancelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutOrderFlagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OrderStatus
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutOrderFlagsResponse) GetJSON200() *OrderStatus {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutOrderFlagsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutOrderFlagsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutOrderFlagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutOrderFlagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutOrderFlagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutSessionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3505,6 +5929,150 @@ func (r PutStationResponse) ContentType() string {
 	return ""
 }
 
+type PutStationDrainResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Station
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutStationDrainResponse) GetJSON200() *Station {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutStationDrainResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutStationDrainResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutStationDrainResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutStationDrainResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutStationDrainResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostStationResetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Station
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostStationResetResponse) GetJSON200() *Station {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostStationResetResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostStationResetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostStationResetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostStationResetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostStationResetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostStationRevokeResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Station
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostStationRevokeResponse) GetJSON200() *Station {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostStationRevokeResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostStationRevokeResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostStationRevokeResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostStationRevokeResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostStationRevokeResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetTrustResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3643,6 +6211,54 @@ func (r GetUnitResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetUnitResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostAdoptResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AdoptAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostAdoptResponse) GetJSON200() *AdoptAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostAdoptResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostAdoptResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostAdoptResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostAdoptResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostAdoptResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3821,6 +6437,102 @@ func (r PutResultResponse) ContentType() string {
 	return ""
 }
 
+type GetUnitHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitHistory
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetUnitHistoryResponse) GetJSON200() *UnitHistory {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetUnitHistoryResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetUnitHistoryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetUnitHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetUnitHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetUnitHistoryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostReissueResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecisionAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PostReissueResponse) GetJSON202() *DecisionAnswer {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostReissueResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostReissueResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostReissueResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostReissueResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostReissueResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PostReleaseResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3869,6 +6581,102 @@ func (r PostReleaseResponse) ContentType() string {
 	return ""
 }
 
+type PostResolveResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DecisionAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PostResolveResponse) GetJSON202() *DecisionAnswer {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostResolveResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostResolveResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostResolveResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostResolveResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostResolveResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostReturnResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitState
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostReturnResponse) GetJSON200() *UnitState {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostReturnResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostReturnResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostReturnResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostReturnResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostReturnResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetSealedPinResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -3904,6 +6712,54 @@ func (r GetSealedPinResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetSealedPinResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutShipmentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitState
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutShipmentResponse) GetJSON200() *UnitState {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutShipmentResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutShipmentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutShipmentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutShipmentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutShipmentResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3955,6 +6811,53 @@ func (c *ClientWithResponses) PostClaimsWithResponse(ctx context.Context, params
 		return nil, err
 	}
 	return ParsePostClaimsResponse(rsp)
+}
+
+// ListDecisionsWithResponse Decisions that wait for a second person, oldest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /decisions (the `ListDecisions` operationId).
+func (c *ClientWithResponses) ListDecisionsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListDecisionsResponse, error) {
+	rsp, err := c.ListDecisions(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDecisionsResponse(rsp)
+}
+
+// PostDecisionWithBodyWithResponse Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *ClientWithResponses) PostDecisionWithBodyWithResponse(ctx context.Context, decisionId DecisionId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error) {
+	rsp, err := c.PostDecisionWithBody(ctx, decisionId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostDecisionResponse(rsp)
+}
+
+// PostDecisionWithResponse Approve a decision as the second person
+//
+// By another operator than the one who asked (`same-person`). It takes effect at once, as far as the CA allows. A
+// decision whose unit has moved on meanwhile is `unit-state` and void. Approved again by the same person, it
+// changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
+func (c *ClientWithResponses) PostDecisionWithResponse(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error) {
+	rsp, err := c.PostDecision(ctx, decisionId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostDecisionResponse(rsp)
 }
 
 // PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
@@ -4017,6 +6920,23 @@ func (c *ClientWithResponses) PutEscrowTokenWithResponse(ctx context.Context, es
 		return nil, err
 	}
 	return ParsePutEscrowTokenResponse(rsp)
+}
+
+// ListEventsWithResponse What happened, for the CA's other systems
+//
+// Ordered by sequence without gaps, at least once: ask again after the last one that was dealt with. With `wait` the
+// server answers as soon as there is one, at the latest after that many seconds. Events hold ids, serial numbers and
+// states only; read the unit for more.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /events (the `ListEvents` operationId).
+func (c *ClientWithResponses) ListEventsWithResponse(ctx context.Context, params *ListEventsParams, reqEditors ...RequestEditorFn) (*ListEventsResponse, error) {
+	rsp, err := c.ListEvents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEventsResponse(rsp)
 }
 
 // PostHeartbeatWithBodyWithResponse Renew leases and hear of cancellations
@@ -4084,9 +7004,16 @@ func (c *ClientWithResponses) GetOrderWithResponse(ctx context.Context, orderId 
 	return ParseGetOrderResponse(rsp)
 }
 
-// PutOrderWithBodyWithResponse Submit an approved order
+// PutOrderWithBodyWithResponse Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4099,9 +7026,16 @@ func (c *ClientWithResponses) PutOrderWithBodyWithResponse(ctx context.Context, 
 	return ParsePutOrderResponse(rsp)
 }
 
-// PutOrderWithResponse Submit an approved order
+// PutOrderWithResponse Submit an approved order, or a new revision of one
 //
-// The same content again changes nothing. Other content under a known id is `order-conflict`.
+// The same revision with the same content changes nothing; with other content, and any lower revision, is
+// `order-conflict`. A higher revision may change everything before the first lease of any unit. After it only the
+// quantity may fall, and dueAt and approval may differ; anything else is `order-conflict`.
+//
+// Fewer units: READY units are dropped (CANCELLED) from the highest sequence down, until the quantity is reached or
+// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
+// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
+// of a revision; see putOrderFlags.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4112,6 +7046,72 @@ func (c *ClientWithResponses) PutOrderWithResponse(ctx context.Context, orderId 
 		return nil, err
 	}
 	return ParsePutOrderResponse(rsp)
+}
+
+// PostCancelWithBodyWithResponse Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *ClientWithResponses) PostCancelWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostCancelResponse, error) {
+	rsp, err := c.PostCancelWithBody(ctx, orderId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostCancelResponse(rsp)
+}
+
+// PostCancelWithResponse Cancel an order, or some of its units
+//
+// READY and LEASED units are CANCELLED at once. Units with a bound key are CANCELLING until nothing is left of them:
+// the CA has said what it issued, that is revoked, and the station has wiped the token and said so (or is not heard of
+// for the time of custody). SHIPPED units are not cancelled: they come back first (postReturn). Again, it changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /orders/{orderId}/cancel (the `PostCancel` operationId).
+func (c *ClientWithResponses) PostCancelWithResponse(ctx context.Context, orderId OrderId, body PostCancelJSONRequestBody, reqEditors ...RequestEditorFn) (*PostCancelResponse, error) {
+	rsp, err := c.PostCancel(ctx, orderId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostCancelResponse(rsp)
+}
+
+// PutOrderFlagsWithBodyWithResponse Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *ClientWithResponses) PutOrderFlagsWithBodyWithResponse(ctx context.Context, orderId OrderId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error) {
+	rsp, err := c.PutOrderFlagsWithBody(ctx, orderId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutOrderFlagsResponse(rsp)
+}
+
+// PutOrderFlagsWithResponse Hold an order, or let it go first
+//
+// At any time, without a revision. A held order gives no new leases; what stations have goes on. An urgent order is
+// claimed before all that are not, whatever they are due.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
+func (c *ClientWithResponses) PutOrderFlagsWithResponse(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error) {
+	rsp, err := c.PutOrderFlags(ctx, orderId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutOrderFlagsResponse(rsp)
 }
 
 // PutSessionWithBodyWithResponse Open the station's session, or replace it
@@ -4189,6 +7189,66 @@ func (c *ClientWithResponses) PutStationWithResponse(ctx context.Context, name S
 	return ParsePutStationResponse(rsp)
 }
 
+// PutStationDrainWithBodyWithResponse Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *ClientWithResponses) PutStationDrainWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error) {
+	rsp, err := c.PutStationDrainWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutStationDrainResponse(rsp)
+}
+
+// PutStationDrainWithResponse Let a station finish what it has and give it nothing more
+//
+// Its session and heartbeats say `drain`. Its orders may be claimed by others.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
+func (c *ClientWithResponses) PutStationDrainWithResponse(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error) {
+	rsp, err := c.PutStationDrain(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutStationDrainResponse(rsp)
+}
+
+// PostStationResetWithResponse Give a station units again whose breaker has tripped
+//
+// A station whose units fail several times in a row gets none for a while, so that it does not burn more.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/reset (the `PostStationReset` operationId).
+func (c *ClientWithResponses) PostStationResetWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationResetResponse, error) {
+	rsp, err := c.PostStationReset(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostStationResetResponse(rsp)
+}
+
+// PostStationRevokeWithResponse Shut a station out for good
+//
+// From now on it is answered `forbidden`. Its unbound leases end; its bound units are STRANDED.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/revoke (the `PostStationRevoke` operationId).
+func (c *ClientWithResponses) PostStationRevokeWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*PostStationRevokeResponse, error) {
+	rsp, err := c.PostStationRevoke(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostStationRevokeResponse(rsp)
+}
+
 // GetTrustWithResponse Certificates of those to whom PINs are sealed
 //
 // A station seals only to certificates whose SHA-256 its own configuration lists; this operation merely delivers them.
@@ -4230,7 +7290,75 @@ func (c *ClientWithResponses) GetUnitWithResponse(ctx context.Context, unitId Un
 	return ParseGetUnitResponse(rsp)
 }
 
+// PostAdoptWithBodyWithResponse Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *ClientWithResponses) PostAdoptWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error) {
+	rsp, err := c.PostAdoptWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostAdoptResponse(rsp)
+}
+
+// PostAdoptWithResponse Take a bound unit back, or over, with proof of its private key
+//
+// For a station whose lease of a bound unit was lost (`stale-epoch`, heartbeat `lost`) or whose unit is STRANDED, and
+// that still has the token and the journal to open it. The epoch grows by one and a STRANDED unit goes back to where it
+// was. Another station than the one that bound the unit may do so too: the key moved with its token.
+//
+// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
+// statement. The statement is these lines, each ended by one line feed (0x0A):
+//
+//	usbkeyd adoption 1
+//	STATION, the name in the client certificate
+//	SESSION, sessionId
+//	UNIT, unitId
+//	GENERATION, decimal
+//	EPOCH, decimal: the unit's epoch before the adoption
+//	TOKEN, tokenSerial
+//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+//
+// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
+// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
+// still where it put it, gives the same answer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/adopt (the `PostAdopt` operationId).
+func (c *ClientWithResponses) PostAdoptWithResponse(ctx context.Context, unitId UnitId, body PostAdoptJSONRequestBody, reqEditors ...RequestEditorFn) (*PostAdoptResponse, error) {
+	rsp, err := c.PostAdopt(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostAdoptResponse(rsp)
+}
+
 // GetCertificateWithResponse Collect the certificate
+//
+// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -4278,7 +7406,8 @@ func (c *ClientWithResponses) PutCsrWithResponse(ctx context.Context, unitId Uni
 // PutResultWithBodyWithResponse Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4294,7 +7423,8 @@ func (c *ClientWithResponses) PutResultWithBodyWithResponse(ctx context.Context,
 // PutResultWithResponse Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
-// An identical repeat changes nothing; a different one after a final one is `result-conflict`.
+// An identical repeat changes nothing; a different one after a final one is `result-conflict`. For a cancelled unit
+// any result is the station's acknowledgement; `destroyed` is the one that is hoped for.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -4305,6 +7435,53 @@ func (c *ClientWithResponses) PutResultWithResponse(ctx context.Context, unitId 
 		return nil, err
 	}
 	return ParsePutResultResponse(rsp)
+}
+
+// GetUnitHistoryWithResponse What happened to a unit, and what was decided about it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /units/{unitId}/history (the `GetUnitHistory` operationId).
+func (c *ClientWithResponses) GetUnitHistoryWithResponse(ctx context.Context, unitId UnitId, reqEditors ...RequestEditorFn) (*GetUnitHistoryResponse, error) {
+	rsp, err := c.GetUnitHistory(ctx, unitId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetUnitHistoryResponse(rsp)
+}
+
+// PostReissueWithBodyWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *ClientWithResponses) PostReissueWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReissueResponse, error) {
+	rsp, err := c.PostReissueWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReissueResponse(rsp)
+}
+
+// PostReissueWithResponse Ask for a new generation of a unit that is HELD or STRANDED
+//
+// The first person's part of a decision. Once a second person approves, every certificate of the old generation is
+// revoked; when that is confirmed, or it is proved that there is none, the unit is READY with the next generation.
+// The token of the old one is to be wiped with the escrowed SO PIN before it is used again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/reissue (the `PostReissue` operationId).
+func (c *ClientWithResponses) PostReissueWithResponse(ctx context.Context, unitId UnitId, body PostReissueJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReissueResponse, error) {
+	rsp, err := c.PostReissue(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReissueResponse(rsp)
 }
 
 // PostReleaseWithBodyWithResponse Give a unit back before a request is bound
@@ -4337,6 +7514,74 @@ func (c *ClientWithResponses) PostReleaseWithResponse(ctx context.Context, unitI
 	return ParsePostReleaseResponse(rsp)
 }
 
+// PostResolveWithBodyWithResponse Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *ClientWithResponses) PostResolveWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostResolveResponse, error) {
+	rsp, err := c.PostResolveWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostResolveResponse(rsp)
+}
+
+// PostResolveWithResponse Say what a person found out about a unit's certificates
+//
+// The first person's part of a decision; nothing changes until a second one approves it (postDecision). `certificate`:
+// the CA did issue, here it is. `absent`: the CA proved that it issued nothing and never will under this request.
+// `revoked`: the certificate named by `certificateSha256` is revoked at the CA (for a CA that this server cannot have
+// revoke). `surplus`: the named second certificate for the same key is to be revoked, the first one is kept. The same
+// request by the same operator gives the same decision again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/resolve (the `PostResolve` operationId).
+func (c *ClientWithResponses) PostResolveWithResponse(ctx context.Context, unitId UnitId, body PostResolveJSONRequestBody, reqEditors ...RequestEditorFn) (*PostResolveResponse, error) {
+	rsp, err := c.PostResolve(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostResolveResponse(rsp)
+}
+
+// PostReturnWithBodyWithResponse Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *ClientWithResponses) PostReturnWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostReturnResponse, error) {
+	rsp, err := c.PostReturnWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReturnResponse(rsp)
+}
+
+// PostReturnWithResponse Take a returned parcel's unit back (退件)
+//
+// SHIPPED becomes HELD; from there it is reissued or cancelled.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /units/{unitId}/return (the `PostReturn` operationId).
+func (c *ClientWithResponses) PostReturnWithResponse(ctx context.Context, unitId UnitId, body PostReturnJSONRequestBody, reqEditors ...RequestEditorFn) (*PostReturnResponse, error) {
+	rsp, err := c.PostReturn(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostReturnResponse(rsp)
+}
+
 // GetSealedPinWithResponse The user PIN's envelope, for those who hold a recipient's key
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4348,6 +7593,42 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 		return nil, err
 	}
 	return ParseGetSealedPinResponse(rsp)
+}
+
+// PutShipmentWithBodyWithResponse Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Context, unitId UnitId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error) {
+	rsp, err := c.PutShipmentWithBody(ctx, unitId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutShipmentResponse(rsp)
+}
+
+// PutShipmentWithResponse Report that an installed unit was handed to the courier
+//
+// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
+// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
+// is not revoked.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/shipment (the `PutShipment` operationId).
+func (c *ClientWithResponses) PutShipmentWithResponse(ctx context.Context, unitId UnitId, body PutShipmentJSONRequestBody, reqEditors ...RequestEditorFn) (*PutShipmentResponse, error) {
+	rsp, err := c.PutShipment(ctx, unitId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutShipmentResponse(rsp)
 }
 
 // ParseListCertificatesResponse parses an HTTP response from a ListCertificatesWithResponse call
@@ -4432,6 +7713,72 @@ func ParsePostClaimsResponse(rsp *http.Response) (*PostClaimsResponse, error) {
 	return response, nil
 }
 
+// ParseListDecisionsResponse parses an HTTP response from a ListDecisionsWithResponse call
+func ParseListDecisionsResponse(rsp *http.Response) (*ListDecisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDecisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecisionList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostDecisionResponse parses an HTTP response from a PostDecisionWithResponse call
+func ParsePostDecisionResponse(rsp *http.Response) (*PostDecisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostDecisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecisionAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutEscrowResponse parses an HTTP response from a PutEscrowWithResponse call
 func ParsePutEscrowResponse(rsp *http.Response) (*PutEscrowResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4481,6 +7828,39 @@ func ParsePutEscrowTokenResponse(rsp *http.Response) (*PutEscrowTokenResponse, e
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Escrow
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListEventsResponse parses an HTTP response from a ListEventsWithResponse call
+func ParseListEventsResponse(rsp *http.Response) (*ListEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EventList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -4670,6 +8050,72 @@ func ParsePutOrderResponse(rsp *http.Response) (*PutOrderResponse, error) {
 	return response, nil
 }
 
+// ParsePostCancelResponse parses an HTTP response from a PostCancelWithResponse call
+func ParsePostCancelResponse(rsp *http.Response) (*PostCancelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostCancelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest CancelAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutOrderFlagsResponse parses an HTTP response from a PutOrderFlagsWithResponse call
+func ParsePutOrderFlagsResponse(rsp *http.Response) (*PutOrderFlagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutOrderFlagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OrderStatus
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutSessionResponse parses an HTTP response from a PutSessionWithResponse call
 func ParsePutSessionResponse(rsp *http.Response) (*PutSessionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4769,6 +8215,105 @@ func ParsePutStationResponse(rsp *http.Response) (*PutStationResponse, error) {
 	return response, nil
 }
 
+// ParsePutStationDrainResponse parses an HTTP response from a PutStationDrainWithResponse call
+func ParsePutStationDrainResponse(rsp *http.Response) (*PutStationDrainResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutStationDrainResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostStationResetResponse parses an HTTP response from a PostStationResetWithResponse call
+func ParsePostStationResetResponse(rsp *http.Response) (*PostStationResetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostStationResetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostStationRevokeResponse parses an HTTP response from a PostStationRevokeWithResponse call
+func ParsePostStationRevokeResponse(rsp *http.Response) (*PostStationRevokeResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostStationRevokeResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetTrustResponse parses an HTTP response from a GetTrustWithResponse call
 func ParseGetTrustResponse(rsp *http.Response) (*GetTrustResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4851,6 +8396,39 @@ func ParseGetUnitResponse(rsp *http.Response) (*GetUnitResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Unit
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostAdoptResponse parses an HTTP response from a PostAdoptWithResponse call
+func ParsePostAdoptResponse(rsp *http.Response) (*PostAdoptResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostAdoptResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AdoptAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -5007,6 +8585,72 @@ func ParsePutResultResponse(rsp *http.Response) (*PutResultResponse, error) {
 	return response, nil
 }
 
+// ParseGetUnitHistoryResponse parses an HTTP response from a GetUnitHistoryWithResponse call
+func ParseGetUnitHistoryResponse(rsp *http.Response) (*GetUnitHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetUnitHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitHistory
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostReissueResponse parses an HTTP response from a PostReissueWithResponse call
+func ParsePostReissueResponse(rsp *http.Response) (*PostReissueResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostReissueResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecisionAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePostReleaseResponse parses an HTTP response from a PostReleaseWithResponse call
 func ParsePostReleaseResponse(rsp *http.Response) (*PostReleaseResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -5016,6 +8660,72 @@ func ParsePostReleaseResponse(rsp *http.Response) (*PostReleaseResponse, error) 
 	}
 
 	response := &PostReleaseResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostResolveResponse parses an HTTP response from a PostResolveWithResponse call
+func ParsePostResolveResponse(rsp *http.Response) (*PostResolveResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostResolveResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DecisionAnswer
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostReturnResponse parses an HTTP response from a PostReturnWithResponse call
+func ParsePostReturnResponse(rsp *http.Response) (*PostReturnResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostReturnResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}
@@ -5054,6 +8764,39 @@ func ParseGetSealedPinResponse(rsp *http.Response) (*GetSealedPinResponse, error
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutShipmentResponse parses an HTTP response from a PutShipmentWithResponse call
+func ParsePutShipmentResponse(rsp *http.Response) (*PutShipmentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutShipmentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

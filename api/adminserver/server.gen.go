@@ -23,27 +23,63 @@ type ServerInterface interface {
 	// ListCertificates The CA's own record of what it issued
 	// (GET /certificates)
 	ListCertificates(w http.ResponseWriter, r *http.Request, params ListCertificatesParams)
+	// ListDecisions Decisions that wait for a second person, oldest first
+	// (GET /decisions)
+	ListDecisions(w http.ResponseWriter, r *http.Request)
+	// PostDecision Approve a decision as the second person
+	// (POST /decisions/{decisionId})
+	PostDecision(w http.ResponseWriter, r *http.Request, decisionId DecisionId)
+	// ListEvents What happened, for the CA's other systems
+	// (GET /events)
+	ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams)
 	// ListOrders Orders, earliest due first
 	// (GET /orders)
 	ListOrders(w http.ResponseWriter, r *http.Request, params ListOrdersParams)
 	// GetOrder One order with its units
 	// (GET /orders/{orderId})
 	GetOrder(w http.ResponseWriter, r *http.Request, orderId OrderId)
-	// PutOrder Submit an approved order
+	// PutOrder Submit an approved order, or a new revision of one
 	// (PUT /orders/{orderId})
 	PutOrder(w http.ResponseWriter, r *http.Request, orderId OrderId)
+	// PostCancel Cancel an order, or some of its units
+	// (POST /orders/{orderId}/cancel)
+	PostCancel(w http.ResponseWriter, r *http.Request, orderId OrderId)
+	// PutOrderFlags Hold an order, or let it go first
+	// (PUT /orders/{orderId}/flags)
+	PutOrderFlags(w http.ResponseWriter, r *http.Request, orderId OrderId)
 	// ListStations Stations and their sessions
 	// (GET /stations)
 	ListStations(w http.ResponseWriter, r *http.Request)
 	// PutStation Issue a station's client certificate
 	// (PUT /stations/{name})
 	PutStation(w http.ResponseWriter, r *http.Request, name StationName)
+	// PutStationDrain Let a station finish what it has and give it nothing more
+	// (PUT /stations/{name}/drain)
+	PutStationDrain(w http.ResponseWriter, r *http.Request, name StationName)
+	// PostStationReset Give a station units again whose breaker has tripped
+	// (POST /stations/{name}/reset)
+	PostStationReset(w http.ResponseWriter, r *http.Request, name StationName)
+	// PostStationRevoke Shut a station out for good
+	// (POST /stations/{name}/revoke)
+	PostStationRevoke(w http.ResponseWriter, r *http.Request, name StationName)
 	// ListUnits Units, by order and sequence
 	// (GET /units)
 	ListUnits(w http.ResponseWriter, r *http.Request, params ListUnitsParams)
 	// GetUnit One unit
 	// (GET /units/{unitId})
 	GetUnit(w http.ResponseWriter, r *http.Request, unitId UnitId)
+	// GetUnitHistory What happened to a unit, and what was decided about it
+	// (GET /units/{unitId}/history)
+	GetUnitHistory(w http.ResponseWriter, r *http.Request, unitId UnitId)
+	// PostReissue Ask for a new generation of a unit that is HELD or STRANDED
+	// (POST /units/{unitId}/reissue)
+	PostReissue(w http.ResponseWriter, r *http.Request, unitId UnitId)
+	// PostResolve Say what a person found out about a unit's certificates
+	// (POST /units/{unitId}/resolve)
+	PostResolve(w http.ResponseWriter, r *http.Request, unitId UnitId)
+	// PostReturn Take a returned parcel's unit back (退件)
+	// (POST /units/{unitId}/return)
+	PostReturn(w http.ResponseWriter, r *http.Request, unitId UnitId)
 	// GetSealedPin The user PIN's envelope, for those who hold a recipient's key
 	// (GET /units/{unitId}/sealed-pin)
 	GetSealedPin(w http.ResponseWriter, r *http.Request, unitId UnitId)
@@ -95,6 +131,105 @@ func (siw *ServerInterfaceWrapper) ListCertificates(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListCertificates(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListDecisions operation middleware
+func (siw *ServerInterfaceWrapper) ListDecisions(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListDecisions(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostDecision operation middleware
+func (siw *ServerInterfaceWrapper) PostDecision(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "decisionId" -------------
+	var decisionId DecisionId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "decisionId", r.PathValue("decisionId"), &decisionId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "decisionId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostDecision(w, r, decisionId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEvents operation middleware
+func (siw *ServerInterfaceWrapper) ListEvents(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEventsParams
+
+	// ------------- Optional query parameter "after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "after", r.URL.Query(), &params.After, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEvents(w, r, params)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -202,6 +337,58 @@ func (siw *ServerInterfaceWrapper) PutOrder(w http.ResponseWriter, r *http.Reque
 	handler.ServeHTTP(w, r)
 }
 
+// PostCancel operation middleware
+func (siw *ServerInterfaceWrapper) PostCancel(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "orderId" -------------
+	var orderId OrderId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "orderId", r.PathValue("orderId"), &orderId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "orderId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostCancel(w, r, orderId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutOrderFlags operation middleware
+func (siw *ServerInterfaceWrapper) PutOrderFlags(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "orderId" -------------
+	var orderId OrderId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "orderId", r.PathValue("orderId"), &orderId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "orderId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutOrderFlags(w, r, orderId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // ListStations operation middleware
 func (siw *ServerInterfaceWrapper) ListStations(w http.ResponseWriter, r *http.Request) {
 
@@ -233,6 +420,84 @@ func (siw *ServerInterfaceWrapper) PutStation(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PutStation(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PutStationDrain operation middleware
+func (siw *ServerInterfaceWrapper) PutStationDrain(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutStationDrain(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostStationReset operation middleware
+func (siw *ServerInterfaceWrapper) PostStationReset(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostStationReset(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostStationRevoke operation middleware
+func (siw *ServerInterfaceWrapper) PostStationRevoke(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostStationRevoke(w, r, name)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -331,6 +596,110 @@ func (siw *ServerInterfaceWrapper) GetUnit(w http.ResponseWriter, r *http.Reques
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.GetUnit(w, r, unitId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetUnitHistory operation middleware
+func (siw *ServerInterfaceWrapper) GetUnitHistory(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetUnitHistory(w, r, unitId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostReissue operation middleware
+func (siw *ServerInterfaceWrapper) PostReissue(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostReissue(w, r, unitId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostResolve operation middleware
+func (siw *ServerInterfaceWrapper) PostResolve(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostResolve(w, r, unitId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostReturn operation middleware
+func (siw *ServerInterfaceWrapper) PostReturn(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostReturn(w, r, unitId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -489,12 +858,24 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/orders", wrapper.ListOrders)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/orders/{orderId}", wrapper.GetOrder)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/orders/{orderId}", wrapper.PutOrder)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/orders/{orderId}/flags", wrapper.PutOrderFlags)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/orders/{orderId}/cancel", wrapper.PostCancel)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units", wrapper.ListUnits)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}", wrapper.GetUnit)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}/history", wrapper.GetUnitHistory)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/units/{unitId}/resolve", wrapper.PostResolve)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/units/{unitId}/reissue", wrapper.PostReissue)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/units/{unitId}/return", wrapper.PostReturn)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/decisions", wrapper.ListDecisions)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/decisions/{decisionId}", wrapper.PostDecision)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/events", wrapper.ListEvents)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}/sealed-pin", wrapper.GetSealedPin)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/certificates", wrapper.ListCertificates)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/stations", wrapper.ListStations)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/stations/{name}", wrapper.PutStation)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/stations/{name}/drain", wrapper.PutStationDrain)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/stations/{name}/reset", wrapper.PostStationReset)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/stations/{name}/revoke", wrapper.PostStationRevoke)
 
 	return m
 }
@@ -529,6 +910,123 @@ type ListCertificatesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListCertificatesdefaultApplicationProblemPlusJSONResponse) VisitListCertificatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDecisionsRequestObject struct {
+}
+
+type ListDecisionsResponseObject interface {
+	VisitListDecisionsResponse(w http.ResponseWriter) error
+}
+
+type ListDecisions200JSONResponse DecisionList
+
+func (response ListDecisions200JSONResponse) VisitListDecisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDecisionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDecisionsdefaultApplicationProblemPlusJSONResponse) VisitListDecisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostDecisionRequestObject struct {
+	DecisionId DecisionId `json:"decisionId"`
+	Body       *PostDecisionJSONRequestBody
+}
+
+type PostDecisionResponseObject interface {
+	VisitPostDecisionResponse(w http.ResponseWriter) error
+}
+
+type PostDecision200JSONResponse DecisionAnswer
+
+func (response PostDecision200JSONResponse) VisitPostDecisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostDecisiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostDecisiondefaultApplicationProblemPlusJSONResponse) VisitPostDecisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsRequestObject struct {
+	Params ListEventsParams
+}
+
+type ListEventsResponseObject interface {
+	VisitListEventsResponse(w http.ResponseWriter) error
+}
+
+type ListEvents200JSONResponse EventList
+
+func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventsdefaultApplicationProblemPlusJSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -672,6 +1170,86 @@ func (response PutOrderdefaultApplicationProblemPlusJSONResponse) VisitPutOrderR
 	return err
 }
 
+type PostCancelRequestObject struct {
+	OrderId OrderId `json:"orderId"`
+	Body    *PostCancelJSONRequestBody
+}
+
+type PostCancelResponseObject interface {
+	VisitPostCancelResponse(w http.ResponseWriter) error
+}
+
+type PostCancel200JSONResponse CancelAnswer
+
+func (response PostCancel200JSONResponse) VisitPostCancelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostCanceldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostCanceldefaultApplicationProblemPlusJSONResponse) VisitPostCancelResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutOrderFlagsRequestObject struct {
+	OrderId OrderId `json:"orderId"`
+	Body    *PutOrderFlagsJSONRequestBody
+}
+
+type PutOrderFlagsResponseObject interface {
+	VisitPutOrderFlagsResponse(w http.ResponseWriter) error
+}
+
+type PutOrderFlags200JSONResponse OrderStatus
+
+func (response PutOrderFlags200JSONResponse) VisitPutOrderFlagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutOrderFlagsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutOrderFlagsdefaultApplicationProblemPlusJSONResponse) VisitPutOrderFlagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListStationsRequestObject struct {
 }
 
@@ -739,6 +1317,124 @@ type PutStationdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutStationdefaultApplicationProblemPlusJSONResponse) VisitPutStationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutStationDrainRequestObject struct {
+	Name StationName `json:"name"`
+	Body *PutStationDrainJSONRequestBody
+}
+
+type PutStationDrainResponseObject interface {
+	VisitPutStationDrainResponse(w http.ResponseWriter) error
+}
+
+type PutStationDrain200JSONResponse Station
+
+func (response PutStationDrain200JSONResponse) VisitPutStationDrainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutStationDraindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutStationDraindefaultApplicationProblemPlusJSONResponse) VisitPutStationDrainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostStationResetRequestObject struct {
+	Name StationName `json:"name"`
+}
+
+type PostStationResetResponseObject interface {
+	VisitPostStationResetResponse(w http.ResponseWriter) error
+}
+
+type PostStationReset200JSONResponse Station
+
+func (response PostStationReset200JSONResponse) VisitPostStationResetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostStationResetdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostStationResetdefaultApplicationProblemPlusJSONResponse) VisitPostStationResetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostStationRevokeRequestObject struct {
+	Name StationName `json:"name"`
+}
+
+type PostStationRevokeResponseObject interface {
+	VisitPostStationRevokeResponse(w http.ResponseWriter) error
+}
+
+type PostStationRevoke200JSONResponse Station
+
+func (response PostStationRevoke200JSONResponse) VisitPostStationRevokeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostStationRevokedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostStationRevokedefaultApplicationProblemPlusJSONResponse) VisitPostStationRevokeResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -828,6 +1524,165 @@ func (response GetUnitdefaultApplicationProblemPlusJSONResponse) VisitGetUnitRes
 	return err
 }
 
+type GetUnitHistoryRequestObject struct {
+	UnitId UnitId `json:"unitId"`
+}
+
+type GetUnitHistoryResponseObject interface {
+	VisitGetUnitHistoryResponse(w http.ResponseWriter) error
+}
+
+type GetUnitHistory200JSONResponse UnitHistory
+
+func (response GetUnitHistory200JSONResponse) VisitGetUnitHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetUnitHistorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetUnitHistorydefaultApplicationProblemPlusJSONResponse) VisitGetUnitHistoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostReissueRequestObject struct {
+	UnitId UnitId `json:"unitId"`
+	Body   *PostReissueJSONRequestBody
+}
+
+type PostReissueResponseObject interface {
+	VisitPostReissueResponse(w http.ResponseWriter) error
+}
+
+type PostReissue202JSONResponse DecisionAnswer
+
+func (response PostReissue202JSONResponse) VisitPostReissueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostReissuedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostReissuedefaultApplicationProblemPlusJSONResponse) VisitPostReissueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostResolveRequestObject struct {
+	UnitId UnitId `json:"unitId"`
+	Body   *PostResolveJSONRequestBody
+}
+
+type PostResolveResponseObject interface {
+	VisitPostResolveResponse(w http.ResponseWriter) error
+}
+
+type PostResolve202JSONResponse DecisionAnswer
+
+func (response PostResolve202JSONResponse) VisitPostResolveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostResolvedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostResolvedefaultApplicationProblemPlusJSONResponse) VisitPostResolveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostReturnRequestObject struct {
+	UnitId UnitId `json:"unitId"`
+	Body   *PostReturnJSONRequestBody
+}
+
+type PostReturnResponseObject interface {
+	VisitPostReturnResponse(w http.ResponseWriter) error
+}
+
+type PostReturn200JSONResponse UnitState
+
+func (response PostReturn200JSONResponse) VisitPostReturnResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostReturndefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostReturndefaultApplicationProblemPlusJSONResponse) VisitPostReturnResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetSealedPinRequestObject struct {
 	UnitId UnitId `json:"unitId"`
 }
@@ -878,27 +1733,63 @@ type StrictServerInterface interface {
 	// ListCertificates The CA's own record of what it issued
 	// (GET /certificates)
 	ListCertificates(ctx context.Context, request ListCertificatesRequestObject) (ListCertificatesResponseObject, error)
+	// ListDecisions Decisions that wait for a second person, oldest first
+	// (GET /decisions)
+	ListDecisions(ctx context.Context, request ListDecisionsRequestObject) (ListDecisionsResponseObject, error)
+	// PostDecision Approve a decision as the second person
+	// (POST /decisions/{decisionId})
+	PostDecision(ctx context.Context, request PostDecisionRequestObject) (PostDecisionResponseObject, error)
+	// ListEvents What happened, for the CA's other systems
+	// (GET /events)
+	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
 	// ListOrders Orders, earliest due first
 	// (GET /orders)
 	ListOrders(ctx context.Context, request ListOrdersRequestObject) (ListOrdersResponseObject, error)
 	// GetOrder One order with its units
 	// (GET /orders/{orderId})
 	GetOrder(ctx context.Context, request GetOrderRequestObject) (GetOrderResponseObject, error)
-	// PutOrder Submit an approved order
+	// PutOrder Submit an approved order, or a new revision of one
 	// (PUT /orders/{orderId})
 	PutOrder(ctx context.Context, request PutOrderRequestObject) (PutOrderResponseObject, error)
+	// PostCancel Cancel an order, or some of its units
+	// (POST /orders/{orderId}/cancel)
+	PostCancel(ctx context.Context, request PostCancelRequestObject) (PostCancelResponseObject, error)
+	// PutOrderFlags Hold an order, or let it go first
+	// (PUT /orders/{orderId}/flags)
+	PutOrderFlags(ctx context.Context, request PutOrderFlagsRequestObject) (PutOrderFlagsResponseObject, error)
 	// ListStations Stations and their sessions
 	// (GET /stations)
 	ListStations(ctx context.Context, request ListStationsRequestObject) (ListStationsResponseObject, error)
 	// PutStation Issue a station's client certificate
 	// (PUT /stations/{name})
 	PutStation(ctx context.Context, request PutStationRequestObject) (PutStationResponseObject, error)
+	// PutStationDrain Let a station finish what it has and give it nothing more
+	// (PUT /stations/{name}/drain)
+	PutStationDrain(ctx context.Context, request PutStationDrainRequestObject) (PutStationDrainResponseObject, error)
+	// PostStationReset Give a station units again whose breaker has tripped
+	// (POST /stations/{name}/reset)
+	PostStationReset(ctx context.Context, request PostStationResetRequestObject) (PostStationResetResponseObject, error)
+	// PostStationRevoke Shut a station out for good
+	// (POST /stations/{name}/revoke)
+	PostStationRevoke(ctx context.Context, request PostStationRevokeRequestObject) (PostStationRevokeResponseObject, error)
 	// ListUnits Units, by order and sequence
 	// (GET /units)
 	ListUnits(ctx context.Context, request ListUnitsRequestObject) (ListUnitsResponseObject, error)
 	// GetUnit One unit
 	// (GET /units/{unitId})
 	GetUnit(ctx context.Context, request GetUnitRequestObject) (GetUnitResponseObject, error)
+	// GetUnitHistory What happened to a unit, and what was decided about it
+	// (GET /units/{unitId}/history)
+	GetUnitHistory(ctx context.Context, request GetUnitHistoryRequestObject) (GetUnitHistoryResponseObject, error)
+	// PostReissue Ask for a new generation of a unit that is HELD or STRANDED
+	// (POST /units/{unitId}/reissue)
+	PostReissue(ctx context.Context, request PostReissueRequestObject) (PostReissueResponseObject, error)
+	// PostResolve Say what a person found out about a unit's certificates
+	// (POST /units/{unitId}/resolve)
+	PostResolve(ctx context.Context, request PostResolveRequestObject) (PostResolveResponseObject, error)
+	// PostReturn Take a returned parcel's unit back (退件)
+	// (POST /units/{unitId}/return)
+	PostReturn(ctx context.Context, request PostReturnRequestObject) (PostReturnResponseObject, error)
 	// GetSealedPin The user PIN's envelope, for those who hold a recipient's key
 	// (GET /units/{unitId}/sealed-pin)
 	GetSealedPin(ctx context.Context, request GetSealedPinRequestObject) (GetSealedPinResponseObject, error)
@@ -962,6 +1853,89 @@ func (sh *strictHandler) ListCertificates(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListCertificatesResponseObject); ok {
 		if err := validResponse.VisitListCertificatesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDecisions operation middleware
+func (sh *strictHandler) ListDecisions(w http.ResponseWriter, r *http.Request) {
+	var request ListDecisionsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDecisions(ctx, request.(ListDecisionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDecisions")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListDecisionsResponseObject); ok {
+		if err := validResponse.VisitListDecisionsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostDecision operation middleware
+func (sh *strictHandler) PostDecision(w http.ResponseWriter, r *http.Request, decisionId DecisionId) {
+	var request PostDecisionRequestObject
+
+	request.DecisionId = decisionId
+
+	var body PostDecisionJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostDecision(ctx, request.(PostDecisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostDecision")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostDecisionResponseObject); ok {
+		if err := validResponse.VisitPostDecisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListEvents operation middleware
+func (sh *strictHandler) ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams) {
+	var request ListEventsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvents(ctx, request.(ListEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvents")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
+		if err := validResponse.VisitListEventsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -1054,6 +2028,72 @@ func (sh *strictHandler) PutOrder(w http.ResponseWriter, r *http.Request, orderI
 	}
 }
 
+// PostCancel operation middleware
+func (sh *strictHandler) PostCancel(w http.ResponseWriter, r *http.Request, orderId OrderId) {
+	var request PostCancelRequestObject
+
+	request.OrderId = orderId
+
+	var body PostCancelJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostCancel(ctx, request.(PostCancelRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostCancel")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostCancelResponseObject); ok {
+		if err := validResponse.VisitPostCancelResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutOrderFlags operation middleware
+func (sh *strictHandler) PutOrderFlags(w http.ResponseWriter, r *http.Request, orderId OrderId) {
+	var request PutOrderFlagsRequestObject
+
+	request.OrderId = orderId
+
+	var body PutOrderFlagsJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutOrderFlags(ctx, request.(PutOrderFlagsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutOrderFlags")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutOrderFlagsResponseObject); ok {
+		if err := validResponse.VisitPutOrderFlagsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListStations operation middleware
 func (sh *strictHandler) ListStations(w http.ResponseWriter, r *http.Request) {
 	var request ListStationsRequestObject
@@ -1111,6 +2151,91 @@ func (sh *strictHandler) PutStation(w http.ResponseWriter, r *http.Request, name
 	}
 }
 
+// PutStationDrain operation middleware
+func (sh *strictHandler) PutStationDrain(w http.ResponseWriter, r *http.Request, name StationName) {
+	var request PutStationDrainRequestObject
+
+	request.Name = name
+
+	var body PutStationDrainJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutStationDrain(ctx, request.(PutStationDrainRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutStationDrain")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutStationDrainResponseObject); ok {
+		if err := validResponse.VisitPutStationDrainResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostStationReset operation middleware
+func (sh *strictHandler) PostStationReset(w http.ResponseWriter, r *http.Request, name StationName) {
+	var request PostStationResetRequestObject
+
+	request.Name = name
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostStationReset(ctx, request.(PostStationResetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostStationReset")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostStationResetResponseObject); ok {
+		if err := validResponse.VisitPostStationResetResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostStationRevoke operation middleware
+func (sh *strictHandler) PostStationRevoke(w http.ResponseWriter, r *http.Request, name StationName) {
+	var request PostStationRevokeRequestObject
+
+	request.Name = name
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostStationRevoke(ctx, request.(PostStationRevokeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostStationRevoke")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostStationRevokeResponseObject); ok {
+		if err := validResponse.VisitPostStationRevokeResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListUnits operation middleware
 func (sh *strictHandler) ListUnits(w http.ResponseWriter, r *http.Request, params ListUnitsParams) {
 	var request ListUnitsRequestObject
@@ -1156,6 +2281,131 @@ func (sh *strictHandler) GetUnit(w http.ResponseWriter, r *http.Request, unitId 
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetUnitResponseObject); ok {
 		if err := validResponse.VisitGetUnitResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetUnitHistory operation middleware
+func (sh *strictHandler) GetUnitHistory(w http.ResponseWriter, r *http.Request, unitId UnitId) {
+	var request GetUnitHistoryRequestObject
+
+	request.UnitId = unitId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetUnitHistory(ctx, request.(GetUnitHistoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetUnitHistory")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetUnitHistoryResponseObject); ok {
+		if err := validResponse.VisitGetUnitHistoryResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostReissue operation middleware
+func (sh *strictHandler) PostReissue(w http.ResponseWriter, r *http.Request, unitId UnitId) {
+	var request PostReissueRequestObject
+
+	request.UnitId = unitId
+
+	var body PostReissueJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostReissue(ctx, request.(PostReissueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostReissue")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostReissueResponseObject); ok {
+		if err := validResponse.VisitPostReissueResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostResolve operation middleware
+func (sh *strictHandler) PostResolve(w http.ResponseWriter, r *http.Request, unitId UnitId) {
+	var request PostResolveRequestObject
+
+	request.UnitId = unitId
+
+	var body PostResolveJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostResolve(ctx, request.(PostResolveRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostResolve")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostResolveResponseObject); ok {
+		if err := validResponse.VisitPostResolveResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostReturn operation middleware
+func (sh *strictHandler) PostReturn(w http.ResponseWriter, r *http.Request, unitId UnitId) {
+	var request PostReturnRequestObject
+
+	request.UnitId = unitId
+
+	var body PostReturnJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostReturn(ctx, request.(PostReturnRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostReturn")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostReturnResponseObject); ok {
+		if err := validResponse.VisitPostReturnResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -40,6 +40,9 @@ type ServerInterface interface {
 	// GetTrust Certificates of those to whom PINs are sealed
 	// (GET /trust)
 	GetTrust(w http.ResponseWriter, r *http.Request)
+	// PostAdopt Take a bound unit back, or over, with proof of its private key
+	// (POST /units/{unitId}/adopt)
+	PostAdopt(w http.ResponseWriter, r *http.Request, unitId UnitId)
 	// GetCertificate Collect the certificate
 	// (GET /units/{unitId}/generations/{generation}/certificate)
 	GetCertificate(w http.ResponseWriter, r *http.Request, unitId UnitId, generation Generation, params GetCertificateParams)
@@ -52,6 +55,9 @@ type ServerInterface interface {
 	// PostRelease Give a unit back before a request is bound
 	// (POST /units/{unitId}/release)
 	PostRelease(w http.ResponseWriter, r *http.Request, unitId UnitId)
+	// PutShipment Report that an installed unit was handed to the courier
+	// (PUT /units/{unitId}/shipment)
+	PutShipment(w http.ResponseWriter, r *http.Request, unitId UnitId)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -225,6 +231,32 @@ func (siw *ServerInterfaceWrapper) GetTrust(w http.ResponseWriter, r *http.Reque
 	handler.ServeHTTP(w, r)
 }
 
+// PostAdopt operation middleware
+func (siw *ServerInterfaceWrapper) PostAdopt(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostAdopt(w, r, unitId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetCertificate operation middleware
 func (siw *ServerInterfaceWrapper) GetCertificate(w http.ResponseWriter, r *http.Request) {
 
@@ -372,6 +404,32 @@ func (siw *ServerInterfaceWrapper) PostRelease(w http.ResponseWriter, r *http.Re
 	handler.ServeHTTP(w, r)
 }
 
+// PutShipment operation middleware
+func (siw *ServerInterfaceWrapper) PutShipment(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutShipment(w, r, unitId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -503,6 +561,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/csr", wrapper.PutCsr)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/certificate", wrapper.GetCertificate)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/result", wrapper.PutResult)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/units/{unitId}/adopt", wrapper.PostAdopt)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/shipment", wrapper.PutShipment)
 
 	return m
 }
@@ -808,6 +868,46 @@ func (response GetTrustdefaultApplicationProblemPlusJSONResponse) VisitGetTrustR
 	return err
 }
 
+type PostAdoptRequestObject struct {
+	UnitId UnitId `json:"unitId"`
+	Body   *PostAdoptJSONRequestBody
+}
+
+type PostAdoptResponseObject interface {
+	VisitPostAdoptResponse(w http.ResponseWriter) error
+}
+
+type PostAdopt200JSONResponse AdoptAnswer
+
+func (response PostAdopt200JSONResponse) VisitPostAdoptResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostAdoptdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostAdoptdefaultApplicationProblemPlusJSONResponse) VisitPostAdoptResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetCertificateRequestObject struct {
 	UnitId     UnitId     `json:"unitId"`
 	Generation Generation `json:"generation"`
@@ -1005,6 +1105,46 @@ func (response PostReleasedefaultApplicationProblemPlusJSONResponse) VisitPostRe
 	return err
 }
 
+type PutShipmentRequestObject struct {
+	UnitId UnitId `json:"unitId"`
+	Body   *PutShipmentJSONRequestBody
+}
+
+type PutShipmentResponseObject interface {
+	VisitPutShipmentResponse(w http.ResponseWriter) error
+}
+
+type PutShipment200JSONResponse UnitState
+
+func (response PutShipment200JSONResponse) VisitPutShipmentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutShipmentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutShipmentdefaultApplicationProblemPlusJSONResponse) VisitPutShipmentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// PostClaims Lease up to max units
@@ -1028,6 +1168,9 @@ type StrictServerInterface interface {
 	// GetTrust Certificates of those to whom PINs are sealed
 	// (GET /trust)
 	GetTrust(ctx context.Context, request GetTrustRequestObject) (GetTrustResponseObject, error)
+	// PostAdopt Take a bound unit back, or over, with proof of its private key
+	// (POST /units/{unitId}/adopt)
+	PostAdopt(ctx context.Context, request PostAdoptRequestObject) (PostAdoptResponseObject, error)
 	// GetCertificate Collect the certificate
 	// (GET /units/{unitId}/generations/{generation}/certificate)
 	GetCertificate(ctx context.Context, request GetCertificateRequestObject) (GetCertificateResponseObject, error)
@@ -1040,6 +1183,9 @@ type StrictServerInterface interface {
 	// PostRelease Give a unit back before a request is bound
 	// (POST /units/{unitId}/release)
 	PostRelease(ctx context.Context, request PostReleaseRequestObject) (PostReleaseResponseObject, error)
+	// PutShipment Report that an installed unit was handed to the courier
+	// (PUT /units/{unitId}/shipment)
+	PutShipment(ctx context.Context, request PutShipmentRequestObject) (PutShipmentResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -1290,6 +1436,39 @@ func (sh *strictHandler) GetTrust(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// PostAdopt operation middleware
+func (sh *strictHandler) PostAdopt(w http.ResponseWriter, r *http.Request, unitId UnitId) {
+	var request PostAdoptRequestObject
+
+	request.UnitId = unitId
+
+	var body PostAdoptJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostAdopt(ctx, request.(PostAdoptRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostAdopt")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostAdoptResponseObject); ok {
+		if err := validResponse.VisitPostAdoptResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // GetCertificate operation middleware
 func (sh *strictHandler) GetCertificate(w http.ResponseWriter, r *http.Request, unitId UnitId, generation Generation, params GetCertificateParams) {
 	var request GetCertificateRequestObject
@@ -1412,6 +1591,39 @@ func (sh *strictHandler) PostRelease(w http.ResponseWriter, r *http.Request, uni
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PostReleaseResponseObject); ok {
 		if err := validResponse.VisitPostReleaseResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutShipment operation middleware
+func (sh *strictHandler) PutShipment(w http.ResponseWriter, r *http.Request, unitId UnitId) {
+	var request PutShipmentRequestObject
+
+	request.UnitId = unitId
+
+	var body PutShipmentJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutShipment(ctx, request.(PutShipmentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutShipment")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutShipmentResponseObject); ok {
+		if err := validResponse.VisitPutShipmentResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -25,13 +25,25 @@ func (s *Server) adminPolicies() map[string]policy {
 		"PutOrder": {caller: anAdmin, limit: smallBody, rules: func(r *http.Request, document any) []api.FieldError {
 			return orders.Check(document, r.PathValue("orderId"), s.cfg.Clock())
 		}},
-		"GetOrder":         {caller: anAdmin},
-		"ListUnits":        {caller: anAdmin},
-		"GetUnit":          {caller: anAdmin},
-		"GetSealedPin":     {caller: anAdmin},
-		"ListCertificates": {caller: anAdmin},
-		"ListStations":     {caller: anAdmin},
-		"PutStation":       {caller: anAdmin, limit: smallBody},
+		"GetOrder":          {caller: anAdmin},
+		"PutOrderFlags":     {caller: anAdmin, limit: smallBody},
+		"PostCancel":        {caller: anAdmin, limit: smallBody},
+		"ListUnits":         {caller: anAdmin},
+		"GetUnit":           {caller: anAdmin},
+		"GetUnitHistory":    {caller: anAdmin},
+		"GetSealedPin":      {caller: anAdmin},
+		"PostResolve":       {caller: anAdmin, limit: largeBody},
+		"PostReissue":       {caller: anAdmin, limit: smallBody},
+		"PostReturn":        {caller: anAdmin, limit: smallBody},
+		"ListDecisions":     {caller: anAdmin},
+		"PostDecision":      {caller: anAdmin, limit: smallBody},
+		"ListEvents":        {caller: anAdmin},
+		"ListCertificates":  {caller: anAdmin},
+		"ListStations":      {caller: anAdmin},
+		"PutStation":        {caller: anAdmin, limit: smallBody},
+		"PutStationDrain":   {caller: anAdmin, limit: smallBody},
+		"PostStationReset":  {caller: anAdmin},
+		"PostStationRevoke": {caller: anAdmin},
 	}
 }
 

@@ -62,6 +62,14 @@ func kindOf(t api.ProblemType) kind {
 		return kind{http.StatusConflict, "The public key was bound before", false}
 	case api.ProblemResultConflict:
 		return kind{http.StatusConflict, "Another result was reported before", false}
+	case api.ProblemCancelled:
+		return kind{http.StatusGone, "The unit is cancelled", false}
+	case api.ProblemProofInvalid:
+		return kind{http.StatusUnprocessableEntity, "The proof of possession does not hold", false}
+	case api.ProblemShipmentConflict:
+		return kind{http.StatusConflict, "Another shipment was reported before", false}
+	case api.ProblemSamePerson:
+		return kind{http.StatusConflict, "A second person must approve", false}
 	case api.ProblemOrderConflict:
 		return kind{http.StatusConflict, "The order is known with other content", false}
 	case api.ProblemStationConflict:

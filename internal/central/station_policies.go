@@ -15,5 +15,7 @@ func (s *Server) stationPolicies() map[string]policy {
 		"PutCsr":         {caller: aStation, limit: largeBody},
 		"GetCertificate": {caller: aStation},
 		"PutResult":      {caller: aStation, limit: largeBody},
+		"PostAdopt":      {caller: aStation, limit: smallBody},
+		"PutShipment":    {caller: aStation, limit: smallBody},
 	}
 }
