@@ -27,6 +27,8 @@ import (
 type Central struct {
 	api  *api.Client
 	http *http.Client
+	// station is this station's name, the Common Name in its certificate.
+	station string
 	// answered is when the server last gave an answer of the contract, in Unix nanoseconds.
 	answered atomic.Int64
 }
@@ -77,11 +79,28 @@ func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool)
 			return errors.New("the central server redirects, which the contract does not know")
 		},
 	}
+	station, err := stationName(credential)
+	if err != nil {
+		return nil, err
+	}
 	c, err := api.NewClient("https://central.invalid/v1", api.WithHTTPClient(doer))
 	if err != nil {
 		return nil, err
 	}
-	return &Central{api: c, http: doer}, nil
+	return &Central{api: c, http: doer, station: station}, nil
+}
+
+// stationName is the Common Name in a station's certificate; "" when there is none, as in
+// a station that is yet to be enrolled.
+func stationName(credential tls.Certificate) (string, error) {
+	if len(credential.Certificate) == 0 {
+		return "", nil
+	}
+	leaf, err := x509.ParseCertificate(credential.Certificate[0])
+	if err != nil {
+		return "", fmt.Errorf("the station's certificate: %w", err)
+	}
+	return leaf.Subject.CommonName, nil
 }
 
 // Close closes the connections that are open and not in use.
@@ -178,6 +197,8 @@ func domainError(p *api.Problem) error {
 	switch p.Type {
 	case api.ProblemStaleEpoch:
 		return fmt.Errorf("%w: %w", provision.ErrLeaseLost, p)
+	case api.ProblemCancelled:
+		return fmt.Errorf("%w: %w", provision.ErrCancelled, p)
 	case api.ProblemUnauthenticated, api.ProblemForbidden, api.ProblemProtocolUnsupported, api.ProblemSessionConflict:
 		return fmt.Errorf("%w: %w", ErrForbidden, p)
 	}
@@ -237,7 +258,7 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 		KeyId: b.KeyID.String(), EscrowId: b.EscrowID,
 	})
 	bundle, err := c.issued(resp, err)
-	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent} {
+	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent, api.ProblemCancelled} {
 		if isProblem(err, t) {
 			err = fmt.Errorf("%w: %w", provision.ErrNotBound, err)
 		}

@@ -89,6 +89,9 @@ type Facts struct {
 	// Bound is set before the request is first sent: from then on the unit's key is this one.
 	Bound bool `json:",omitempty"`
 
+	// Withdrawn is set when the order was cancelled: what there is of a key is destroyed.
+	Withdrawn bool `json:",omitempty"`
+
 	Bundle            []byte `json:",omitempty"` // certs-only PKCS#7, DER
 	CertificateSerial string `json:",omitempty"` // hexadecimal
 	CertificateSHA256 string `json:",omitempty"`
@@ -141,6 +144,7 @@ type Outcome string
 const (
 	OutcomeInstalled          Outcome = "installed"
 	OutcomeFaulty             Outcome = "faulty"
+	OutcomeDestroyed          Outcome = "destroyed" // the key is gone
 	OutcomeRefusedCertificate Outcome = "refused-certificate"
 )
 
