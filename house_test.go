@@ -75,12 +75,13 @@ func may() map[string][]string {
 		"internal/central":          {"api/...", "csr/...", "internal/central/...", "internal/filelock"},
 		"internal/attestation":      {"pkcs11"},
 		"internal/buildinfo":        {"internal/output"},
+		"internal/conformance":      {"api", "csr/..."},
 		"internal/filelock":         {},
 		"internal/keycheck":         {},
 		"internal/output":           {},
 		"internal/pcsc":             {},
 		"internal/qualify":          {"pkcs11"},
-		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
+		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
 		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
 		"cmd/usbkey-central":        {"api", "csr/...", "internal/buildinfo", "internal/central/...", "internal/output"},
 	}
@@ -100,7 +101,7 @@ func only() map[string]struct {
 		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central", "internal/buildinfo"}, "the command line is the edge"},
 		"github.com/goccy/go-yaml":      {[]string{"config"}, "settings are written down in one place"},
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
-		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "cmd/usbkey-central"}, "the pipeline must not know the network"},
+		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/conformance", "cmd/usbkey-central"}, "the pipeline must not know the network"},
 		"github.com/getkin/kin-openapi": {[]string{"internal/central", "internal/central/contract"}, "only the server judges by the document"},
 	}
 }
