@@ -41,7 +41,12 @@ func newDriver(ctx context.Context, c Config) (*driver, error) {
 	d.admin = newParty(c.AdminURL, c.Roots, nil, c.AdminToken)
 	d.nobody = newParty(c.URL, c.Roots, nil, "")
 	for i := range d.stations {
-		d.stations[i] = &station{party: newParty(c.URL, c.Roots, &c.Stations[i], ""), instance: uuid.NewString()}
+		// The same instance every time, so that a run can follow on another.
+		instance := uuid.NewSHA1(uuid.NameSpaceOID, c.Stations[i].Certificate[0]).String()
+		d.stations[i] = &station{party: newParty(c.URL, c.Roots, &c.Stations[i], ""), instance: instance}
+		if c.through != nil {
+			d.stations[i].http.Transport = c.through(d.stations[i].http.Transport)
+		}
 		if err := d.stations[i].open(ctx); err != nil {
 			return nil, fmt.Errorf("station %d of the two gets no session: %w", i+1, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -30,6 +31,8 @@ type Config struct {
 	// Profile and NewKey make the requests that the product wants.
 	Profile *csr.CompiledProfile
 	NewKey  func() (crypto.Signer, error)
+	// through is put around what the calls go through; nil outside tests.
+	through func(http.RoundTripper) http.RoundTripper
 	// Patience is how long the CA may take for a certificate; 0 for 30 s.
 	Patience time.Duration
 }
