@@ -136,7 +136,7 @@ func (s *Station) escrows(where string, args ...any) (sealed [][]byte) {
 func (s *Station) OpensAsSO(bay int, label, pin string) bool {
 	s.t.Helper()
 	_, err := s.Bays[bay].Try(s.t, "pkcs11-tool", "--module", s.Bays[bay].Path, "--token-label", label,
-		"--login", "--login-type", "so", "--so-pin", pin, "--list-objects")
+		"--session-rw", "--login", "--login-type", "so", "--so-pin", pin, "--list-objects")
 	return err == nil
 }
 
