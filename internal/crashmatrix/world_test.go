@@ -192,10 +192,11 @@ func (w *world) count(query string, args ...any) int {
 	return stationtest.Count(filepath.Join(w.access.DataDir, "central.db"), query, args...)
 }
 
-// settled reports that the station has nothing left to do or to say.
+// settled reports that the unit was installed or given back, and that the station has
+// nothing left to do or to say.
 func (w *world) settled() bool {
 	const open = "SELECT COUNT(*) FROM job WHERE state IN ('queued', 'running', 'parked')"
-	return stationtest.Count(w.Journal(), "SELECT COUNT(*) FROM job") > 0 && stationtest.Count(w.Journal(), open) == 0 &&
+	return w.count("SELECT COUNT(*) FROM units WHERE state = 'INSTALLED' OR attempts > 0") == 1 && stationtest.Count(w.Journal(), open) == 0 &&
 		stationtest.Count(w.Journal(), "SELECT COUNT(*) FROM report WHERE sent_at IS NULL") == 0
 }
 
