@@ -315,7 +315,7 @@ func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err 
 	}
 	lots = map[string]time.Time{}
 	for _, r := range records {
-		inVain := r.Facts.FactoryTried && !r.Facts.Factory
+		inVain := r.Facts.FactoryInVain()
 		if inVain {
 			lots[r.Facts.Lot] = r.UpdatedAt
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -41,6 +42,28 @@ func (c cell) String() string {
 		name += "/" + strings.ReplaceAll(k.String(), "/", "|")
 	}
 	return strings.ReplaceAll(name, " ", "_")
+}
+
+// parseCell finds the cell that has a name.
+func parseCell(name string) (cell, error) {
+	part := strings.Split(strings.ReplaceAll(name, "_", " "), "/")
+	if len(part) < 2 {
+		return cell{}, fmt.Errorf("%q names no cell", name)
+	}
+	c := cell{program: program(part[0])}
+	at := slices.IndexFunc(settings(c.program), func(s setting) bool { return s.name == part[1] })
+	if at < 0 {
+		return cell{}, fmt.Errorf("%q names no setting of %s", part[1], c.program)
+	}
+	c.setting = settings(c.program)[at]
+	for _, kill := range part[2:] {
+		p, err := parsePoint(strings.ReplaceAll(kill, "|", "/"))
+		if err != nil {
+			return cell{}, err
+		}
+		c.kills = append(c.kills, p)
+	}
+	return c, nil
 }
 
 // run runs a cell. It returns the points that each run of the program that dies has

@@ -21,6 +21,7 @@ const (
 	allCrashes = "CRASHES"
 	crashSeed  = "CRASH_SEED"
 	crashPairs = "CRASH_PAIRS"
+	crashCell  = "CRASH_CELL"
 )
 
 // samplePairs is how many pairs are drawn.
@@ -44,10 +45,24 @@ type matrix struct {
 	recovery map[string][]point                  // by the name of a cell: what its last run passed
 }
 
+func newMatrix() *matrix {
+	return &matrix{reached: map[crashpoint.Label]bool{}, killed: map[crashpoint.Label]map[string]int{}, recovery: map[string][]point{}}
+}
+
 // TestCrashAtEveryPoint kills each program before and after everything that it cannot
 // take back, one point a cell, and pairs of points.
 func TestCrashAtEveryPoint(t *testing.T) {
-	m := &matrix{reached: map[crashpoint.Label]bool{}, killed: map[crashpoint.Label]map[string]int{}, recovery: map[string][]point{}}
+	if name := os.Getenv(crashCell); name != "" {
+		one, err := parseCell(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := newMatrix()
+		m.cells(t, "one cell", []cell{one})
+		m.print()
+		return
+	}
+	m := newMatrix()
 	all := os.Getenv(allCrashes) == "all"
 	var cells []cell
 	normal := map[program]map[crashpoint.Label]bool{daemon: {}, central: {}}
@@ -74,28 +89,24 @@ func TestCrashAtEveryPoint(t *testing.T) {
 	}
 }
 
-// points lives an undisturbed life and makes a cell of every point that it passes. In a
-// fixed part it takes of each label the first time, and one moment of the two.
+// points lives an undisturbed life and makes a cell of every point that it passes. A
+// fixed part takes of each label the first time, and the two moments in turn.
 func (m *matrix) points(t *testing.T, p program, set setting, seen map[crashpoint.Label]bool, all bool) (cells []cell) {
 	before := maps.Clone(seen)
 	t.Run(cell{program: p, setting: set}.String(), func(t *testing.T) {
 		runs, labels := cell{program: p, setting: set}.run(t)
 		maps.Copy(m.reached, labels)
 		last := runs[len(runs)-1]
-		for i, k := range killable(last) {
-			_ = i
+		for _, k := range killable(last) {
 			if before[k.label] && !set.whole() {
 				continue
 			}
-			turn := len(seen) % 2 // takes turns, from label to label
-			fixed := k.n == 1 && (k.moment == crashpoint.BeforeIt) == (turn == 0)
-			if all || !seen[k.label] && fixed {
-				cells = append(cells, cell{p, set, []point{k}})
-				seen[k.label] = true
+			turn := []string{crashpoint.BeforeIt, crashpoint.AfterIt}[len(seen)%2]
+			if !all && (seen[k.label] || k.n > 1 || k.moment != turn) {
+				continue
 			}
-			if all {
-				seen[k.label] = true
-			}
+			cells = append(cells, cell{p, set, []point{k}})
+			seen[k.label] = true
 		}
 	})
 	return cells

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,6 +19,19 @@ type point struct {
 }
 
 func (p point) String() string { return fmt.Sprintf("%s %d %s", p.moment, p.n, p.label) }
+
+// parsePoint reads what String writes.
+func parsePoint(text string) (p point, err error) {
+	part := strings.SplitN(text, " ", 3)
+	if len(part) == 3 {
+		p.moment, p.label = part[0], crashpoint.Label(part[2])
+		p.n, err = strconv.Atoi(part[1])
+	}
+	if len(part) < 3 || err != nil || p.moment != crashpoint.BeforeIt && p.moment != crashpoint.AfterIt {
+		return p, fmt.Errorf("%q: want before or after, a number, a label", text)
+	}
+	return p, nil
+}
 
 // passed are the points of a trace, in their order.
 func passed(t testing.TB, trace string) []point {
