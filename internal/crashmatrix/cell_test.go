@@ -1,7 +1,6 @@
 package crashmatrix
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -47,7 +46,7 @@ func (c cell) String() string {
 // parseCell finds the cell that has a name.
 func parseCell(name string) (cell, error) {
 	part := strings.Split(strings.ReplaceAll(name, "_", " "), "/")
-	if len(part) < 2 {
+	if len(part) < 2 || part[0] != string(daemon) && part[0] != string(central) {
 		return cell{}, fmt.Errorf("%q names no cell", name)
 	}
 	c := cell{program: program(part[0])}
@@ -74,8 +73,10 @@ func (c cell) run(t testing.TB) (runs [][]point, labels map[crashpoint.Label]boo
 	w := newWorld(t, c.setting)
 	if c.program == daemon {
 		c.killDaemon(w)
+		runs = w.passed(daemon)
 	} else {
 		c.killServer(w)
+		runs = w.passed(central) // what the checks ask for is no part of it
 	}
 	w.checkEnd()
 	if err := w.server.stop(); err != nil {
@@ -86,20 +87,10 @@ func (c cell) run(t testing.TB) (runs [][]point, labels map[crashpoint.Label]boo
 		t.Logf("usbkeyd:\n%s\nusbkey-central:\n%s", tail(w.daemonLog()), tail(w.serverLog()))
 	}
 	labels = map[crashpoint.Label]bool{}
-	trace := func(path string, ours bool) {
-		points := passed(t, path)
+	for _, points := range append(w.passed(daemon), w.passed(central)...) {
 		for _, p := range points {
 			labels[p.label] = true
 		}
-		if ours {
-			runs = append(runs, points)
-		}
-	}
-	for n := range w.runs {
-		trace(w.daemonTrace(n+1), c.program == daemon)
-	}
-	for n := range w.starts {
-		trace(w.serverTrace(n+1), c.program == central)
 	}
 	return runs, labels
 }
@@ -109,6 +100,9 @@ func (c cell) killDaemon(w *world) {
 	w.t.Helper()
 	w.startServer()
 	w.enrol()
+	if c.setting.caAway {
+		w.sendCAAway()
+	}
 	for _, k := range c.kills {
 		if p := w.startDaemon(&k); !p.killed() {
 			w.t.Fatalf("%s was not reached\n%s", k, tail(w.daemonLog()))
@@ -127,7 +121,9 @@ func (c cell) killDaemon(w *world) {
 	}
 	p := w.startDaemon(nil)
 	w.eventually("the end of the job", w.settled)
-	w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
+	if c.setting.first() {
+		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
+	}
 	if err := p.stop(); err != nil {
 		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
 	}
@@ -154,19 +150,18 @@ func (c cell) liveThrough(w *world) {
 	w.t.Helper()
 	w.enrol()
 	w.try("GET /meta", w.meta)
-	if c.setting.first != nil {
-		if p := w.startDaemon(c.setting.first); !p.killed() {
-			w.t.Fatalf("%s was not reached\n%s", c.setting.first, tail(w.daemonLog()))
+	if c.setting.dies != nil {
+		if p := w.startDaemon(c.setting.dies); !p.killed() {
+			w.t.Fatalf("%s was not reached\n%s", c.setting.dies, tail(w.daemonLog()))
 		}
 		w.eventually("the lease to run out", func() bool { return w.count("SELECT COUNT(*) FROM units WHERE state = 'READY'") == 1 })
 	}
-	if c.setting.during != nil {
-		c.setting.during(w)
-	} else {
-		w.daemon = w.startDaemon(nil)
+	if c.setting.caAway {
+		w.sendCAAway()
 	}
+	w.daemon = w.startDaemon(nil)
 	w.eventually("the end of the job", w.settled)
-	waits := len(c.kills) == 0 || slices.ContainsFunc(c.kills, func(k point) bool { return strings.Contains(strings.ToLower(string(k.label)), "heartbeat") })
+	waits := len(c.kills) == 0 && c.setting.first() || slices.ContainsFunc(c.kills, func(k point) bool { return strings.Contains(strings.ToLower(string(k.label)), "heartbeat") })
 	if waits {
 		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
 		w.eventually("its answer", func() bool { return passedLabel(w.t, w.serverTrace(w.starts), "PostHeartbeat") })
@@ -198,19 +193,22 @@ func (w *world) ask() {
 	ctx, admin := w.t.Context(), w.access.Admin
 	order, _ := centraltest.SampleOrder(w.t, 1)
 	unit := order + "-001"
-	questions := map[string]func(context.Context) error{
-		"stations":     func(ctx context.Context) error { _, err := admin.Stations(ctx); return err },
-		"orders":       func(ctx context.Context) error { _, err := admin.Orders(ctx); return err },
-		"order":        func(ctx context.Context) error { _, err := admin.Order(ctx, order); return err },
-		"units":        func(ctx context.Context) error { _, err := admin.Units(ctx, "", ""); return err },
-		"unit":         func(ctx context.Context) error { _, err := admin.Unit(ctx, unit); return err },
-		"certificates": func(ctx context.Context) error { _, err := admin.Certificates(ctx); return err },
+	questions := []struct {
+		name string
+		ask  func() error
+	}{
+		{"stations", func() error { _, err := admin.Stations(ctx); return err }},
+		{"orders", func() error { _, err := admin.Orders(ctx); return err }},
+		{"order", func() error { _, err := admin.Order(ctx, order); return err }},
+		{"units", func() error { _, err := admin.Units(ctx, "", ""); return err }},
+		{"unit", func() error { _, err := admin.Unit(ctx, unit); return err }},
+		{"certificates", func() error { _, err := admin.Certificates(ctx); return err }},
+	}
+	for _, q := range questions {
+		w.try(q.name, q.ask)
 	}
 	if !w.setting.refused {
-		questions["sealed PIN"] = func(ctx context.Context) error { _, err := admin.SealedPIN(ctx, unit); return err }
-	}
-	for name, question := range questions {
-		w.try(name, func() error { return question(ctx) })
+		w.try("sealed PIN", func() error { _, err := admin.SealedPIN(ctx, unit); return err })
 	}
 }
 

@@ -123,8 +123,7 @@ func (w *world) checkSetAside(u api.Unit) {
 		t.Errorf("token %q is not as it came", label)
 	}
 	tries := 0
-	for n := range w.runs {
-		points := passed(t, w.daemonTrace(n+1))
+	for _, points := range w.passed(daemon) {
 		for i, p := range points {
 			// Where a trace ends before a call, the call was not made.
 			if p.label == crashpoint.TokenLoginSO && p.moment == crashpoint.BeforeIt && i < len(points)-1 {

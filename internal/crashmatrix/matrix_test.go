@@ -52,63 +52,90 @@ func newMatrix() *matrix {
 // TestCrashAtEveryPoint kills each program before and after everything that it cannot
 // take back, one point a cell, and pairs of points.
 func TestCrashAtEveryPoint(t *testing.T) {
+	m := newMatrix()
+	defer m.print()
 	if name := os.Getenv(crashCell); name != "" {
 		one, err := parseCell(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := newMatrix()
 		m.cells(t, "one cell", []cell{one})
-		m.print()
 		return
 	}
-	m := newMatrix()
 	all := os.Getenv(allCrashes) == "all"
-	var cells []cell
-	normal := map[program]map[crashpoint.Label]bool{daemon: {}, central: {}}
-	for _, p := range []program{daemon, central} {
-		for i, set := range settings(p) {
-			if i > 0 && !all {
-				break
-			}
-			cells = append(cells, m.points(t, p, set, normal[p], all)...)
-		}
-	}
+	lives := m.lives(t)
 	if t.Failed() {
 		t.FailNow() // an undisturbed life is not even well
 	}
+	cells := points(lives, all)
+	if !all {
+		// The one label that only a recovery passes: half a row of certificates is removed.
+		half, err := parseCell("usbkeyd/blank/after_1_token:_write_certificate/before_1_token:_destroy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cells = append(cells, half)
+	}
 	m.cells(t, "one kill", cells)
 	if all {
-		m.cells(t, "a label of recovery", m.recoveries(cells, normal))
+		m.cells(t, "a label of recovery", m.recoveries(cells, lives))
 		m.cells(t, "pairs", m.pairs(t, cells))
-		m.checkReached(t)
 	}
-	m.print()
-	if m.held != m.ran {
-		t.Errorf("%d of %d points did not hold", m.ran-m.held, m.ran)
-	}
+	m.checkReached(t, all)
 }
 
-// points lives an undisturbed life and makes a cell of every point that it passes. A
-// fixed part takes of each label the first time, and the two moments in turn.
-func (m *matrix) points(t *testing.T, p program, set setting, seen map[crashpoint.Label]bool, all bool) (cells []cell) {
-	before := maps.Clone(seen)
-	t.Run(cell{program: p, setting: set}.String(), func(t *testing.T) {
-		runs, labels := cell{program: p, setting: set}.run(t)
-		maps.Copy(m.reached, labels)
-		last := runs[len(runs)-1]
-		for _, k := range killable(last) {
+// life is one that nobody disturbed, in one setting: what the program passed.
+type life struct {
+	cell   cell
+	points []point
+}
+
+// lives lives an undisturbed life in each setting of each program, side by side.
+func (m *matrix) lives(t *testing.T) []life {
+	var out []life
+	for _, p := range []program{daemon, central} {
+		for _, set := range settings(p) {
+			out = append(out, life{cell: cell{program: p, setting: set}})
+		}
+	}
+	t.Run("undisturbed", func(t *testing.T) {
+		for i, l := range out {
+			t.Run(l.cell.String(), func(t *testing.T) {
+				t.Parallel()
+				runs, labels := l.cell.run(t)
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				maps.Copy(m.reached, labels)
+				out[i].points = runs[len(runs)-1]
+			})
+		}
+	})
+	return out
+}
+
+// points makes a cell of every point of the lives; of a setting that is not whole, only
+// of those labels that no life before it had. A fixed part takes the first setting only,
+// of each label the first time, and the two moments in turn.
+func points(lives []life, all bool) (cells []cell) {
+	seen := map[program]map[crashpoint.Label]bool{daemon: {}, central: {}}
+	for _, l := range lives {
+		p, set := l.cell.program, l.cell.setting
+		if !all && !set.first() {
+			continue
+		}
+		before := maps.Clone(seen[p])
+		for _, k := range killable(l.points) {
 			if before[k.label] && !set.whole() {
 				continue
 			}
-			turn := []string{crashpoint.BeforeIt, crashpoint.AfterIt}[len(seen)%2]
-			if !all && (seen[k.label] || k.n > 1 || k.moment != turn) {
+			turn := []string{crashpoint.BeforeIt, crashpoint.AfterIt}[len(seen[p])%2]
+			if !all && (seen[p][k.label] || k.n > 1 || k.moment != turn) {
 				continue
 			}
 			cells = append(cells, cell{p, set, []point{k}})
-			seen[k.label] = true
+			seen[p][k.label] = true
 		}
-	})
+	}
 	return cells
 }
 
@@ -146,7 +173,13 @@ func (m *matrix) ended(c cell, held bool) {
 
 // recoveries are pairs that kill a program at labels that it passes only while it
 // recovers.
-func (m *matrix) recoveries(cells []cell, normal map[program]map[crashpoint.Label]bool) (out []cell) {
+func (m *matrix) recoveries(cells []cell, lives []life) (out []cell) {
+	normal := map[program]map[crashpoint.Label]bool{daemon: {}, central: {}}
+	for _, l := range lives {
+		for _, p := range l.points {
+			normal[l.cell.program][p.label] = true
+		}
+	}
 	taken := map[string]bool{}
 	for _, c := range cells {
 		for _, k := range killable(m.recovery[c.String()]) {
@@ -194,8 +227,9 @@ func (m *matrix) pairs(t *testing.T, cells []cell) (out []cell) {
 	return out
 }
 
-// checkReached: each label was killed at on both sides, save those that say why not.
-func (m *matrix) checkReached(t *testing.T) {
+// checkReached: each label was reached, save those that say why not; in the whole matrix
+// each was killed at on both sides.
+func (m *matrix) checkReached(t *testing.T, all bool) {
 	t.Helper()
 	for _, l := range append(crashpoint.Daemon(), crashpoint.Central()...) {
 		why, excused := elsewhere()[l]
@@ -204,7 +238,7 @@ func (m *matrix) checkReached(t *testing.T) {
 			t.Errorf("label %q was reached, though %s", l, why)
 		case !excused && !m.reached[l]:
 			t.Errorf("label %q was never reached", l)
-		case !excused && (m.killed[l][crashpoint.BeforeIt] == 0 || m.killed[l][crashpoint.AfterIt] == 0):
+		case all && !excused && (m.killed[l][crashpoint.BeforeIt] == 0 || m.killed[l][crashpoint.AfterIt] == 0):
 			t.Errorf("label %q was reached, and never killed at before or after", l)
 		}
 	}
@@ -212,13 +246,19 @@ func (m *matrix) checkReached(t *testing.T) {
 
 func (m *matrix) print() {
 	fmt.Printf("%-52s %7s %7s\n", "killed at", "before", "after")
-	for _, l := range append(crashpoint.Daemon(), crashpoint.Central()...) {
+	reached := 0
+	labels := append(crashpoint.Daemon(), crashpoint.Central()...)
+	for _, l := range labels {
+		if m.reached[l] {
+			reached++
+		}
 		if k := m.killed[l]; k != nil {
 			fmt.Printf("%-52s %7d %7d\n", l, k[crashpoint.BeforeIt], k[crashpoint.AfterIt])
 		}
+		if why, excused := elsewhere()[l]; excused {
+			fmt.Printf("%-52s not reached: %s\n", l, why)
+		}
 	}
-	for l, why := range elsewhere() {
-		fmt.Printf("%-52s not reached: %s\n", l, why)
-	}
+	fmt.Printf("%d of %d labels reached\n", reached, len(labels))
 	fmt.Printf("%d points, %d held\n", m.ran, m.held)
 }

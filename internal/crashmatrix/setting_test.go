@@ -2,10 +2,14 @@ package crashmatrix
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
@@ -19,10 +23,11 @@ type setting struct {
 	worst, lease int
 	// token makes the token as its maker delivers it; nil leaves it blank.
 	token func(*world)
-	// first is where the daemon dies in its first run; then its lease runs out.
-	first *point
-	// during goes on once the daemon is at work.
-	during func(*world)
+	// dies is where the daemon dies in its first run; then its lease runs out.
+	dies *point
+	// caAway has the CA fail, in a way that the server does not expect, until the station
+	// asks for the certificate.
+	caAway bool
 	// factory is the SO PIN with which the token comes; such a token may be set aside
 	// as it is when the program dies while that PIN is tried.
 	factory string
@@ -38,11 +43,12 @@ func settings(p program) []setting {
 		name: "wrong factory SO PIN", worst: 10, lease: 12, profile: ", factorySoPinFile: so.pin", factory: "11111111", refused: true,
 		token: func(w *world) { w.initialise("factory", "11111111") },
 	}
+	away := setting{name: "CA out of order", worst: 10, lease: 12, caAway: true}
 	if p == central {
 		return []setting{
 			blank,
-			{name: "CA out of order", worst: 10, lease: 12, during: caOutOfOrder},
-			{name: "lease runs out", worst: 1, lease: 2, first: &point{crashpoint.BeforeIt, 1, "PUT /v1/escrows/*"}},
+			away,
+			{name: "lease runs out", worst: 1, lease: 2, dies: &point{crashpoint.BeforeIt, 1, "PUT /v1/escrows/*"}},
 			wrong,
 		}
 	}
@@ -57,12 +63,19 @@ func settings(p program) []setting {
 			profile: `, factorySoPinFile: so.pin, factoryUserPinFile: user.pin, initialise: false, userPin: change, keyId: "01", caKeyIds: ["05", "06"]`,
 			token:   func(w *world) { w.Bays[0].InitToken(w.t, "made", factorySOPIN, factoryUserPIN) },
 		},
+		away,
 		wrong,
 	}
 }
 
+// first reports whether it is the first of the settings: the one that is watched for a
+// heartbeat, and from which the fixed part is taken.
+func (s setting) first() bool { return s.name == "blank" }
+
 // whole are the settings all of whose points are taken, whatever was passed before.
-func (s setting) whole() bool { return s.name == "blank" || s.name == "factory SO PIN" || s.name == "as made" }
+func (s setting) whole() bool {
+	return s.first() || s.name == "factory SO PIN" || s.name == "as made"
+}
 
 const factorySOPIN, factoryUserPIN = "87654321", "123456"
 
@@ -90,24 +103,46 @@ func (w *world) initialise(label, soPIN string) {
 	bay.Tool(w.t, "pkcs11-tool", "--module", bay.Path, "--slot-index", "0", "--init-token", "--label", label, "--so-pin", soPIN)
 }
 
-// caOutOfOrder has the CA fail, in a way that it does not expect, until the server has
-// noticed.
-func caOutOfOrder(w *world) {
+// sendCAAway has the CA fail, and sees to it that it works again once the server has
+// noticed and the station has asked for the certificate.
+func (w *world) sendCAAway() {
 	w.t.Helper()
-	rename := func(from, to string) {
-		db, err := sql.Open("sqlite", "file:"+filepath.Join(w.access.DataDir, "ca", "issued.db")+"?_pragma=busy_timeout(10000)")
-		if err != nil {
-			w.t.Fatal(err)
+	if err := w.renameInCA("certificates", "elsewhere"); err != nil {
+		w.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- w.bringCABack() }()
+	w.t.Cleanup(func() {
+		if err := <-done; err != nil {
+			w.t.Error(err)
 		}
-		defer func() { _ = db.Close() }()
-		if _, err := db.ExecContext(w.t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
-			w.t.Fatal(err)
+	})
+}
+
+func (w *world) bringCABack() error {
+	for ; w.t.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
+		noticed := w.count("SELECT COUNT(*) FROM history WHERE to_state = 'ISSUE_UNKNOWN'") > 0
+		if noticed && w.asked("GET /v1/units/*/generations/*/certificate") {
+			return w.renameInCA("elsewhere", "certificates")
 		}
 	}
-	rename("certificates", "elsewhere")
-	w.daemon = w.startDaemon(nil)
-	w.eventually("the server to notice", func() bool {
-		return w.count("SELECT COUNT(*) FROM history WHERE to_state = 'ISSUE_UNKNOWN'") > 0
+	return errors.New("the station never asked for the certificate")
+}
+
+// asked reports whether any run of the daemon has begun a request.
+func (w *world) asked(request crashpoint.Label) bool {
+	traces, err := filepath.Glob(filepath.Join(w.Dir, "usbkeyd-*.trace"))
+	return err == nil && slices.ContainsFunc(traces, func(trace string) bool {
+		text, err := os.ReadFile(trace)
+		return err == nil && strings.Contains(string(text), crashpoint.BeforeIt+" "+string(request)+"\n")
 	})
-	rename("elsewhere", "certificates")
+}
+
+func (w *world) renameInCA(from, to string) error {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.access.DataDir, "ca", "issued.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		return err
+	}
+	_, err = db.Exec("ALTER TABLE " + from + " RENAME TO " + to)
+	return errors.Join(err, db.Close())
 }

@@ -169,7 +169,9 @@ func (w *world) revive() {
 	w.startServer()
 }
 
-func (w *world) serverLog() string { return filepath.Join(filepath.Dir(w.access.DataDir), "central.log") }
+func (w *world) serverLog() string {
+	return filepath.Join(filepath.Dir(w.access.DataDir), "central.log")
+}
 
 func (w *world) serverTrace(n int) string {
 	return filepath.Join(filepath.Dir(w.access.DataDir), fmt.Sprintf("central-%d.trace", n))
@@ -177,7 +179,22 @@ func (w *world) serverTrace(n int) string {
 
 func (w *world) daemonLog() string { return filepath.Join(w.Dir, "usbkeyd.log") }
 
-func (w *world) daemonTrace(n int) string { return filepath.Join(w.Dir, fmt.Sprintf("usbkeyd-%d.trace", n)) }
+func (w *world) daemonTrace(n int) string {
+	return filepath.Join(w.Dir, fmt.Sprintf("usbkeyd-%d.trace", n))
+}
+
+// passed are the points that each run of a program has passed so far.
+func (w *world) passed(p program) (runs [][]point) {
+	w.t.Helper()
+	n, trace := w.runs, w.daemonTrace
+	if p == central {
+		n, trace = w.starts, w.serverTrace
+	}
+	for i := range n {
+		runs = append(runs, passed(w.t, trace(i+1)))
+	}
+	return runs
+}
 
 // startDaemon starts the daemon; more are flags of run.
 func (w *world) startDaemon(at *point, more ...string) *process {
