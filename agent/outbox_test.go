@@ -17,11 +17,11 @@ import (
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
-// TestOutboxIsBoundedInMemory: after a long time without the network thousands of
+// TestOutboxIsBoundedInMemory: after a long time without the network many long
 // reports go out in their order, each once, and delivering them takes no more memory
 // than delivering a few.
 func TestOutboxIsBoundedInMemory(t *testing.T) {
-	const few, many = 2 * outboxBatch, 3000
+	const few, many = 2 * outboxBatch, 500
 	r := newRig(t, 1, time.Minute)
 	var mu sync.Mutex
 	var heap, most uint64
@@ -84,7 +84,7 @@ func (r *rig) fillOutbox(n int) (units []string) {
 		rec.State = provision.StateFinished
 		report := provision.Report{
 			JobID: rec.Job.ID, Kind: provision.ReportResult, UnitID: unit, Generation: 1, Epoch: 1, Outcome: provision.OutcomeInstalled,
-			TokenSerial: "0001", Reason: strings.Repeat("a reason ", 200),
+			TokenSerial: "0001", Reason: strings.Repeat("a reason ", 1800),
 		}
 		if err := r.journal.Finish(rec, &report); err != nil {
 			r.t.Fatal(err)

@@ -64,7 +64,7 @@ func TestOutboxSurvivesATornWrite(t *testing.T) {
 	}
 	lost, kept := 0, 0
 	for name, tear := range torn {
-		for at := len(whole); at < len(full); at += 101 {
+		for at := len(whole); at < len(full); at += 509 {
 			if survivesTorn(t, fmt.Sprintf("%s at %d", name, at), base, tear(at), before) {
 				kept++
 			} else {
