@@ -25,6 +25,8 @@ type setting struct {
 	token func(*world)
 	// dies is where the daemon dies in its first run; then its lease runs out.
 	dies *point
+	// newServer has the server start for the first time: it makes its keys.
+	newServer bool
 	// caAway has the CA fail, in a way that the server does not expect, until the station
 	// asks for the certificate.
 	caAway bool
@@ -47,6 +49,7 @@ func settings(p program) []setting {
 	if p == central {
 		return []setting{
 			blank,
+			{name: "new server", worst: 10, lease: 12, newServer: true},
 			away,
 			{name: "lease runs out", worst: 1, lease: 2, dies: &point{crashpoint.BeforeIt, 1, "PUT /v1/escrows/*"}},
 			wrong,

@@ -66,7 +66,9 @@ func newWorld(t testing.TB, set setting) *world {
 	if err := os.WriteFile(w.recipient, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.access.Recipient.Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.copyServer()
+	if !set.newServer {
+		w.copyServer()
+	}
 	return w
 }
 
@@ -136,7 +138,11 @@ func (w *world) startServer() {
 		w.at, w.later = &w.later[0], w.later[1:]
 	}
 	w.server = launch(w.t, "usbkey-central", w.serverLog(), w.serverTrace(w.starts), w.at, announces(&w.station, &w.admin), w.serve(w.access.DataDir)...)
-	if w.starts > 1 {
+	if w.Station != nil {
+		return
+	}
+	if !w.server.alive() {
+		w.revive() // it has died on its first start
 		return
 	}
 	token, err := os.ReadFile(filepath.Join(w.access.DataDir, "admin.token"))

@@ -61,6 +61,14 @@ const (
 	TokenClose            Label = "token: close"
 )
 
+// What usbkey-central writes when it starts for the first time: a folder of keys or a
+// small file that is renamed to its place, and each step of a database's schema.
+const (
+	KeyFolder Label = "key folder"
+	KeyFile   Label = "key file"
+	Schema    Label = "database: schema"
+)
+
 // What usbkey-central asks of its CA.
 const (
 	CAIssue  Label = "CA: issue"
@@ -104,7 +112,7 @@ func Operations() []Label {
 
 // Central lists the labels of usbkey-central.
 func Central() []Label {
-	return append(append([]Label{CAIssue, CALookup}, Transactions()...), Operations()...)
+	return append(append([]Label{KeyFolder, KeyFile, Schema, CAIssue, CALookup}, Transactions()...), Operations()...)
 }
 
 // Listed finds the entry of a list that a label used in the code falls under.
