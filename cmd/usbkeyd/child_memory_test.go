@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -51,9 +52,14 @@ func TestChildMemory(t *testing.T) {
 
 var pssLine = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB$`)
 
-// memory is the proportional set size of a process in KiB; 0 when it has ended.
+// memory is the proportional set size of a module's process in KiB; 0 when it has ended,
+// or is not one yet: until it executes the program it has its parent's memory.
 func memory(t testing.TB, pid string) int {
 	t.Helper()
+	command, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+	if err != nil || !strings.HasPrefix(string(command), "usbkeyd-token-worker\x00") {
+		return 0
+	}
 	text, err := os.ReadFile(filepath.Join("/proc", pid, "smaps_rollup"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		return 0
