@@ -6,21 +6,23 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/conformance"
 )
 
 // TestOurServerConforms tries every rule of the contract against usbkey-central.
 func TestOurServerConforms(t *testing.T) {
-	s := newStation(t, 1, "ec-p256")
-	second := filepath.Join(s.dir, "second")
-	if err := s.central.Admin.AddStation(t.Context(), "second-station", second); err != nil {
+	server := centraltest.New(t, nil)
+	s := newStationAt(t, server, 1, "ec-p256")
+	second := filepath.Join(s.Dir, "second")
+	if err := s.Central.Admin.AddStation(t.Context(), "second-station", second); err != nil {
 		t.Fatal(err)
 	}
-	token := filepath.Join(s.dir, "admin.token")
-	if err := os.WriteFile(token, []byte(s.central.AdminToken()+"\n"), 0o600); err != nil {
+	token := filepath.Join(s.Dir, "admin.token")
+	if err := os.WriteFile(token, []byte(server.AdminToken()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, out, errOut := s.command("central", "conformance", "--admin-url", s.central.AdminURL(), "--admin-token-file", token, "--second", second, "--output", "json")
+	code, out, errOut := s.command("central", "conformance", "--admin-url", server.AdminURL(), "--admin-token-file", token, "--second", second, "--output", "json")
 	var results []conformance.Result
 	if err := json.Unmarshal([]byte(out), &results); err != nil {
 		t.Fatalf("%v\n%s", err, errOut)

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/pressly/goose/v3"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
 
@@ -85,6 +86,14 @@ func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.Up(ctx)
-	return err
+	for {
+		if pending, err := p.HasPending(ctx); err != nil || !pending {
+			return err
+		}
+		crashpoint.Before(crashpoint.Schema)
+		if _, err := p.UpByOne(ctx); err != nil {
+			return err
+		}
+		crashpoint.After(crashpoint.Schema)
+	}
 }

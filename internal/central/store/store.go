@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/sqlitedb"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 //go:embed migrations/*.sql
@@ -101,9 +102,11 @@ func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) err
 		}
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	crashpoint.Before(crashpoint.Label(what))
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("%s: commit: %w", what, err)
 	}
+	crashpoint.After(crashpoint.Label(what))
 	return nil
 }
 
