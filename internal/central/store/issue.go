@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // RequestID is the id under which the CA is asked for a generation of a unit.
@@ -19,38 +20,59 @@ type Task struct {
 	Fresh bool
 }
 
-// Unissued lists units whose certificate is outstanding, oldest change first.
-func (s *Store) Unissued(ctx context.Context) ([]Unit, error) {
+// Issuer is who asks the CA: one server of those on the store.
+type Issuer struct {
+	Server string
+	// Hold is how long an intent keeps the others away; longer than the server may
+	// take to ask the CA.
+	Hold time.Duration
+}
+
+// Unissued lists units whose certificate is outstanding and which no other server
+// is busy with, oldest change first.
+func (s *Store) Unissued(ctx context.Context, by Issuer) ([]Unit, error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return nil, err
+	}
 	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
-		WHERE u.state IN ($1, $2, $3) ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown)
+		JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
+		WHERE u.state IN ($1, $2, $3) AND (b.intended_by = $4 OR b.intended_until <= $5)
+		ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown, by.Server, now)
 	if err != nil {
 		return nil, fmt.Errorf("list units without certificate: %w", err)
 	}
 	return out, nil
 }
 
-// Intend writes down that the CA is about to be asked; it is on disk before the
-// CA hears of it. Called again it says, by Fresh, that the CA may know already.
-func (s *Store) Intend(ctx context.Context, unitID string, generation int32) (task Task, err error) {
+// Intend writes down that the CA is about to be asked, and by whom; it is on disk
+// before the CA hears of it. Called again it says, by Fresh, that the CA may know
+// already. While another server holds the intent it is Busy: two must never ask at
+// once, and what one looks up means nothing while the other is still telling.
+func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by Issuer) (task Task, err error) {
 	err = s.write(ctx, "intend to issue for unit "+unitID, func(t *txn) error {
 		task = Task{}
 		u, b, err := t.bound(ctx, unitID, generation)
 		if err != nil {
 			return err
 		}
-		switch u.State {
-		case Issuing, IssueUnknown:
-			task = Task{Unit: u, Binding: b}
-			return nil
-		case Bound:
-		default:
+		if u.State != Bound && u.State != Issuing && u.State != IssueUnknown {
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
 		}
 		b.RequestID = RequestID(unitID, generation)
-		err = t.exactlyOne(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = $4 WHERE unit_id = $1 AND generation = $2`,
-			unitID, generation, b.RequestID, t.now)
+		n, err := t.count(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4),
+				intended_by = $5, intended_until = $6
+			WHERE unit_id = $1 AND generation = $2 AND (intended_by = $5 OR intended_until <= $4)`,
+			unitID, generation, b.RequestID, t.now, by.Server, t.now+by.Hold.Milliseconds())
 		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return refuse(Busy, "another server is getting the certificate of unit %s", unitID)
+		}
+		if u.State != Bound {
+			task = Task{Unit: u, Binding: b}
+			return nil
 		}
 		u, err = t.advance(ctx, u, EventIntend, b.RequestID, nil)
 		task = Task{Unit: u, Binding: b, Fresh: true}
@@ -73,6 +95,13 @@ func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit,
 		return Unit{}, Binding{}, refuse(WrongState, "generation %d of unit %s is not bound", generation, unitID)
 	}
 	return u, b, nil
+}
+
+// holds says whether the issuer still has the intent: after its time another may be at it.
+func (t *txn) holds(ctx context.Context, unitID string, generation int32, by Issuer) (bool, error) {
+	n, err := t.count(ctx, "look at intent", `UPDATE bindings SET intended_until = intended_until
+		WHERE unit_id = $1 AND generation = $2 AND intended_by = $3`, unitID, generation, by.Server)
+	return n == 1, err
 }
 
 // outstanding says whether the unit, or what a stranded one was, waits for the CA.
