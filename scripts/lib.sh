@@ -43,3 +43,10 @@ need_go() {
   command -v go >/dev/null 2>&1 || PATH=$PATH:/usr/local/go/bin
   command -v go >/dev/null 2>&1 || fail "Go is not installed. Version $(sed -n 's/^go //p' go.mod) or newer is needed: https://go.dev/doc/install"
 }
+
+# need_rig installs the parts of the virtual USB hub.
+need_rig() {
+  [ "$(id -u)" -eq 0 ] || fail "The virtual USB hub's PC/SC daemon gets a mount namespace of its own: run this as root."
+  need /usr/sbin/pcscd pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so vsmartcard-vpcd \
+    "/usr/lib/$(uname -m)-linux-gnu/libykcs11.so.2" ykcs11 pkcs11-tool opensc
+}

@@ -102,12 +102,17 @@ func (s *station) start(ctx context.Context, log string, args ...string) *exec.C
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.startProgram(ctx, self, log, args...)
+}
+
+func (s *station) startProgram(ctx context.Context, program, log string, args ...string) *exec.Cmd {
+	s.t.Helper()
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	cmd := exec.CommandContext(ctx, self, append([]string{"--config", s.config}, args...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"--config", s.config}, args...)...)
 	cmd.Env = append(os.Environ(), runMain+"=1")
 	cmd.Stdout, cmd.Stderr = f, f
 	if err := cmd.Start(); err != nil {

@@ -144,7 +144,11 @@ func (s *station) checkYubiKeys(rig *usbrig.Rig, want int) {
 		if err := os.WriteFile(in, []byte("sample"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		bay.Tool(t, "pkcs11-tool", "--module", bay.Path, "--token-label", "YubiKey PIV #"+*u.TokenSerial, "--login", "--pin", s.central.OpenPIN(t, sealed),
+		// Its maker's label, which it keeps, and not the product's: it is not initialised.
+		if want := "YubiKey PIV #" + *u.TokenSerial; *u.TokenLabel != want {
+			t.Errorf("the token of %s is reported with the label %q, not %q", u.UnitId, *u.TokenLabel, want)
+		}
+		bay.Tool(t, "pkcs11-tool", "--module", bay.Path, "--token-label", *u.TokenLabel, "--login", "--pin", s.central.OpenPIN(t, sealed),
 			"--sign", "--id", "01", "-m", "ECDSA-SHA256", "-i", in, "-o", in+".sig")
 	}
 	if len(serials) != want {
