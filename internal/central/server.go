@@ -3,6 +3,7 @@ package central
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,13 +15,23 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/usbkeyd/usbkeyd/api/adminserver"
 	"github.com/usbkeyd/usbkeyd/api/stationserver"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/contract"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/stationroot"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
+)
+
+// storeSchema and caSchema are where a shared PostgreSQL database keeps the store
+// and the development CA's record.
+const (
+	storeSchema = "usbkey_central"
+	caSchema    = "usbkey_ca"
 )
 
 // Server is the central server: opened by New, working between Start and Close.
@@ -32,7 +43,8 @@ type Server struct {
 	adminToken  string
 	issuer      *issuer
 	// ready rings when a unit may be claimed, changed when one got its certificate or not.
-	ready, changed *bell
+	ready, changed *sharedBell
+	neighbours     *neighbours
 	claims         *claimFlights
 	// stopping is done when Close begins, so that long polls end.
 	stopping context.Context
@@ -54,7 +66,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, ready: newBell(), changed: newBell(), claims: newClaimFlights(), failed: make(chan error, 2)}
+	s := &Server{cfg: cfg, ready: newSharedBell("ready"), changed: newSharedBell("changed"), claims: newClaimFlights(), failed: make(chan error, 2)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -67,7 +79,9 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err := s.openListeners(ctx); err != nil {
 		return nil, err
 	}
-	s.issuer = newIssuer(s.store, s.ca, s.cfg, s.changed)
+	self := uuid.NewString()
+	s.neighbours = &neighbours{store: s.store, self: self, bells: []*sharedBell{s.ready, s.changed}}
+	s.issuer = newIssuer(s.store, s.ca, s.cfg, self, s.changed)
 	return s, nil
 }
 
@@ -85,23 +99,56 @@ func (s *Server) openData(ctx context.Context) error {
 		return fmt.Errorf("lock the data directory: %w", err)
 	}
 	s.closers = append(s.closers, lock.Close)
-	if s.store, err = store.Open(ctx, filepath.Join(dir, "central.db"), store.Clock(s.cfg.Clock), s.cfg.Rules); err != nil {
+	at := database.File(filepath.Join(dir, "central.db"))
+	if s.cfg.Postgres.Given() {
+		at = s.cfg.Postgres.Schema(storeSchema)
+	}
+	if s.store, err = store.Open(ctx, at, s.cfg.storeClock, s.cfg.Rules); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.store.Close)
-	s.ca = s.cfg.CA
-	if s.ca == nil {
-		development, err := ca.OpenDevelopment(ctx, filepath.Join(dir, "ca"), s.cfg.Clock)
-		if err != nil {
-			return err
-		}
-		s.ca = development
-		s.closers = append(s.closers, development.Close)
+	if err := s.openCA(ctx, filepath.Join(dir, "ca")); err != nil {
+		return err
 	}
-	if s.stationRoot, err = stationroot.Open(filepath.Join(dir, "station-root"), s.cfg.Clock); err != nil {
+	rootDir := filepath.Join(dir, "station-root")
+	if s.stationRoot, err = stationroot.Open(rootDir, s.cfg.Clock); err != nil {
+		return err
+	}
+	if err := s.agree(ctx, "station root", rootDir, s.stationRoot.Certificate()); err != nil {
 		return err
 	}
 	s.adminToken, err = openToken(filepath.Join(dir, TokenFile))
+	return err
+}
+
+func (s *Server) openCA(ctx context.Context, dir string) error {
+	if s.ca = s.cfg.CA; s.ca != nil {
+		return nil
+	}
+	record := ca.DevelopmentRecord(dir)
+	if s.cfg.Postgres.Given() {
+		record = s.cfg.Postgres.Schema(caSchema)
+	}
+	development, err := ca.OpenDevelopment(ctx, dir, record, s.cfg.Clock)
+	if err != nil {
+		return err
+	}
+	s.ca = development
+	s.closers = append(s.closers, development.Close)
+	return s.agree(ctx, "development CA", dir, development.Roots()...)
+}
+
+// agree refuses to work beside servers that have other keys: stations and customers
+// would get certificates that half of the servers do not know.
+func (s *Server) agree(ctx context.Context, what, dir string, certs ...*x509.Certificate) error {
+	var all []byte
+	for _, c := range certs {
+		all = append(all, c.Raw...)
+	}
+	same, err := s.store.Agree(ctx, what, hexSHA256(all))
+	if err == nil && !same {
+		err = fmt.Errorf("the store belongs to servers with another %s: put the folder %s of the first server in the place of %s", what, filepath.Base(dir), dir)
+	}
 	return err
 }
 
@@ -170,6 +217,14 @@ func (s *Server) Start() {
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.background.Go(s.sweepLoop)
+	if !s.store.Shared() {
+		return
+	}
+	failed := func(err error) { s.cfg.Logger.Warn("the other servers are not heard or told", "error", err) }
+	for _, b := range s.neighbours.bells {
+		s.background.Go(func() { s.neighbours.tell(s.stopping, b, failed) })
+	}
+	s.background.Go(func() { s.neighbours.listen(s.stopping, failed) })
 }
 
 // Serve starts, waits until ctx is done or a listener fails, and closes.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 )
@@ -25,6 +26,8 @@ const (
 	// migrationLock is the key of the advisory lock that lets one process at a time
 	// migrate: the ASCII of "usbkeyct".
 	migrationLock = 0x7573626b65796374
+	// oldestVersion is the oldest PostgreSQL that this is tested with, as its server_version_num.
+	oldestVersion = 150000
 )
 
 // Postgres is a PostgreSQL database that a server may use. It prints without its password.
@@ -119,7 +122,7 @@ func openPostgres(ctx context.Context, at Place, migrations fs.FS) (*DB, error) 
 		Read: at.server.pool(readers, map[string]string{"search_path": at.schema, "default_transaction_read_only": "on"}),
 	}
 	if err := db.prepare(ctx, at.schema, migrations); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(at.server.explain(err), db.Close())
 	}
 	return db, nil
 }
@@ -131,9 +134,15 @@ func (db *DB) prepare(ctx context.Context, schema string, migrations fs.FS) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	var durable string
-	if err := conn.QueryRowContext(ctx, `SELECT current_setting('synchronous_commit')`).Scan(&durable); err != nil {
+	var version, durable string
+	var number int
+	err = conn.QueryRowContext(ctx, `SELECT current_setting('server_version'), CAST(current_setting('server_version_num') AS INTEGER), current_setting('synchronous_commit')`).
+		Scan(&version, &number, &durable)
+	if err != nil {
 		return err
+	}
+	if number < oldestVersion {
+		return fmt.Errorf("PostgreSQL %s runs there: %d or newer is needed", version, oldestVersion/10000)
 	}
 	if durable == "off" {
 		return errors.New("synchronous_commit is off there, so what was answered could be lost in a power cut: turn it on")
@@ -156,4 +165,34 @@ func (db *DB) prepare(ctx context.Context, schema string, migrations fs.FS) (err
 		}
 	}
 	return migrate(ctx, goose.DialectPostgres, db.Write, migrations)
+}
+
+// explain says what whoever runs the server can do about an error. The codes are
+// those of PostgreSQL's documentation, appendix A.
+func (p Postgres) explain(err error) error {
+	var said *pgconn.PgError
+	var connect *pgconn.ConnectError
+	hint := ""
+	switch {
+	case errors.As(err, &said):
+		switch said.Code {
+		case "28P01", "28000": // invalid_password, invalid_authorization_specification
+			hint = "check user and password of the store's URL, and pg_hba.conf"
+		case "3D000": // invalid_catalog_name
+			hint = "make the database: createdb " + p.config.Database
+		case "42501": // insufficient_privilege
+			hint = fmt.Sprintf("give the user its rights: GRANT CREATE, CONNECT ON DATABASE %s TO %s",
+				pgx.Identifier{p.config.Database}.Sanitize(), pgx.Identifier{p.config.User}.Sanitize())
+		case "25006": // read_only_sql_transaction
+			hint = "name the primary server, not a standby"
+		case "53300": // too_many_connections
+			hint = "raise max_connections"
+		}
+	case errors.As(err, &connect):
+		hint = "check that PostgreSQL runs there, and the store's URL"
+	}
+	if hint == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, hint)
 }

@@ -57,12 +57,20 @@ func sqliteDSN(path, more string) string {
 }
 
 func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations fs.FS) error {
+	fail := func(err error) error { return fmt.Errorf("bring the schema up to date: %w", err) }
 	p, err := goose.NewProvider(dialect, db, migrations)
-	if err == nil {
-		_, err = p.Up(ctx)
-	}
 	if err != nil {
-		return fmt.Errorf("bring the schema up to date: %w", err)
+		return fail(err)
+	}
+	there, known, err := p.GetVersions(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	if there > known {
+		return fmt.Errorf("its schema is version %d, made by a newer program: this one knows versions up to %d", there, known)
+	}
+	if _, err = p.Up(ctx); err != nil {
+		return fail(err)
 	}
 	return nil
 }

@@ -169,7 +169,7 @@ func (d dialect) candidates(products int, lock string) string {
 	return `SELECT ` + unitColumns + `, ` + orderColumns + `
 		FROM units u JOIN orders o ON o.order_id = u.order_id
 		WHERE u.state = $1
-			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (`+livingHome+`))
+			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
 			AND o.product_code IN (` + strings.Join(in, ", ") + `)
 		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
 }

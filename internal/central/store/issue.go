@@ -24,7 +24,7 @@ type Task struct {
 type Issuer struct {
 	Server string
 	// Hold is how long an intent keeps the others away; longer than the server may
-	// take to ask the CA.
+	// take to ask the CA. Zero where there are no others.
 	Hold time.Duration
 }
 
@@ -43,6 +43,15 @@ func (s *Store) Unissued(ctx context.Context, by Issuer) ([]Unit, error) {
 		return nil, fmt.Errorf("list units without certificate: %w", err)
 	}
 	return out, nil
+}
+
+// LeaveIntents lets the others take up at once what a server that stops leaves unfinished.
+func (s *Store) LeaveIntents(ctx context.Context, by Issuer) error {
+	return s.write(ctx, "leave intents", func(t *txn) error {
+		_, err := t.count(ctx, "leave intents", `UPDATE bindings SET intended_until = 0
+			WHERE intended_by = $1 AND intended_until > 0 AND issued_at IS NULL`, by.Server)
+		return err
+	})
 }
 
 // Intend writes down that the CA is about to be asked, and by whom; it is on disk
@@ -97,11 +106,22 @@ func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit,
 	return u, b, nil
 }
 
-// holds says whether the issuer still has the intent: after its time another may be at it.
-func (t *txn) holds(ctx context.Context, unitID string, generation int32, by Issuer) (bool, error) {
-	n, err := t.count(ctx, "look at intent", `UPDATE bindings SET intended_until = intended_until
-		WHERE unit_id = $1 AND generation = $2 AND intended_by = $3`, unitID, generation, by.Server)
-	return n == 1, err
+// owned is bound, for the server that has the intent: past its time another may have
+// taken it over, and what this one believes of the CA is then Busy.
+func (t *txn) owned(ctx context.Context, unitID string, generation int32, by Issuer) (Unit, error) {
+	u, _, err := t.bound(ctx, unitID, generation)
+	if err != nil {
+		return Unit{}, err
+	}
+	var owner string
+	err = t.QueryRowContext(ctx, `SELECT intended_by FROM bindings WHERE unit_id = $1 AND generation = $2`, unitID, generation).Scan(&owner)
+	if err != nil {
+		return Unit{}, fmt.Errorf("look at intent: %w", err)
+	}
+	if owner != by.Server {
+		return Unit{}, refuse(Busy, "another server is getting the certificate of unit %s", unitID)
+	}
+	return u, nil
 }
 
 // outstanding says whether the unit, or what a stranded one was, waits for the CA.
@@ -114,9 +134,9 @@ func (u Unit) outstanding() bool {
 }
 
 // Unknown writes down that the CA's answer was lost.
-func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, why string) error {
+func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, by Issuer, why string) error {
 	return s.write(ctx, "note an unknown outcome for unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || u.State != Issuing && (u.State != Stranded || u.StrandedFrom != Issuing) {
 			return err
 		}
@@ -127,9 +147,9 @@ func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, wh
 
 // Absent writes down that the CA has proved to have issued nothing, so that the
 // same request may go to it again.
-func (s *Store) Absent(ctx context.Context, unitID string, generation int32) error {
+func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by Issuer) error {
 	return s.write(ctx, "note that nothing was issued for unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || u.State != IssueUnknown && (u.State != Stranded || u.StrandedFrom != IssueUnknown) {
 			return err
 		}
@@ -139,9 +159,9 @@ func (s *Store) Absent(ctx context.Context, unitID string, generation int32) err
 }
 
 // RefusedByCA holds a unit that the CA refused for good.
-func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32, why string) error {
+func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32, by Issuer, why string) error {
 	return s.write(ctx, "hold unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || !u.outstanding() {
 			return err
 		}
