@@ -44,6 +44,9 @@ need_go() {
   command -v go >/dev/null 2>&1 || fail "Go is not installed. Version $(sed -n 's/^go //p' go.mod) or newer is needed: https://go.dev/doc/install"
 }
 
+# need_postgres installs PostgreSQL; tests and demo start servers of their own from it.
+need_postgres() { need /usr/lib/postgresql/15/bin/initdb postgresql-15; }
+
 # need_rig installs the parts of the virtual USB hub.
 need_rig() {
   [ "$(id -u)" -eq 0 ] || fail "The virtual USB hub's PC/SC daemon gets a mount namespace of its own: run this as root."

@@ -156,6 +156,8 @@ func TestAnOrderWakesWhoWaitsAtTheOtherServer(t *testing.T) {
 func TestTheOtherServerKeepsAwayFromTheCA(t *testing.T) {
 	a, b, authority := twoServers(t)
 	asked, answer := make(chan string, 10), make(chan struct{})
+	release := sync.OnceFunc(func() { close(answer) })
+	t.Cleanup(release) // also when the test fails: the server's end waits for the CA
 	authority.before = func(id string) { asked <- id; <-answer }
 	w := a.station("bay-1").one("AWAY").escrowed()
 	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
@@ -169,7 +171,7 @@ func TestTheOtherServerKeepsAwayFromTheCA(t *testing.T) {
 		}
 	}
 	b.wantState("AWAY-001", api.ISSUING)
-	close(answer)
+	release()
 	must[api.IssuedCertificate](t, elsewhere.getCertificate(20), http.StatusOK)
 	if n := authority.count("AWAY-001-g1"); n != 1 {
 		t.Errorf("the CA was told %d times", n)

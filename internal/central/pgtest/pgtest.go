@@ -28,6 +28,9 @@ import (
 // binaries is where Debian keeps the programs of the server.
 const binaries = "/usr/lib/postgresql/15/bin"
 
+// options: without fsync, since no test cuts the power.
+const options = "-c fsync=off"
+
 //go:embed server.sh
 var script string
 
@@ -89,7 +92,7 @@ func start() (*server, error) {
 		return nil, err
 	}
 	// Files only: whoever runs the test binary must not wait for a pipe that the server has.
-	cmd := exec.Command("/bin/sh", "-c", script, "server.sh", dir, binaries)
+	cmd := exec.Command("/bin/sh", "-c", script, "server.sh", dir, binaries, options)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, answer, log
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)

@@ -1,6 +1,6 @@
 # Runs a PostgreSQL server in the folder $1 for as long as standard input is open,
 # and removes the folder afterwards: the server ends with the process that wanted
-# it, however that one ends. $2 is where initdb and pg_ctl are.
+# it, however that one ends. $2 is where initdb and pg_ctl are, $3 more options.
 set -e
 dir=$1 bin=$2
 trap '' INT HUP # of a terminal, meant for the tests; input will end
@@ -18,9 +18,8 @@ stop() {
 }
 trap stop EXIT
 as "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >&2
-# Without fsync: no test cuts the power.
 as "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -t 30 \
-  -o "-k '$dir' -c listen_addresses= -c max_connections=400 -c fsync=off -c shared_buffers=64MB" start >&2 || {
+  -o "-k '$dir' -c listen_addresses= -c max_connections=400 -c shared_buffers=64MB $3" start >&2 || {
   cat "$dir/log" >&2
   exit 1
 }
