@@ -3,7 +3,7 @@
 # it, however that one ends. $2 is where initdb and pg_ctl are, $3 more options.
 set -e
 dir=$1 bin=$2
-trap '' INT HUP # of a terminal, meant for the tests; input will end
+trap '' INT HUP TERM # meant for the tests, and all that they started; input will end
 
 # initdb refuses root.
 as() { "$@"; }
