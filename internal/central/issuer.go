@@ -12,6 +12,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 const (
@@ -174,7 +175,9 @@ func (i *issuer) issue(unitID string, generation int32) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Before(crashpoint.CAIssue)
 	cert, err := i.ca.Issue(ctx, request)
+	crashpoint.After(crashpoint.CAIssue)
 	var refused *ca.RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -193,7 +196,9 @@ func (i *issuer) ask(ctx context.Context, task store.Task) (done bool, err error
 		// Telling it again could make a second certificate. A person must find out.
 		return true, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, "the CA cannot be asked what it issued")
 	}
+	crashpoint.Before(crashpoint.CALookup)
 	cert, found, err := i.ca.Lookup(ctx, task.Binding.RequestID)
+	crashpoint.After(crashpoint.CALookup)
 	if err != nil {
 		return false, i.unknown(task, fmt.Errorf("ask the CA: %w", err))
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/pressly/goose/v3"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
 
@@ -69,8 +70,15 @@ func migrate(ctx context.Context, dialect goose.Dialect, db *sql.DB, migrations 
 	if there > known {
 		return fmt.Errorf("its schema is version %d, made by a newer program: this one knows versions up to %d", there, known)
 	}
-	if _, err = p.Up(ctx); err != nil {
-		return fail(err)
+	for ; there < known; there, err = p.GetDBVersion(ctx) {
+		if err != nil {
+			return fail(err)
+		}
+		crashpoint.Before(crashpoint.Schema)
+		if _, err := p.UpByOne(ctx); err != nil {
+			return fail(err)
+		}
+		crashpoint.After(crashpoint.Schema)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/database"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 //go:embed migrations/*.sql
@@ -120,11 +121,16 @@ func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) err
 		if err != nil {
 			return err
 		}
-		return fn(&txn{Tx: tx, store: s, now: now})
+		if err := fn(&txn{Tx: tx, store: s, now: now}); err != nil {
+			return err
+		}
+		crashpoint.Before(crashpoint.Label(what)) // the commit comes next
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	crashpoint.After(crashpoint.Label(what))
 	return nil
 }
 

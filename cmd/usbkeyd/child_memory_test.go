@@ -10,8 +10,11 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 )
 
 // TestChildMemory: a process of a module takes little, in the middle of its work too, so
@@ -21,22 +24,22 @@ import (
 func TestChildMemory(t *testing.T) {
 	const keys, most = 8, 8 << 10 // KiB
 	s := newStation(t, keys, "rsa2048")
-	s.central.Order(t, keys)
+	s.Central.Order(t, keys)
 	// The program itself: this one holds a central server as well.
 	program := filepath.Join(t.TempDir(), "usbkeyd")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	daemon := s.startProgram(ctx, program, filepath.Join(s.dir, "usbkeyd.log"), "run", "--log", "-")
+	daemon := s.startProgram(ctx, program, filepath.Join(s.Dir, "usbkeyd.log"), "run", "--log", "-")
 	var all []int
-	eventually(t, "half a batch, measured", func() bool {
+	stationtest.Eventually(t, "half a batch, measured", func() bool {
 		for _, pid := range children(t, daemon.Process.Pid) {
 			if pss := memory(t, pid); pss > 0 {
 				all = append(all, pss)
 			}
 		}
-		return s.entries() > 40 && len(all) > 3*keys
+		return s.Entries() > 40 && len(all) > 3*keys
 	})
 	stop()
 	_ = daemon.Wait() // killed
@@ -49,9 +52,14 @@ func TestChildMemory(t *testing.T) {
 
 var pssLine = regexp.MustCompile(`(?m)^Pss:\s+(\d+) kB$`)
 
-// memory is the proportional set size of a process in KiB; 0 when it has ended.
+// memory is the proportional set size of a module's process in KiB; 0 when it has ended,
+// or is not one yet: until it executes the program it has its parent's memory.
 func memory(t testing.TB, pid string) int {
 	t.Helper()
+	command, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+	if err != nil || !strings.HasPrefix(string(command), "usbkeyd-token-worker\x00") {
+		return 0
+	}
 	text, err := os.ReadFile(filepath.Join("/proc", pid, "smaps_rollup"))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		return 0
