@@ -45,7 +45,10 @@ need_go() {
 }
 
 # need_postgres installs PostgreSQL; tests and demo start servers of their own from it.
-need_postgres() { need /usr/lib/postgresql/15/bin/initdb postgresql-15; }
+need_postgres() { [ -n "$(postgres_bin)" ] || need /usr/lib/postgresql/initdb postgresql; }
+
+# postgres_bin prints where the programs of the newest PostgreSQL are.
+postgres_bin() { find /usr/lib/postgresql -path '*/bin/initdb' -printf '%h\n' 2>/dev/null | sort -V | tail -n 1; }
 
 # need_rig installs the parts of the virtual USB hub.
 need_rig() {

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,8 +26,8 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 )
 
-// binaries is where Debian keeps the programs of the server.
-const binaries = "/usr/lib/postgresql/15/bin"
+// oldest is the first version of PostgreSQL that the server works with.
+const oldest = 15
 
 // options: without fsync, since no test cuts the power.
 const options = "-c fsync=off"
@@ -71,9 +72,29 @@ func (s *server) url(database string) string {
 	return u.String()
 }
 
+// newest is where Debian keeps the programs of the newest version that is installed.
+func newest() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	best, at := oldest-1, ""
+	for _, initdb := range found {
+		bin := filepath.Dir(initdb)
+		if version, err := strconv.Atoi(filepath.Base(filepath.Dir(bin))); err == nil && version > best {
+			best, at = version, bin
+		}
+	}
+	if at == "" {
+		return "", fmt.Errorf("these tests need PostgreSQL %d or newer: apt-get install postgresql", oldest)
+	}
+	return at, nil
+}
+
 func start() (*server, error) {
-	if _, err := os.Stat(filepath.Join(binaries, "initdb")); err != nil {
-		return nil, fmt.Errorf("these tests need PostgreSQL 15 (apt-get install postgresql): %w", err)
+	binaries, err := newest()
+	if err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "pgtest-")
 	if err != nil {

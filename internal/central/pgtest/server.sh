@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs a PostgreSQL server in the folder $1 for as long as standard input is open,
 # and removes the folder afterwards: the server ends with the process that wanted
 # it, however that one ends. $2 is where initdb and pg_ctl are, $3 more options.
