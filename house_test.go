@@ -104,6 +104,7 @@ func only() map[string]struct {
 		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central", "internal/buildinfo"}, "the command line is the edge"},
 		"github.com/goccy/go-yaml":      {[]string{"config"}, "settings are written down in one place"},
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
+		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},
 		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/conformance", "cmd/usbkey-central"}, "the pipeline must not know the network"},
 		"github.com/getkin/kin-openapi": {[]string{"internal/central", "internal/central/contract"}, "only the server judges by the document"},
 	}

@@ -129,7 +129,9 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := f.next.RoundTrip(req)
 	crashpoint.After(what)
 	if err != nil {
-		if req.Context().Err() == nil {
+		// Whoever gave up by himself says nothing about the server; one that let the time
+		// of a call go by is as good as gone.
+		if !errors.Is(req.Context().Err(), context.Canceled) {
 			f.current.CompareAndSwap(at, at+1)
 		}
 		return nil, fmt.Errorf("central server %s: %w", base.Host, explainTLS(err))
