@@ -159,7 +159,7 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	if err := a.connect(ctx); err != nil {
 		return a.summary, err
 	}
-	if err := a.adopt(); err != nil {
+	if err := a.takeUp(); err != nil {
 		return a.summary, err
 	}
 	a.began = time.Now()

@@ -228,7 +228,7 @@ func (a *Agent) Alarms() []Alarm {
 
 // alarms is Alarms for those who hold a.mu.
 func (a *Agent) alarms() []Alarm {
-	var out []Alarm
+	out := a.inventory.breaker.alarms()
 	for _, g := range a.guards {
 		if g.alarm != nil {
 			out = append(out, *g.alarm)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -27,6 +28,8 @@ import (
 type Central struct {
 	api  *api.Client
 	http *http.Client
+	// station is this station's name, the Common Name in its certificate.
+	station string
 	// answered is when the server last gave an answer of the contract, in Unix nanoseconds.
 	answered atomic.Int64
 }
@@ -77,11 +80,28 @@ func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool)
 			return errors.New("the central server redirects, which the contract does not know")
 		},
 	}
+	station, err := stationName(credential)
+	if err != nil {
+		return nil, err
+	}
 	c, err := api.NewClient("https://central.invalid/v1", api.WithHTTPClient(doer))
 	if err != nil {
 		return nil, err
 	}
-	return &Central{api: c, http: doer}, nil
+	return &Central{api: c, http: doer, station: station}, nil
+}
+
+// stationName is the Common Name in a station's certificate; "" when there is none, as in
+// a station that is yet to be enrolled.
+func stationName(credential tls.Certificate) (string, error) {
+	if len(credential.Certificate) == 0 {
+		return "", nil
+	}
+	leaf, err := x509.ParseCertificate(credential.Certificate[0])
+	if err != nil {
+		return "", fmt.Errorf("the station's certificate: %w", err)
+	}
+	return leaf.Subject.CommonName, nil
 }
 
 // Close closes the connections that are open and not in use.
@@ -97,6 +117,7 @@ type failover struct {
 
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
+	what := crashpoint.Request(req.Method, req.URL.Path)
 	at := f.current.Load()
 	base := f.bases[int(at)%len(f.bases)]
 	req = req.Clone(req.Context())
@@ -104,9 +125,13 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	// A base may be written with or without the contract's version.
 	req.URL.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), "/v1") + req.URL.Path
 	req.Host = ""
+	crashpoint.Before(what)
 	resp, err := f.next.RoundTrip(req)
+	crashpoint.After(what)
 	if err != nil {
-		if req.Context().Err() == nil {
+		// Whoever gave up by himself says nothing about the server; one that let the time
+		// of a call go by is as good as gone.
+		if !errors.Is(req.Context().Err(), context.Canceled) {
 			f.current.CompareAndSwap(at, at+1)
 		}
 		return nil, fmt.Errorf("central server %s: %w", base.Host, explainTLS(err))
@@ -178,6 +203,8 @@ func domainError(p *api.Problem) error {
 	switch p.Type {
 	case api.ProblemStaleEpoch:
 		return fmt.Errorf("%w: %w", provision.ErrLeaseLost, p)
+	case api.ProblemCancelled:
+		return fmt.Errorf("%w: %w", provision.ErrCancelled, p)
 	case api.ProblemUnauthenticated, api.ProblemForbidden, api.ProblemProtocolUnsupported, api.ProblemSessionConflict:
 		return fmt.Errorf("%w: %w", ErrForbidden, p)
 	}
@@ -237,7 +264,7 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 		KeyId: b.KeyID.String(), EscrowId: b.EscrowID,
 	})
 	bundle, err := c.issued(resp, err)
-	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent} {
+	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent, api.ProblemCancelled} {
 		if isProblem(err, t) {
 			err = fmt.Errorf("%w: %w", provision.ErrNotBound, err)
 		}

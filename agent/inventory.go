@@ -60,7 +60,8 @@ type inventory struct {
 	// not touched again. Of a lot that is not proved, one token at a time is tried.
 	stopped, proved map[string]bool
 	// failed says when that happened before this start.
-	failed map[string]time.Time
+	failed  map[string]time.Time
+	breaker *breaker
 }
 
 type instanceState struct {
@@ -83,7 +84,7 @@ type instanceState struct {
 }
 
 func newInventory(instances []Instance, profile func(pkcs11.TokenInfo) (provision.TokenProfile, error)) *inventory {
-	inv := &inventory{profile: profile, stopped: map[string]bool{}, proved: map[string]bool{}}
+	inv := &inventory{profile: profile, stopped: map[string]bool{}, proved: map[string]bool{}, breaker: newBreaker(time.Now)}
 	for _, i := range instances {
 		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, long: map[string]bool{}, refused: map[pkcs11.Identity]bool{}, aside: map[pkcs11.Identity]bool{}})
 	}
@@ -254,12 +255,13 @@ func (inv *inventory) free() []provision.TokenRef {
 			if s.Token == nil {
 				continue
 			}
-			switch inv.use(i, s, ids) {
-			case TokenBlank:
-				blank = append(blank, s)
-			case TokenUsed, TokenRefused, TokenUnknown:
+			switch use := inv.use(i, s, ids); {
+			case use == TokenBlank && inv.breaker.rests(place{i.Name, s.Description}):
 				taken++
-			case TokenBusy: // counted as a job already
+			case use == TokenBlank:
+				blank = append(blank, s)
+			case use != TokenBusy: // which is counted as a job already
+				taken++
 			}
 		}
 		for n, s := range blank {
@@ -277,6 +279,23 @@ func (inv *inventory) free() []provision.TokenRef {
 		}
 	}
 	return out
+}
+
+// place is where a token is now; without its slot when it is not in sight.
+func (inv *inventory) place(t provision.TokenRef) place {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	at := place{module: t.Module, slot: t.Identity.SlotDescription}
+	i := inv.instance(t.Module)
+	if i == nil || at.slot != "" {
+		return at
+	}
+	for _, s := range i.slots {
+		if s.Token != nil && inv.identify(s) == t.Identity {
+			at.slot = s.Description
+		}
+	}
+	return at
 }
 
 // takenByJobs counts the tokens of unfinished jobs that are here. One that was

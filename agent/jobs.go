@@ -19,6 +19,7 @@ type job struct {
 	lease   *lease
 	phase   provision.StepName
 	running bool
+	at      place // where its token was when the job began here
 
 	// Of a job that is parked:
 	why      *provision.StepError
@@ -53,16 +54,16 @@ func (j *job) retries(present bool) bool {
 		return j.failures < maxFailures
 	}
 	if j.why.Waiting == provision.WaitingLease {
-		return !j.lease.lost()
+		return !j.lease.lost() || j.rec.Facts.Bound && present && j.failures < quickRetries
 	}
 	present = present || j.rec.Step == provision.StepInitialise
 	return j.why.Waiting == provision.WaitingToken && present && j.failures < quickRetries
 }
 
-// adopt takes up the jobs that the journal holds unfinished. What the server said
+// takeUp takes up the jobs that the journal holds unfinished. What the server said
 // at the session's opening decides about leases: a unit whose key is bound is ours
 // in any case; another one only if the server still lists it.
-func (a *Agent) adopt() error {
+func (a *Agent) takeUp() error {
 	records, err := a.Runner.Journal.Unfinished()
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ func (a *Agent) adopt() error {
 		if !listed && !rec.Facts.Bound {
 			l.end(rec.Epoch, provision.ErrLeaseLost)
 		}
-		j := &job{rec: rec, lease: l, phase: rec.Step}
+		j := &job{rec: rec, lease: l, phase: rec.Step, at: place{rec.Token.Module, rec.Token.Identity.SlotDescription}}
 		if l.lost() && rec.Waiting == provision.WaitingLease {
 			j.why = &provision.StepError{Step: rec.Step, Class: provision.ClassOperator, Waiting: rec.Waiting, Hint: rec.Hint, Err: provision.ErrLeaseLost}
 		}
@@ -151,7 +152,8 @@ func (a *Agent) assignOne(ctx context.Context, l heldLease) (*job, error) {
 		return nil, a.giveBack(ctx, l, api.NoToken, err)
 	}
 	a.inventory.occupy(rec.Token, rec.Job.ID, true)
-	made := &job{rec: rec, lease: newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds)}
+	made := &job{rec: rec, lease: newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds), at: a.inventory.place(rec.Token)}
+	a.inventory.breaker.begins(made.at)
 	a.begins(made)
 	return made, nil
 }
@@ -287,6 +289,15 @@ func (a *Agent) work(ctx context.Context, j *job) error {
 			Hint: "The job is tried again by itself.", Err: err}
 	}
 	defer instance.Pool.Release(module)
+	if j.rec.Facts.Bound && !j.rec.Facts.Withdrawn && j.lease.lost() {
+		err := a.takeBack(ctx, j, module)
+		if errors.Is(err, errNotTakenBack) {
+			return errors.Join(err, a.runner.Abandon(j.rec, err.Error(), "Put the token aside: whoever runs the central server knows what became of its unit. Wipe it before it is used again."))
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return a.runner.Run(ctx, j.rec, module, j.lease)
 }
 
@@ -310,9 +321,14 @@ func (a *Agent) jobEnded(e jobEnd) {
 	defer signal(a.look[rec.Token.Module])
 	defer signal(a.flush)
 	if rec.State.Final() {
-		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !provision.OrderAtFault(e.err))
+		if a.inventory.breaker.ended(j.at, rec, e.err) {
+			a.log.Error("alarm", "code", AlarmPlace, "module", j.at.module, "slot", j.at.slot, "reason", rec.Reason)
+		}
+		// Whoever lost a unit has learned nothing about the token.
+		blameless := provision.OrderAtFault(e.err) || errors.Is(e.err, provision.ErrLeaseLost)
+		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !blameless)
 		written := rec.State == provision.StateFinished && rec.Facts.AsMade // its flags do not say so
-		if rec.State == provision.StateQuarantined || written || errors.Is(e.err, provision.ErrFactorySOPIN) || errors.Is(e.err, provision.ErrFactoryTried) {
+		if rec.State == provision.StateQuarantined || written || rec.Facts.FactoryInVain() {
 			a.inventory.setAside(rec.Token)
 		}
 		if errors.Is(e.err, provision.ErrFactorySOPIN) {
@@ -399,6 +415,10 @@ func (a *Agent) due(j *job) bool {
 	// C_InitToken may have given the token an identity that we have not heard of.
 	present = present || j.rec.Step == provision.StepInitialise
 	switch {
+	case j.lease.Cancelled() && !j.rec.Facts.Withdrawn:
+		return true
+	case j.why.Waiting == provision.WaitingLease && j.rec.Facts.Bound:
+		return present && time.Now().After(j.after) // the key is here: the unit is taken back
 	case j.why.Waiting == provision.WaitingLease:
 		return !j.lease.lost() // it has moved on to a new epoch
 	case j.why.Class == provision.ClassOperator && j.why.Waiting == provision.WaitingToken:

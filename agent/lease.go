@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -42,6 +43,13 @@ func (l *lease) Check(need time.Duration, bound bool) error {
 	return nil
 }
 
+// Cancelled implements provision.Lease.
+func (l *lease) Cancelled() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return errors.Is(l.verdict, provision.ErrCancelled)
+}
+
 // renew takes what the central server said about this epoch.
 func (l *lease) renew(epoch int64, asked time.Duration, seconds int) {
 	l.mu.Lock()
@@ -55,7 +63,7 @@ func (l *lease) renew(epoch int64, asked time.Duration, seconds int) {
 func (l *lease) end(epoch int64, verdict error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if epoch == l.epoch && l.verdict == nil {
+	if epoch == l.epoch && !errors.Is(l.verdict, provision.ErrCancelled) { // which is for good
 		l.verdict = verdict
 	}
 }
@@ -70,9 +78,9 @@ func (l *lease) renewTo(epoch int64, asked time.Duration, seconds int) {
 	l.renew(epoch, asked, seconds)
 }
 
-// lost reports that the central server has ended the lease.
+// lost reports that the unit is not this station's any more.
 func (l *lease) lost() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.verdict != nil
+	return errors.Is(l.verdict, provision.ErrLeaseLost)
 }

@@ -49,6 +49,7 @@ const (
 	ErrUnexpected         Sentinel = "the token holds something that this job did not put there"
 	ErrKeyUnfit           Sentinel = "the generated key is not as ordered"
 	ErrRefusedCertificate Sentinel = "the CA's answer does not fit the order"
+	ErrNotWiped           Sentinel = "the token is not empty after it was wiped"
 	ErrReadBack           Sentinel = "what was read back is not what was written"
 	ErrProfileMisfit      Sentinel = "the profile does not fit the token"
 	ErrLeaseTooShort      Sentinel = "too little of the lease is left to begin"
@@ -93,7 +94,7 @@ func classify(at Step, err error) *StepError {
 		{ErrSecretLost, ClassTerminal, WaitingNothing, "The journal key was replaced or damaged. Ask the recovery officer for the SO PIN, wipe the token, then return it to stock."},
 		{ErrLeaseLost, ClassOperator, WaitingLease, "The unit went back to the queue. The job goes on if this station gets the unit again."},
 		{ErrLeaseTooShort, ClassRetry, WaitingNetwork, "The job goes on once the lease is renewed."},
-		{ErrCancelled, ClassTerminal, WaitingNothing, "Put the token aside: it must be wiped before it can be used again."},
+		{ErrCancelled, ClassTerminal, WaitingNothing, "Put the token aside: no key was made on it, but it opens only with the SO PIN in escrow."},
 		{ErrRefused, ClassTerminal, WaitingNothing, "Show the reason to whoever runs the central server. Put the token aside."},
 		{ErrNotBlank, ClassTerminal, WaitingNothing, "Take the token out: it has been used before. Wipe it only with an approval."},
 		{ErrFactorySOPIN, ClassTerminal, WaitingNothing, "Stop using this lot of tokens and ask the supplier for its factory SO PIN."},
@@ -104,6 +105,7 @@ func classify(at Step, err error) *StepError {
 		{keycheck.ErrSharedFactor, ClassTerminal, WaitingNothing, "Stop this lot of tokens. The keys named in the reason are broken too: have their certificates revoked."},
 		{keycheck.ErrDuplicate, ClassTerminal, WaitingNothing, "Stop this lot of tokens: they make the same key twice. Have the certificate of the key named in the reason revoked."},
 		{ErrKeyUnfit, ClassTerminal, WaitingNothing, "Put the token aside: this token model does not make the key that was ordered."},
+		{ErrNotWiped, ClassTerminal, WaitingNothing, "Destroy the token, or have the recovery officer wipe it: its key must never be used."},
 		{ErrReadBack, ClassTerminal, WaitingNothing, "Put the token aside: it does not keep what is written to it."},
 		{ErrProfileMisfit, ClassTerminal, WaitingNothing, "Correct the product or token profile in the configuration."},
 		{ErrTokenIdentity, ClassTerminal, WaitingNothing, "Put the token aside: the module gives it no usable serial number."},

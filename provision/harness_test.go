@@ -167,6 +167,7 @@ type alwaysOurs struct{}
 
 func (alwaysOurs) Epoch() int64                    { return 1 }
 func (alwaysOurs) Check(time.Duration, bool) error { return nil }
+func (alwaysOurs) Cancelled() bool                 { return false }
 
 // central is the other side of the contract, in memory: it remembers what it was
 // told and has a CA that issues once per unit and generation.

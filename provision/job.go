@@ -61,6 +61,8 @@ type Facts struct {
 	// AsMade says that the token's model is not initialised by C_InitToken, see
 	// TokenProfile.AsMade.
 	AsMade bool `json:",omitempty"`
+	// MadeLabel is the label that such a token has from its maker, and keeps.
+	MadeLabel pkcs11.TokenLabel `json:",omitempty"`
 	// Touched is set before the first write to the token.
 	Touched bool `json:",omitempty"`
 	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
@@ -87,12 +89,19 @@ type Facts struct {
 	// Bound is set before the request is first sent: from then on the unit's key is this one.
 	Bound bool `json:",omitempty"`
 
+	// Withdrawn is set when the order was cancelled: what there is of a key is destroyed.
+	Withdrawn bool `json:",omitempty"`
+
 	Bundle            []byte `json:",omitempty"` // certs-only PKCS#7, DER
 	CertificateSerial string `json:",omitempty"` // hexadecimal
 	CertificateSHA256 string `json:",omitempty"`
 	// CertificateSubject is for people.
 	CertificateSubject string `json:",omitempty"`
 }
+
+// FactoryInVain reports that a try of the factory SO PIN was begun, and is not known to
+// have opened the token.
+func (f Facts) FactoryInVain() bool { return f.FactoryTried && !f.Factory }
 
 // Record is a job with everything that the journal knows of it.
 type Record struct {
@@ -113,6 +122,14 @@ type Record struct {
 	UpdatedAt time.Time
 }
 
+// TokenLabel is the label under which the finished token is found.
+func (r *Record) TokenLabel() pkcs11.TokenLabel {
+	if r.Facts.AsMade {
+		return r.Facts.MadeLabel
+	}
+	return r.Job.TokenLabel
+}
+
 // ReportKind is what is told to the central server about a job that ended.
 type ReportKind string
 
@@ -131,6 +148,7 @@ type Outcome string
 const (
 	OutcomeInstalled          Outcome = "installed"
 	OutcomeFaulty             Outcome = "faulty"
+	OutcomeDestroyed          Outcome = "destroyed" // the key is gone
 	OutcomeRefusedCertificate Outcome = "refused-certificate"
 )
 

@@ -342,7 +342,8 @@ type endingLease struct {
 	verdict error
 }
 
-func (l *endingLease) Epoch() int64 { return 1 }
+func (l *endingLease) Epoch() int64    { return 1 }
+func (l *endingLease) Cancelled() bool { return false }
 func (l *endingLease) Check(time.Duration, bool) error {
 	if l.left == 0 {
 		return l.verdict

@@ -57,6 +57,8 @@ type Lease interface {
 	// bound only what the central server has said counts, not the clock.
 	// ErrLeaseLost, ErrLeaseTooShort, ErrCancelled.
 	Check(need time.Duration, bound bool) error
+	// Cancelled reports that the central server has withdrawn the unit.
+	Cancelled() bool
 }
 
 // Recipients are those to whom PINs are sealed, checked against the configuration.
@@ -136,37 +138,55 @@ const (
 // When ctx ends, the call into the module that is under way comes to its end and
 // the job is parked before the next step.
 func (r *Runner) Run(ctx context.Context, rec *Record, module pkcs11.Module, lease Lease) (err error) {
-	j := &run{Runner: r, rec: rec, module: module, lease: lease, steps: Plan(rec.Job)}
+	j := &run{Runner: r, rec: rec, module: labelled(module), lease: lease, steps: planOf(rec)}
 	if len(j.steps) == 0 {
 		return fmt.Errorf("job %s: unknown kind %q", rec.Job.ID, rec.Job.Kind)
 	}
 	begun := r.Now()
 	defer func() {
 		if j.token != nil {
-			err = errors.Join(err, ignoreGone(j.token.Close()))
+			_ = j.token.Close() // whoever uses the token next finds out how it is
 		}
 	}()
 	first, resumed, err := j.start()
 	if err != nil {
 		return err
 	}
+	i, err := j.through(ctx, first, resumed)
+	if errors.Is(err, ErrCancelled) && !rec.Facts.Withdrawn && j.mayHaveKey() {
+		if err = j.withdraw(); err == nil {
+			i, err = j.through(ctx, 0, true)
+		}
+	}
+	rec.Busy += r.Now().Sub(begun) - j.waited
+	switch {
+	case err != nil:
+		return j.stop(i, err)
+	case rec.Facts.Withdrawn:
+		return j.withdrawn()
+	}
+	return j.complete()
+}
+
+// through does the steps of the plan from one on, and gives the one that failed.
+func (j *run) through(ctx context.Context, first int, resumed bool) (int, error) {
 	for i := first; i < len(j.steps); i++ {
 		if when := j.steps[i].when; when != nil && !when(j.rec.Facts) {
 			continue
 		}
 		j.tell(i)
-		stepErr := ctx.Err()
-		if stepErr == nil {
-			stepErr = j.do(ctx, i, resumed && i == first)
+		err := ctx.Err()
+		if err == nil && j.lease.Cancelled() && !j.rec.Facts.Withdrawn {
+			err = ErrCancelled
 		}
-		if stepErr != nil {
-			stepErr = j.judge(ctx, j.steps[i], stepErr)
-			rec.Busy += r.Now().Sub(begun) - j.waited
-			return j.stop(i, stepErr)
+		if err == nil {
+			err = j.do(ctx, i, resumed && i == first)
+		}
+		if err != nil {
+			return i, j.judge(ctx, j.steps[i], err)
 		}
 	}
-	rec.Busy += r.Now().Sub(begun) - j.waited
-	return j.complete()
+	return 0, nil
 }
 
 // start finds the step to go on with.
@@ -218,7 +238,7 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 // One that is pulled can look like a bad one: ykcs11 leaves out the objects that it
 // could not read any more, and says that a PIN is wrong when nobody was there to take it.
 func (j *run) judge(ctx context.Context, s Step, verdict error) error {
-	if s.Network || classify(s, verdict).Class != ClassTerminal || OrderAtFault(verdict) {
+	if s.Network || classify(s, verdict).Class != ClassTerminal || OrderAtFault(verdict) || errors.Is(verdict, ErrCancelled) {
 		return verdict
 	}
 	if err := j.stillThere(context.WithoutCancel(ctx)); err != nil {
@@ -244,7 +264,7 @@ func (j *run) stillThere(ctx context.Context) error {
 // intend looks at the lease and makes the intent durable. What is refused here has
 // not touched the token.
 func (j *run) intend(s Step) error {
-	if s.WritesToken {
+	if s.WritesToken && !j.rec.Facts.Withdrawn { // to destroy the key is right whoever has the unit
 		if err := j.lease.Check(0, j.rec.Facts.Bound); err != nil {
 			return err
 		}
@@ -346,7 +366,7 @@ func (j *run) report() *Report {
 	return &Report{
 		JobID: j.rec.Job.ID, Kind: ReportResult,
 		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
-		TokenSerial: j.rec.Token.Identity.Serial, TokenLabel: j.rec.Job.TokenLabel, KeyID: f.KeyID,
+		TokenSerial: j.rec.Token.Identity.Serial, TokenLabel: j.rec.TokenLabel(), KeyID: f.KeyID,
 		CertificateSerial: f.CertificateSerial, CertificateSHA256: f.CertificateSHA256,
 		EscrowID: f.EscrowID, UserPINEnvelope: f.UserPINEnvelope, UserPINRecipients: f.UserPINRecipients,
 		Busy: j.rec.Busy,
@@ -369,7 +389,7 @@ func (j *run) endReport(cause error) *Report {
 		return r
 	}
 	r.Kind, r.Release = ReportRelease, ReleaseTokenFaulty
-	if errors.Is(cause, ErrProfileMisfit) || OrderAtFault(cause) {
+	if errors.Is(cause, ErrProfileMisfit) || OrderAtFault(cause) || errors.Is(cause, ErrCancelled) {
 		r.Release = ReleaseOrderUnusable
 	}
 	return r
@@ -414,22 +434,12 @@ func (r *Runner) giveUp(rec *Record, reason, hint string, cause error) error {
 		return fmt.Errorf("job %s: %w", rec.Job.ID, err)
 	}
 	rec.Reason, rec.Hint, rec.Waiting = reason, hint, WaitingNothing
-	j := &run{Runner: r, rec: rec, steps: Plan(rec.Job)}
+	j := &run{Runner: r, rec: rec, steps: planOf(rec)}
 	if err := j.end(state, j.endReport(cause)); err != nil {
 		return err
 	}
 	j.tell(max(0, slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == rec.Step })))
 	return nil
-}
-
-// ignoreGone drops the errors that closing a token gives when it or its process has gone already.
-func ignoreGone(err error) error {
-	for _, gone := range []error{pkcs11.ErrTokenRemoved, pkcs11.ErrModuleCrashed, pkcs11.ErrModuleHung, pkcs11.ErrDevice} {
-		if errors.Is(err, gone) {
-			return nil
-		}
-	}
-	return err
 }
 
 func sha256hex(b []byte) string {

@@ -26,6 +26,12 @@ const (
 	StepFinish      StepName = "finish"
 )
 
+// The steps of a job whose order was cancelled when there may have been a key on its token.
+const (
+	StepWipe       StepName = "wipe"
+	StepProveWiped StepName = "prove-wiped"
+)
+
 // Effect says what a step does to the world.
 type Effect string
 

@@ -3,6 +3,7 @@
 package provision
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -355,4 +356,43 @@ func TestAnotherYubiKey(t *testing.T) {
 		t.Fatalf("with the card back, in another reader: %v", err)
 	}
 	s.witness(t, rec)
+}
+
+// TestCancelledYubiKey: a key that cannot be destroyed in its place is replaced by one
+// that nobody has asked for; neither it nor the certificate can be used any more.
+func TestCancelledYubiKey(t *testing.T) {
+	s := newUSBStation(t, 1)
+	s.insert(t, 0, s.cards[0])
+	rec := s.job(t, 1, s.cards[0])
+	lease := &withdrawable{}
+	s.runner.Observe = func(p Progress) {
+		if p.Step == StepFinish {
+			lease.cancelled.Store(true)
+		}
+	}
+	if err := s.runner.Run(t.Context(), rec, s.module(), lease); !errors.Is(err, ErrCancelled) || rec.State != StateQuarantined {
+		t.Fatalf("error is %v, state %s", err, rec.State)
+	}
+	reports, err := s.runner.Journal.PendingReports(10)
+	if err != nil || len(reports) != 1 || reports[0].Outcome != OutcomeDestroyed {
+		t.Errorf("outbox %+v (%v)", reports, err)
+	}
+	s.runner.Observe = nil
+	m := s.module()
+	token, err := m.Open(t.Context(), serialOf(s.cards[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := token.LoginUser(t.Context(), pkcs11.NewUserPIN(s.openPIN(rec.Facts.UserPINEnvelope))); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := token.Objects(t.Context(), pkcs11.Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range yubiKeyProfile(s.maker).ours(objects) {
+		if o.Class == pkcs11.ClassCertificate || bytes.Equal(o.PublicKey, rec.Facts.PublicKey) {
+			t.Errorf("class %d with CKA_ID %s is still on the card", o.Class, o.ID)
+		}
+	}
 }

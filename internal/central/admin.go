@@ -59,7 +59,7 @@ func (s *adminAPI) PutOrder(ctx context.Context, r adminserver.PutOrderRequestOb
 	if err != nil {
 		return nil, fmt.Errorf("encode order %s: %w", r.OrderId, err)
 	}
-	created, err := s.store.PutOrder(ctx, store.Order{
+	revised, err := s.store.PutOrder(ctx, store.Order{
 		ID: o.OrderId, ProductCode: o.ProductCode, Company: o.Company.Name, Quantity: o.Quantity, DueAt: o.DueAt, Content: content,
 	})
 	if err != nil {
@@ -69,8 +69,10 @@ func (s *adminAPI) PutOrder(ctx context.Context, r adminserver.PutOrderRequestOb
 	if err != nil {
 		return nil, err
 	}
-	if created {
+	if revised.Changed {
 		s.ready.ring()
+	}
+	if revised.Created {
 		return adminserver.PutOrder201JSONResponse(status), nil
 	}
 	return adminserver.PutOrder200JSONResponse(status), nil

@@ -152,15 +152,18 @@ func (s *stationAPI) PostHeartbeat(ctx context.Context, r stationserver.PostHear
 	for i, u := range r.Body.Units {
 		beats[i] = store.Beat{UnitID: u.UnitId, Epoch: u.Epoch, Phase: u.Phase}
 	}
-	left, err := s.store.Heartbeat(ctx, stationOf(ctx), r.Body.SessionId, beats)
+	pulses, err := s.store.Heartbeat(ctx, stationOf(ctx), r.Body.SessionId, beats)
 	if err != nil {
 		return nil, err
 	}
 	answer := stationserver.PostHeartbeat200JSONResponse{Units: make([]api.HeartbeatStatus, len(beats))}
 	for i, b := range beats {
 		status := api.HeartbeatStatus{UnitId: b.UnitID, Epoch: b.Epoch, Status: api.Lost}
-		if left[i] > 0 {
-			status.Status, status.LeaseSeconds = api.Ok, seconds(left[i])
+		switch {
+		case pulses[i].Cancel:
+			status.Status = api.Cancel
+		case pulses[i].Left > 0:
+			status.Status, status.LeaseSeconds = api.Ok, seconds(pulses[i].Left)
 		}
 		answer.Units[i] = status
 	}

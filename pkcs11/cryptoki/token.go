@@ -58,10 +58,8 @@ func (t *token) find(op string) (place, error) {
 		}
 		return at, t.note(op, at.info)
 	}
-	if !t.sess.confirmed {
-		t.sess.slot = t.m.slotOf(t.sess)
-	}
-	slot := t.sess.slot
+	slot := t.m.slotOf(t.sess)
+	t.sess.slot = slot
 	info, err := t.m.tokenInfo(slot)
 	if err != nil {
 		return place{}, t.failed(err)
@@ -77,6 +75,9 @@ func (t *token) find(op string) (place, error) {
 // was opened on it; had it been given to another token in between, the session would
 // be that token's, and look like the right one's as soon as the slot is given back.
 func (m *module) slotOf(s *session) uint {
+	if s.confirmed {
+		return s.slot
+	}
 	info, err := m.ctx.GetSessionInfo(s.handle)
 	if err != nil {
 		return s.slot // what is wrong shows when its token is read
@@ -130,17 +131,19 @@ func (t *token) openSession(slot uint) error {
 		return callError("C_OpenSession", err)
 	}
 	t.sess = &session{handle: handle, slot: slot, generation: t.m.generation, login: nobody}
+	t.m.sessions++
 	return nil
 }
 
-// dropSession closes the session if there is one. Its error is of no use: the
-// handle is forgotten either way.
-func (t *token) dropSession() {
+// dropSession closes the session if there is one, and forgets the handle either way.
+func (t *token) dropSession() error {
 	if t.sess == nil {
-		return
+		return nil
 	}
-	_ = t.m.ctx.CloseSession(t.sess.handle)
+	err := t.m.ctx.CloseSession(t.sess.handle)
 	t.sess = nil
+	t.m.sessions--
+	return callError("C_CloseSession", err)
 }
 
 // failed passes an error on, and when the token or session is in doubt drops
@@ -150,7 +153,7 @@ func (t *token) failed(err error) error {
 		pkcs11.ErrTokenRemoved, pkcs11.ErrTokenReplaced, pkcs11.ErrTokenUnknown, pkcs11.ErrDevice,
 	} {
 		if errors.Is(err, doubt) {
-			t.dropSession()
+			_ = t.dropSession() // the error that brought us here says more
 			break
 		}
 	}
@@ -201,7 +204,5 @@ func (t *token) Close() error {
 	if t.sess.login != nobody {
 		_ = t.m.ctx.Logout(t.sess.handle)
 	}
-	err := t.m.ctx.CloseSession(t.sess.handle)
-	t.sess = nil
-	return callError("C_CloseSession", err)
+	return t.dropSession()
 }

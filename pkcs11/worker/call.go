@@ -139,6 +139,18 @@ func (p *Process) finish(op operation, wait *patience) {
 	}
 }
 
+func (p *Process) spoil() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spoilt = true
+}
+
+func (p *Process) isSpoilt() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spoilt
+}
+
 func (p *Process) markDirty(dirty bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -117,16 +117,16 @@ func (p *Pool) awaitOrphans(ctx context.Context) error {
 }
 
 // Release takes a child back. Tokens still open in it are closed. A healthy
-// child stays warm for the next Acquire; another, one still busy a few seconds
-// from now with a call that its caller left, or one that comes back after Close,
-// is ended and reaped.
+// child stays warm for the next Acquire; another, one in which a token could not be
+// closed, one still busy a few seconds from now with a call that its caller left, or
+// one that comes back after Close, is ended and reaped.
 func (p *Pool) Release(child *Process) error {
 	defer p.leave()
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	err := child.reset(ctx)
 	p.mu.Lock()
-	keep := !p.closed && err == nil && child.Healthy()
+	keep := !p.closed && err == nil && child.Healthy() && !child.isSpoilt()
 	if keep {
 		p.idle = append(p.idle, child)
 	}

@@ -50,8 +50,9 @@ type Process struct {
 	closeOnce sync.Once
 	closeErr  error
 
-	mu    sync.Mutex
-	dirty bool // the child may hold tokens open; cleared by reset
+	mu     sync.Mutex
+	dirty  bool // the child may hold tokens open; cleared by reset
+	spoilt bool // it may hold a session that nobody can close: not for another user
 }
 
 // Start starts a child and has it initialise the module. It fails as the opener

@@ -128,5 +128,8 @@ func (t *token) Close() error {
 	t.unknown = false
 	err := t.call(context.Background(), opTokenClose, nil, nil)
 	t.closed = true
+	if err != nil {
+		t.p.spoil()
+	}
 	return err
 }

@@ -20,7 +20,10 @@ type waiting struct {
 // and tells of those that no station can make before their due time does. It says
 // how many changed.
 func (s *Store) FindBlocked(ctx context.Context) (int, error) {
-	now := millis(s.clock())
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return 0, err
+	}
 	orders, err := collect(ctx, s.db.Read, func(r rowScanner) (waiting, error) {
 		var w waiting
 		return w, r.Scan(&w.orderID, &w.product, &w.blocked, &w.ready)

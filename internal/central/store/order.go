@@ -97,7 +97,7 @@ type OrderSummary struct {
 // Orders lists orders, earliest due first, and how many there are.
 func (s *Store) Orders(ctx context.Context, limit, offset int) ([]OrderSummary, int, error) {
 	fail := func(err error) ([]OrderSummary, int, error) { return nil, 0, fmt.Errorf("list orders: %w", err) }
-	tx, err := s.db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.db.Snapshot(ctx)
 	if err != nil {
 		return fail(err)
 	}
