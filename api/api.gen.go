@@ -228,6 +228,24 @@ func (e UnitStateName) Valid() bool {
 	}
 }
 
+// Defines values for GetCrlParamsCrl.
+const (
+	Ecdsa GetCrlParamsCrl = "ecdsa"
+	Rsa   GetCrlParamsCrl = "rsa"
+)
+
+// Valid indicates whether the value is a known member of the GetCrlParamsCrl enum.
+func (e GetCrlParamsCrl) Valid() bool {
+	switch e {
+	case Ecdsa:
+		return true
+	case Rsa:
+		return true
+	default:
+		return false
+	}
+}
+
 // Approval defines model for Approval.
 type Approval struct {
 	ApprovedAt time.Time `json:"approvedAt"`
@@ -634,23 +652,29 @@ type Trust struct {
 
 // Unit defines model for Unit.
 type Unit struct {
-	Attempts            int         `json:"attempts"`
-	CertificateNotAfter *time.Time  `json:"certificateNotAfter,omitempty"`
-	CertificateSerial   *string     `json:"certificateSerial,omitempty"`
-	CertificateSha256   *string     `json:"certificateSha256,omitempty"`
-	Company             string      `json:"company"`
-	Epoch               int64       `json:"epoch"`
-	EscrowId            *string     `json:"escrowId,omitempty"`
-	Generation          Generation  `json:"generation"`
-	HeldReason          *string     `json:"heldReason,omitempty"`
-	KeyId               *string     `json:"keyId,omitempty"`
-	LeaseExpiresAt      *time.Time  `json:"leaseExpiresAt,omitempty"`
-	Of                  int         `json:"of"`
-	OrderId             OrderId     `json:"orderId"`
-	Phase               *string     `json:"phase,omitempty"`
-	ProductCode         ProductCode `json:"productCode"`
-	Seconds             *float64    `json:"seconds,omitempty"`
-	Sequence            int         `json:"sequence"`
+	Attempts            int        `json:"attempts"`
+	CertificateNotAfter *time.Time `json:"certificateNotAfter,omitempty"`
+	CertificateSerial   *string    `json:"certificateSerial,omitempty"`
+	CertificateSha256   *string    `json:"certificateSha256,omitempty"`
+	Company             string     `json:"company"`
+	Epoch               int64      `json:"epoch"`
+	EscrowId            *string    `json:"escrowId,omitempty"`
+	Generation          Generation `json:"generation"`
+	HeldReason          *string    `json:"heldReason,omitempty"`
+	KeyId               *string    `json:"keyId,omitempty"`
+	LeaseExpiresAt      *time.Time `json:"leaseExpiresAt,omitempty"`
+	Of                  int        `json:"of"`
+	OrderId             OrderId    `json:"orderId"`
+
+	// PendingReason What the CA last said about a certificate that it has not decided
+	PendingReason *string `json:"pendingReason,omitempty"`
+
+	// PendingUntil When the CA is asked again
+	PendingUntil *time.Time  `json:"pendingUntil,omitempty"`
+	Phase        *string     `json:"phase,omitempty"`
+	ProductCode  ProductCode `json:"productCode"`
+	Seconds      *float64    `json:"seconds,omitempty"`
+	Sequence     int         `json:"sequence"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
 	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; HELD waits for a person (see
@@ -730,6 +754,9 @@ type PostClaimsParams struct {
 	// IdempotencyKey Required; its absence is answered `idempotency-key-missing`
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
+
+// GetCrlParamsCrl defines parameters for GetCrl.
+type GetCrlParamsCrl string
 
 // ListOrdersParams defines parameters for ListOrders.
 type ListOrdersParams struct {
@@ -881,6 +908,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetCrl A certificate revocation list of the CA, where the CA makes its own
+	//
+	// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+	GetCrl(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PutEscrowWithBody Put a sealed SO PIN into escrow
 	//
@@ -1143,6 +1175,21 @@ func (c *Client) PostClaimsWithBody(ctx context.Context, params *PostClaimsParam
 // Corresponds with POST /claims (the `PostClaims` operationId).
 func (c *Client) PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPostClaimsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetCrl A certificate revocation list of the CA, where the CA makes its own
+//
+// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+func (c *Client) GetCrl(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetCrlRequest(c.Server, crl)
 	if err != nil {
 		return nil, err
 	}
@@ -1779,6 +1826,40 @@ func NewPostClaimsRequestWithBody(server string, params *PostClaimsParams, conte
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewGetCrlRequest constructs an http.Request for the GetCrl method
+func NewGetCrlRequest(server string, crl GetCrlParamsCrl) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "crl", crl, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/crls/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -2687,6 +2768,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaimsWithResponse(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*PostClaimsResponse, error)
 
+	// GetCrlWithResponse A certificate revocation list of the CA, where the CA makes its own
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+	GetCrlWithResponse(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*GetCrlResponse, error)
+
 	// PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -3016,6 +3104,47 @@ func (r PostClaimsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PostClaimsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetCrlResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetCrlResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetCrlResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetCrlResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetCrlResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetCrlResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3961,6 +4090,19 @@ func (c *ClientWithResponses) PostClaimsWithResponse(ctx context.Context, params
 	return ParsePostClaimsResponse(rsp)
 }
 
+// GetCrlWithResponse A certificate revocation list of the CA, where the CA makes its own
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+func (c *ClientWithResponses) GetCrlWithResponse(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*GetCrlResponse, error) {
+	rsp, err := c.GetCrl(ctx, crl, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetCrlResponse(rsp)
+}
+
 // PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
 //
 // Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -4431,6 +4573,32 @@ func ParsePostClaimsResponse(rsp *http.Response) (*PostClaimsResponse, error) {
 			headers.RetryAfter = &value
 		}
 		response.Headers204 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetCrlResponse parses an HTTP response from a GetCrlWithResponse call
+func ParseGetCrlResponse(rsp *http.Response) (*GetCrlResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetCrlResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -5075,122 +5243,125 @@ func ParseGetSealedPinResponse(rsp *http.Response) (*GetSealedPinResponse, error
 // const string: with thousands of chunks the chained `+` fold is several
 // times slower for the Go compiler than parsing a slice literal.
 var swaggerSpec = []string{
-	"5H1bcxy5leZfwaYdoUtn8SaJbpEPazbFbnGlphi8rMNuyiYq8xQLZiaQDSBVqlXQsfu2P2AfNuZlxjHz",
-	"MI9+dIwnZv5MT3TMv5jAAZCXSmRdeJHtmReJVYnE5eCcg3P5cOpTlIi8EBy4VtHOp6igkuagQeKnA5VI",
-	"MTlMzd+MRztRQfU4iiNOc4h2IvCP40jC9yWTkEY7WpYQRyoZQ07Nez+VMIp2op+s1wOt26dq/bxkaXRz",
-	"E0ffAAdJNRO8Z6irusFtB2uMYYY8TCEvhAaeTN/A1LycmvWwws4iOnGD7BKmFaFDBTwBwhShXE1AQkou",
-	"Wd3F4Bqmg5wpxfjVZRTbJYyBpiDrRTSGHJgxmzPP6ce3wK/0ONrZfh5HOeP+45exoYUGabr89Xd7g1/R",
-	"wf/aGLwcvP/ip1Ec6Wlh+lZaMn6FK3vLcqYrOn5fgpzWc8jwYXPkFEa0zHS0s7mxEZt5sLzM8dMGzsN9",
-	"rEZiXMMVSBzq3WikoHcsYZ8GB2v2vRHuW6Yge3lPuKe35QbfuxnpnDPdO1BpH96axe3rN2YcCaoQXAHK",
-	"1qFSpdmxHSOCXANHMtKiyFiCXLr+W2XFYfmBTjXVYMdqM/PZGIiZPyhtWHgoSp7uEj0GkoDUbGSGRObm",
-	"QpuvJZAp7pxlYZzwCWg5HeyNNMiutJxCIniqWnvd2VMzr2Mphhnkc5Zd2BZfrLZ8329g8XucgJRCkscn",
-	"X++Tl89f/OwJbrt71fS8VxRSfKAZziVNmXmTZsdSFIY8ZsNGNFMQR0XjK5y2FB8g3cNFjITMqY52opRq",
-	"GGiWQ1c84+qdr6YzYv9ioyX2myHRrnnwu2ZHcXMm76sXxfC3kGgz6H69y2+Zwtm2V9JgA/zMNORqEc0b",
-	"vZ5AImRqhnJjUynpFD8LbekaEPHmcloz8K8tWIsbdd5qTkGy1vj1TjRbjenWi+1gq6vW0VTtMeP62VbU",
-	"VVxxxJQqrYh0+uJCV/KzHLdwob+CkZCw/CtFOcxY8gamcxbldIFVel1VwVJS8hQkmYxZMkY9sb9HJlQR",
-	"qq4hDY2qSrtBodHKSr/O5+h6VnGtdlsnf3djQ9vYpUE9v2p/mrRt7MwCjqvZqU21RhOisA3hZT4EGZMx",
-	"fKQpJCynGREjtCaG7GoAPGWUk+HU8ntDETzfaimCrdb5//i7jcFLOhi9/7R18yRkAMTRfkZZvodWSlc0",
-	"MqBqBRF/a5p3xXpm41ynQdqZyZzYjV1Ru+b0o/vPmglbL7bnGyTYQVom1pRtb9CxfUISkYIiekzNOccU",
-	"URp5y5x9ieAjdlUa004LktNrwxhLUcl1vi9SpFVOPx7a1/yU3cfNrnpUoBQT3IrHUrZyk/D12zhq1KBA",
-	"cDNEXlA+XXEfrCE0S9A9RQRH1TAsFeOgFMlYYozkNjdvbmzMsnNXQagk6Y5wztmIQUqUSIw8JRJSZjeQ",
-	"PP7xT3/7wx//94//8C8//PPf/PCvv//x//3jD3/6+x//7v88ick3X5FnW5sbG4Otjc0XMZkwPSaUSHY1",
-	"1iQZQ3JNkjGVNNGoBJoz/bJ9AH+56ARGwrjZB8mt5O04P1EBE+v4zf7pTzY3YvLq4MSaMlsvv9x+EsX1",
-	"uWCUSXtN2y9ePNsOUBwKkYwXsdwBNjKtG37gYh6No2uYLm78BhuhhXAN/FuRQhZwhDozx9a1Gp43wlmj",
-	"6ezeWQLESOp2p60J+bU0aBDa6QNPzqZ9sP08WqSvrIPd1dKrElxVR/281u4wvEci1gEAN4MgcbDV7SRh",
-	"NT6VkLCC+VjGjIfyem+w9WLbHMEavSHf9BGZMT2XUvk1LWtt/+VCXU8zSE/FMeMBC+LbU3LAP0AmCkhf",
-	"UU1R0G8n3bXBtZRr2t7UyvLyItKcdovG/ZuNTHO7Hb8n1mx2E5rn1wyy9MC4hV3pS0FTFvYZCmGkN6Cd",
-	"/8fpuyNybJ9a7bz9cmPzCWFcC8dw1v0einS6SyAv9JSMhMRnk7HIIFp03PixYz/B0Lq+me+urBDeiaPX",
-	"QKUeAtV9xmQqqWVl9+5QiAwo9yy4vJlZjXSqqS7VQoPT9h67CYToUPV4Oy5c0Sy79XqNDLaVyIvNrQWL",
-	"bxp9dti5BHAk7Z4xK6lWNPF9lMcc03OCd3GkqjHbUiKuYyKBwwRSZP5mr7skoTyBLCZKi4JQnhIJhZB6",
-	"l2RCafe1FmUyZvwK5QaF3GgqbmbyXSSuzYmOvURxZN5qkObB1KNd6wyJ5m4J7vpDHoTF2LhtQd9eaSi8",
-	"/wNN94fqGPekAFFkMwfN840HJ6Odcohsh8ZhTxse9pIBnyVDV/4A6QkILWcEFNeJ+lmX4KZHNRA8m5JT",
-	"dsUbB7s9I15sv9gKWfALDgIcbNloSIikb7yBPmODvNn7zeGrVshixkXa+vJusYk3jAfG/YVhR6aM2z0E",
-	"kgoO1m0LyTjjTLcP9bp3G63ockft9s7lCdfsJo7SElaJ6a4mnO2I4rIpqzgaU55m9hhemNl47doaZ8yR",
-	"fK4vZtrM0/JB+0CMlmhTZ3GWSsdUEQwMpqwWd1HmqOcJLJ6VGrOicNmX+QLu2q2s7uLoA81YyvT0l0Cl",
-	"agWyNhcn1oKqss55VSvFTaiVaCtY2tpMxwdt8s5OMq5Epea2BrFCmuRb0LQrcYUUWiQi+58gjanSNoy6",
-	"2zHrKH2wry2OGHfGqd8NTRa57FY5nsUnSpVCuokfXuHcUhV8TmH8vqRcMz1tcf6LxU7HbUTz3kStlrD5",
-	"YlItboHExDX7+D3u5cvX9Z6uYhfmzlWdc0o/ayMIfv3ziwv1/ouf+z+CB7UP+t4hQYld9C7XsmGj+63n",
-	"8ya9N/jVxuDle/f/4P3T4Kyx53CGE7d2eQ8Nezot85zK6V3Smm7YeQlNO1SPl0aTBAq9Wop5LHI41UtZ",
-	"GK7ZkdkqryCWIs3qPq93def6tnYCcXPZ85zc1i7Ns/s6NFpV4d6NpH8GnRt2yh1TBfVL6J22nf5aTEhO",
-	"+ZTgjhAqgTBOgCZjdCQblPNbtKR+rZVoQ7PaLarmHdr/Bpqkk+4zD4iNlCkiRsSDP3aJ6cbOPmNKQ2oW",
-	"4V44MyN00jGllMB1FeSfcV6Mp6I0zWCAZtgOui2GQo8U8YZZJy8QInVv1BHhK6pnaMbxdBo4OM0OgQ8g",
-	"p2TEIEuto88UmUiBx9FSktqIjQY0nwQtp3SYQciPAz0GG9NUNK+DnjmdElUmCUBKMmqDmN2YYR01CpiI",
-	"TNsRuwkh/GIpdBDubidSbLfcDtAI59TrnMN5Z25w752Wku+UangN03THAZl2hjQdOEIYZRZoMbOFPa3c",
-	"04EWYpBReQU97UquyqIQUkM6yCFldOCWGG5MSz0GrjFkkPa0Ggk5ZGmKjnjoORd6MBIl73s/Bz0W6cA0",
-	"o1kmJr0DeYN+0FhET1MXBjVEG2Us0Qualfyai0nfAnqgnEu2llCq/nnWqqF3D5geeAUaamDzbItWmig5",
-	"cJw0p8WCThYuR4IqM72oG1T0C7fGnpSLmmHWg6MJ3cPBHyjLZiTV6Yc4+jgwsjn4QKWxR5URUie7X9H0",
-	"pBJL992hpd9+JYjue/fFmRBvneS5B+c1n35rZM0dINXTWelyD75uCJT76kjor50IuW++Rak5Enqvkhn3",
-	"5NiJyXlLStzDU8vx+zVV2w/OK0nwi25Bob+tWD/4+MQzh+/UsPeB4+5q2R6LWn1l84LdOe0reVjxbP1d",
-	"t2Fg6BNkxW5TtKUCy7fs1n1wWDNYvW81T1lt3zTJGl7Ls61Zp6jfa1n7TZ/fcuKTqqsGJ9JUglKzntQM",
-	"5ObFPfl3cVSMBYfOaLODNSmwMXj5xeMnpBesHsDT2EHianGh4/cEMLp1u+RebWm1Vr9x58iuBOpAy227",
-	"iIsBhrExqaXGpU7FhJNUINw6ESXXhCpCyYiyDFJiyJcXuhH09h1gbMG+7nEqAwTUT314cFDyUoV1YR8E",
-	"xs06TGYjYbcEMf25czJ/SRgnUepEhGB0jBv7IIN0l9iNjOushzHcFRjeYCnskhSUlmIKqW1yDVPT4Epw",
-	"2CUSRkY3DhrkisnEZ/n294gCrkkqwEL8R0y3UipuDsZR8dxUjYYc0uk9mH/p43/M70zMDNAP6c8zWlRC",
-	"F1yMCJRzBfLBoTOqTn7M5E5ZDkQVZhEO9+glso4giHJoV9RNjls0cIW9ekuHHbjbs617hLvFUWnJddLC",
-	"RN0F2zQ3cOOViWf0eCECx1kjc1AloeS1TVersSizlIwYZ2ps+ZxpMjZKlKckySjLCRckt+Durqc5rsAR",
-	"y+a6xpD1gOVLjtdpLJZBkcdoyJO3B3unB6+eBJDGY5GlyuHr9RiYJIUEFE+koaoQEmsEIemEXnAJSlOp",
-	"YyIkmYzB8p+9iEa0INQteUKVw0o0c/tXRuoFr1KquelFgpuv+WLtgi8bG+gBhHdTh21CWR634DvUarj3",
-	"j5Sj2kKg5P3BpDtb30mUWf5zWz6Hc293LA6F0J3Y98yVv5DphUqaJ7D8CTWTHFsiK5qJVbREJvQ+LeiQ",
-	"ZUxPA7j3OVm9+SDfmd1rrDz25Ouuru7fLyS4dZUN0U9983HGhEVQw/bzm6DxftrIWK1iH1EpWfAu3dfm",
-	"XP/33//TD3/8Q/vQWsrZCOdzRhLY1Vjviyxz13Tag/7b//3DD3/6/0FlKZvOyTyOqL2YzuUut9bOPJq9",
-	"B/erzWQrekfZlZBMj/M2Uy86cms2frYVSvysglafCKn0G5jWSI7mieOzlM+2N1bLU7YQ6o1lzhswSN46",
-	"pdFvvK9odmdU6VMAvkp6BTVwGrwCohUe7XhocjEJhs69M7tCWmb1q3hLgxKcGxu6lzb3mpmPT0hIgWtn",
-	"8PVuS5dYYZt33rXHM1kqHeyISCG08mD5pFRa5CDVI7K/17QUFg42Kz232CkF8gPIBVPt3Fe0bz1SxHja",
-	"Z29PWxedzXmCR/1quLvuxkbt6c3Z1XBS2ploKxy6uoKDzccI+47nTOmoGwLafjbvgLF1B94//s4XIHjq",
-	"v3ry38Mnox3ogS5B2coM7mKnv7yeCXGNIRRrA5stI8zaywXVYxttUbfxDWePNBWW4rO2wzbXyGsS978N",
-	"fvf+8Xdk8Lv3T/HvHpJWcjDDSKLj6nUFpe+ey8pSHHQtH2y8WThcZ/C4s/zQxnjQ9YyNYGNtPVnHxgqO",
-	"Vj4w7vMW+jwoA/RePusuqBnlWnDVfQVgKmTpSRX66XRbRcrCx/7Bx4JJUKuYCxZ4ei9gUw+U74a67wBD",
-	"rSy8bmioEw5qglZ7MBtLl/6ojsxbIVUaV/i7UY4Gmz6qlG6MoIrnLzafR32hqyrQFX5cGdKLAl93vH0Q",
-	"R2VhWGoFHNXqKNwaxdJGt/jUbhClWymg5hT79FdfwQac0yNFWBoTSsbTYuySDQ0oimU5a9JJAJKyK3uJ",
-	"qpnLaQMHf7YAgzcwvvH7T8/CfrGZcNjs6QXPPQimzF8W60fg1fnK/ltSSyjXB9Kft9MB93M7p8WqzRtP",
-	"MJ+QR8GaAScHe69+iWCgIdiQJaS7LlRqryAR6sOWu+Srd+dHr2xQl9iCHuQaprvk8PT0/PDomxj/OPjN",
-	"+dGbo3e/OCKPbabjka/QRSZUXfBMKG0MRexeoWl4RRl/gtKBHbxCJFj1ckGl3iWHR6dne2/f2mnZMLOZ",
-	"6uuDt6/IhBq7cySkmRdIJTh5rAAueL2PT3bJ6dnJ3tGrg1cYlLURYjMkmqz1pasrwcFGX30yBmkUxZGl",
-	"ShRHSIYojtyy3V/Vuv1nbOJnHcWRmWoUR34awXwNRgpnIiLbbRTudjgW9uXNoPr7+RJ/b26FdMQNxjVH",
-	"osspr8WEUJIA15JmzpkjY+O1EV/qyCo9vDTEbC0tMhHy2ns+NhBv/rJ7nQGVXNlcwRAS4xdY7zZfu+AX",
-	"/GwiiALr8hr5d52osWUOpkgqkjIHrrE38y3OKsVs0ERYKCEHqXZMd0/J06du/KdPd8jrs7PjUxuAz0td",
-	"0gxd0sfmn821LSIk4TAB+WSNNLIcjxRppfOwcE1aZw5myPNIXXCC7q7nL+MYm9eQ6RgGFfTUDuFna2TC",
-	"83KSGeO55SibGYtSkw8g2WhqSGwkCd0pMxhuyJhew64DHVaUs28wUCQZU8ZjAsbKm1ZnUr1EiTWc1izJ",
-	"aJozJJi/GY0iiWuaKnMgYAc2cxgbytN6Ja62jpjwqujHEKjEDMk1cNzlPW65xjT2SFNyZEh0ZDGtuxbN",
-	"av42XCJyTJ0AKcZTxRKaub7IXkVkVGPKvh27AMQV+wAYtqIXHG1cNyFOnqIOfbpGDpBeiIUkCc0y9FRd",
-	"YRpss2t2xDzwr4osxam0ShA2wGWXnrgXvEqTaVGowJVZM/+ntWp/ashB3aKZkTH4SBOdTe3SK9WLJDw+",
-	"P0OW8qAgvdOFe6KKdVSoHtpJr5Hjd6dnZN2RzQaGzYrITHXEtQtufEjm26TE6FGqYPv5GjljuUPwGgP0",
-	"2bNnL3dJhirLxqyYGU+6i/XEGeQxUcISmAuSZCK5VoQDnggSABeHoFfb8WVfTbrLRh25NfIKEpYCGU7J",
-	"pVFul7vksgKOXhJFp0bl9KNiL3gLFmuPAqyjY90SV4Rwr6DJGAZbaxsIgsuinWisdaF21tcnk8kaxcdr",
-	"Ql6tu3fV+tvD/YOj0wN8p8bPRg49R1KmCqqTMUmEUSIYiq8inNEmelMFcFqwaCd6trax9izCk2CMVtH6",
-	"bL24K1sFspJ/Y3lExvjbb8cAmvVFvwubJnWTdVvJ8iZe2NDVobx5P1NkcWtj494KLM7W0AtUGmwu1ked",
-	"Kn2D6tsCvV0NzPB41QIaNQ2Nc+YuOaC9X6lFqz1N9z4Jbk8Jc9bSK0Q7ok6N3ptOnNShlStC4dS3gl+R",
-	"QmTZjlU7l8bWuWwEVJ0UG1uKKGEUsHL1IpnC4zcmDnNi+NmoAkxho9ThzQEni2tk74JLKMA4PLOiP6s5",
-	"XKbaahVzMmw9J2NRSrVr9IYtpeFsPhcFlJCD8XYwie50PqpFI47+ZrHXkji5K6Hx+BgxqTSqwphgNp1f",
-	"2TVSXb2QmelZUW0z/LFQet+SuMPqwXqZxngxJMZVGfL50rEzlVRNm/46qnWBtEVFVRcK0kxVXCtQqK2+",
-	"Eun0/mSpWRXupu19aFnCzUPKcaM8XkCGEeCg4rb4Ml6nFqYefTIEMpFMa0AnbmvjeVeejoS2J68gqXiI",
-	"cqp31CW4WFIWtuDdR1K5yk53+ECS1R42eKjWP/ko4g1qkjKgSPa8hYK1DwSWTkYfLC2lORpbhq41vA21",
-	"T9+R48OjFsCqqUGskMeEG2uTDLF4I/Z0wd2bQzASi3JV9eDOfSB22g4mRFjaMBnJY0rOzw9fkZza07yh",
-	"IJ4ERb3UrnjXqodaVVT7oYSrXW/rM0uXI0pAsA6524B7OAOPS4wUICzQMw1WWgK/J8ty8LpF8fXx8aGt",
-	"NsGUkWLqODKn9ohCC58LNO5s0U9kNeZqWWRpg3fX+jnozOEI/yLZqFXJ6z8lLx0ZE6NWN5OxUJUiYmjG",
-	"LWCqClHWtKu6hkFV/Sd6mP3qVLz6zLs1Wy0ssG2IA7ZQDmPwVK72PeziCXCYVJYiT4nZFaPgbTmozKXD",
-	"+/Ywd2Usgn7MN6CxzMUDEg/7D1CsKmxxDzrTAeaIc/NUowqUte1VAfS6n0b1Dfpeb++dv+3+V+zn1TUE",
-	"AvvhFnj33bAdxQSozJhxlNISrPPR47pZ6q9/cumnm3nc+s7dol9tF6q06INT11f5C/9QgfD1Be5KYu7N",
-	"d3T5jKU3a996Asfh0//Me6Bu6c4FTcaUX9mbFMa6XyPv0ATwjWyAlhK8ZWfMTKbIZftC5GXQHLiPbbv/",
-	"c8WVe/i8h8kCNnmDpKWZBJpOY1JyuyWpdcQ2P9c09lyVit2auWxQEnM4d+fg03KYo405k/ToURGqcaMi",
-	"6JTVdxCoDWu7N5w3ZrFSHmxNJBQZTcCmD4w161oTqtGjwwCJtXApcTcU1sieNYgveKOnyZhlgAa77SCz",
-	"8XFFLmcvcV/uEEoSUTDAEOU13njQE0FSCrngqscV83dJHkYCZvD+n1kU/Np6tKXf9HvQl4W7WFInZ1zn",
-	"sb0xguxAmO61EJpwxl4b4VRXttjD0awBugzQrZrCPYioTze65AuTnmiqT0rdG+ufOM2hP4RSieQ1TH1G",
-	"xcdJ7KHUSNQ1QpXW/cQr1buVe2r6aJ9LFhmpMIXUuoUfPps88LRzOgV+MsnhZG/3g0ktUNJDnWkzwNTP",
-	"LdEdoHePbDeRxndnVayjWgMsHqlAxreHZ7VHnTqp7jtXFNBM2ZifFi38p/erXRV2H3bzv7nhA+tKq12b",
-	"bq9TyTlIyKYkBXNsyOaNtY7ha9GxD7h1doDAdjXAp3ffqVYeCVEKhnZaGCLm5PjwSDkAAs1aqZ62Nq6g",
-	"VL2q+NyZwyGRnv0ttxr1turvq4U79KC4FX/dzOmF+K/Lp6ygcAHOsZtwd6Y5twiE4dQ5PVhroEYohsQa",
-	"OWT9k0V7zfUoEWi3qmfiwWUPTdk+9XlPoSXjR5ac6aWIuF7DKtT6p/rDzfrM3Z0+Su+3lPHtCL6Y6VsA",
-	"xGWSk7j8B0xNPiSPdAuIh0LKNm+ODuTWYlbxP994D8reXoWc/TXG+Wp9GX6z92eCtuU5Z9+XQAqQFvVj",
-	"dEX9blwhFWvsjzEVS/uWQBxAllmHt+E74m+ZOVPVnE8epnTBacauYZdYW9Q1k0AumwWpLtfI11LkBNEE",
-	"LgOIk7PZPgm6lByZ0sJIh9MKVJZVKMqO3bqv5GcSo4dKldc/IvWZzdS/bLH5ijkoYS0ziHl02CpfaaAF",
-	"YL6bQNnKZ3OiK5nxxGwrxCZazB6C8xC156JFtoJDU9zq4kBNny6nOhnveOwyGdFEx4huceUe1hDPaHGd",
-	"Cc2IhdPMRid3CSUpG41A2tIlUIVsRozTzEMKL2fqul32yJOtCPTXLVLtqkafWaoW/k6vu65hy4jwe0lx",
-	"nuDvqMxin6mDpc/YNnOFw5UN6UeQ+RVU6FlU1hhAQvC8y4gLYeFg7YpXao3Ywl4I5nalS/FWJ94Pt7gM",
-	"D5Al5v1cyCqKUQFh14LALFcy7G5W7EMwY6uS2X8BbvyGfYAKbkyTawfkwSBy+yeql+VK6wgPCls2qM+y",
-	"PsVW9lfMPocjgz/TMsiZvQlT70d9/ZVxiqZ04FrEMhWumr8hcz+40lKBJMeHR48UATdc7LD4QiGcGtP3",
-	"uFUu3vFIGfMw5BtVd/dDAMgTF032UKvmdX1f+G8W6uzuO6y5IqfrHzZxS9zAsyO8q29xOPTt7BWRdjAi",
-	"7Au1e2ndumB4uc/1YFd98/7mPwIAAP//",
+	"5H1JcyS5df9XwT+liF4mi2uT6iYPf3HYnGm6e9gMLlZIw5aIynzFgpgF5ABIVpc7qLBv/gA+OHyxFfbB",
+	"Rx0VlsP+MuOY8Ldw4AHIpRJZC5eWZF+6WZVILA/vPbzlh1efokSMcsGBaxXtfIpyKukINEj8dKASKcaH",
+	"qfmb8WgnyqkeRnHE6QiinQj84ziS8F3BJKTRjpYFxJFKhjCi5r0fSxhEO9GPVquBVu1TtXpesDS6vY2j",
+	"r4GDpJoJ3jHUVdXgroPVxjBDHqYwyoUGnkzewsS8nJr1sNzOIjpxg+wSphWhfQU8AcIUoVyNQUJKLlnV",
+	"Re8aJr0RU4rxq8sotksYAk1BVouoDdkzY9ZnPqIf3wG/0sNoZ/tFHI0Y9x9fxoYWGqTp8pff7vV+QXt/",
+	"tdZ71fvwxY+jONKT3PSttGT8Clf2jo2YLun4XQFyUs0hw4f1kVMY0CLT0c762lps5sFGxQg/reE83Mdy",
+	"JMY1XIHEod4PBgo6xxL2aXCwet9r4b5lCrKT94R7eldu8L2bkc45050DFfbhnVncvn5rxpGgcsEVoGwd",
+	"KlWYHdsxIsg1cCQjzfOMJcilq79WVhwWH+hUUw12rCYznw2BmPmD0oaF+6Lg6S7RQyAJSM0GZkhkbi60",
+	"+VoCmeDOWRbGCZ+AlpPe3kCDbEvLKSSCp6qx1609NfM6lqKfwWjGsnPb4ovllu/7DSx+jxOQUkjy9OSr",
+	"ffLqxdZPnuG2u1dNz3t5LsUNzXAuacrMmzQ7liI35DEbNqCZgjjKa1/htKW4gXQPFzEQckR1tBOlVENP",
+	"sxG0xTMu3/lyMiX2W2sNsV8PiXbFg9/WO4rrM/lQvij6v4ZEm0H3q11+xxTOtrmSGhvgZ6ZhpObRvNbr",
+	"CSRCpmYoNzaVkk7ws9CWrgERry+nMQP/2py1uFFnreYUJGuMX+1EvdWQbmxtB1tdNY6mco8Z15sbUVtx",
+	"xRFTqrAi0uqLC13Kz2LcwoX+EgZCwuKv5EU/Y8lbmMxYlNMFVum1VQVLScFTkGQ8ZMkQ9cT+HhlTRai6",
+	"hjQ0qirsBoVGK0r9Opujq1nFldptnPztjQ1tY5sG1fzK/anTtrYzcziuYqcm1WpNiMI2hBejPsiYDOEj",
+	"TSFhI5oRMUBros+uesBTRjnpTyy/1xTBi42GIthonP9Pv13rvaK9wYdPG7fPQgZAHO1nlI320Eppi0YG",
+	"VC0h4u9M87ZYT22c6zRIOzOZE7uxS2rXEf3o/rNmwsbW9myDBDtIi8Sass0NOrZPSCJSUEQPqTnnmCJK",
+	"I2+Zsy8RfMCuCmPaaUFG9NowxkJUcp3vixRpNaIfD+1rfsru43pbPSpQigluxWMhW7lO+OptHDWqUSC4",
+	"GWKUUz5Zch+sITRN0D1FBEfV0C8U46AUyVhijOQmN6+vrU2zc1tBqCRpj3DO2YBBSpRIjDwlElJmN5A8",
+	"/eEP//j97//6h3/5j+///R++/8/f/vB3//r9H/75h3/6m2cx+fpLsrmxvrbW21hb34rJmOkhoUSyq6Em",
+	"yRCSa5IMqaSJRiVQn+nL5gH8ct4JjIRxsw+SW8m7cX6iAibW8dv90x+tr8Xk9cGJNWU2Xr3cfhbF1blg",
+	"lElzTdtbW5vbAYpDLpLhPJY7wEamdc0PnM+jcXQNk/mN32IjtBCugX8jUsgCjlBr5ti6UsOzRjirNZ3e",
+	"O0uAGEnd7LQxIb+WGg1CO33gyVm3D7ZfRPP0lXWw21p6WYKr8qif1dodhg9IxCoA4GYQJA62upskLMen",
+	"EhKWMx/LmPJQ3uz1Nra2zRGs0RvyTZ+QKdNzIZVf0bLS9i/n6nqaQXoqjhkPWBDfnJIDfgOZyCF9TTVF",
+	"Qb+bdFcG10KuaXNTS8vLi0h92g0ad282Ms3ddvyBWLPeTWieXzHI0gPjFralLwVNWdhnyIWR3oB2/ovT",
+	"90fk2D612nn71dr6M8K4Fo7hrPvdF+lkl8Ao1xMyEBKfjYcig2jecePHjv0EQ+v6era7skR4J47eAJW6",
+	"D1R3GZOppJaV3bt9ITKg3LPg4mZmOdKpprpQcw1O23vsJhCiQ9nj3bhwSbPszus1MthUIlvrG3MWXzf6",
+	"7LAzCeBI2j5jllKtaOL7KI85pmcE7+JIlWM2pURcx0QChzGkyPz1XndJQnkCWUyUFjmhPCUSciH1LsmE",
+	"0u5rLYpkyPgVyg0KudFU3Mzk20hcmxMde4niyLxVI82jqUe71ikSzdwS3PXHPAjzoXHbgr690pB7/wfq",
+	"7g/VMe5JDiLPpg6aF2uPTkY75RDZDo3DntY87AUDPguGrvwB0hEQWswIyK8T9ZM2wU2Pqid4NiGn7IrX",
+	"DnZ7Rmxtb22ELPg5BwEOtmg0JETSt95An7JB3u796vB1I2Qx5SJtvLxfbOIt44Fxf2bYkSnjdveBpIKD",
+	"ddtCMs44081DverdRiva3FG5vTN5wjW7jaO0gGViussJZzOiuGjKKo6GlKeZPYbnZjbeuLbGGXMkn+mL",
+	"mTaztHzQPhCDBdpUWZyF0jFlBAODKcvFXZQ56nkC82elhizPXfZltoC7dkuruzi6oRlLmZ78HKhUjUDW",
+	"+vzEWlBVVjmvcqW4CZUSbQRLG5vp+KBJ3ulJxqWoVNxWI1ZIk3wDmrYlLpdCi0RkfwnSmCpNw6i9HdOO",
+	"0o19bX7EuDVO9W5osshld8rxzD9RyhTSbfz4CueOquBzCuN3BeWa6UmD87fmOx13Ec0HE7VKwmaLSbm4",
+	"ORITV+zj97iTL99Ue7qMXThyruqMU3qziSD45U8vLtSHL37q/wge1D7oe48EJXbRuVzLhrXuN17MmvRe",
+	"7xdrvVcf3P+9D8+Ds8aewxlO3NrFPTTs6bQYjaic3Cet6YadldC0Q3V4aTRJINfLpZiHYgSneiELwzU7",
+	"MlvlFcRCpFne5/Wu7kzf1k4gri97lpPb2KVZdl+LRssq3PuR9I+gc8NOuWOqoH4JvdO009+IMRlRPiG4",
+	"I4RKIIwToMkQHcka5fwWLahfKyVa06x2i8p5h/a/hiZppfvMA2IjZYqIAfHgj11iurGzz5jSkJpFuBfO",
+	"zAitdEwhJXBdBvmnnBfjqShNM+ihGbaDbouh0BNFvGHWyguESN0ZdUT4iuoYmnE8nXoOTrND4AbkhAwY",
+	"ZKl19JkiYynwOFpIUmux0YDmk6DlhPYzCPlxoIdgY5qKjqqg54hOiCqSBCAlGbVBzHbMsIoaBUxEpu2I",
+	"7YQQfrEQOgh3txUptltuB6iFc6p1zuC8Mze4904LyXcK1b+GSbrjgEw7fZr2HCGMMgu0mNrCjlbuaU8L",
+	"0cuovIKOdgVXRZ4LqSHtjSBltOeWGG5MCz0ErjFkkHa0GgjZZ2mKjnjoORe6NxAF73p/BHoo0p5pRrNM",
+	"jDsH8gZ9r7aIjqYuDGqINshYouc0K/g1F+OuBXRAORdsLaFQ3fOsVEPnHjDd8wo01MDm2eatNFGy5zhp",
+	"Ros5ncxdjgRVZHpeN6jo526NPSnnNcOsB0cTuoODbyjLpiTV6Yc4+tgzstm7odLYo8oIqZPdL2l6Uoql",
+	"++7Q0m+/FET3vfviTIh3TvLcg/OKT78xsuYOkPLptHS5B1/VBMp9dST0V06E3DffoNQcCb1Xyox7cuzE",
+	"5LwhJe7hqeX4/YqqzQfnpST4RTeg0N+UrB98fOKZw3dq2PvAcXe5bI9FLb+yecH2nPaVPCx5tvqu3TAw",
+	"9AmyYrsp2lKB5Vt2az84rBis2reKp6y2r5tkNa9lc2PaKer2WlZ+1eW3nPik6rLBiTSVoNS0JzUFudl6",
+	"IP8ujvKh4NAabXqwOgXWeq++ePqMdILVA3gaO0hcLi50/J4ARrfultyrLK3G6tfuHdmVQB1ouWkXcdHD",
+	"MDYmtdSw0KkYc5IKhFsnouCaUEUoGVCWQUoM+Ua5rgW9fQcYW7Cve5xKDwH1Ex8e7BW8UGFd2AWBcbMO",
+	"k9lI2B1BTH/snMyfEsZJFDoRIRgd48Y+yCDdJXYj4yrrYQx3BYY3WAq7JAWlpZhAaptcw8Q0uBIcdomE",
+	"gdGNvRq5YjL2Wb79PaKAa5IKsBD/AdONlIqbg3FUPDeVoyGHtHoP5l+6+B/zO2MzA/RDuvOMFpXQBhcj",
+	"AuVcgXx06Iyqkh9TuVM2AqJyswiHe/QSWUUQRNG3K2onxy0auMRevaP9Ftxtc+MB4W5xVFhynTQwUffB",
+	"Ns0M3Hhl4hk9novAcdbIDFRJKHlt09VqKIosJQPGmRpaPmeaDI0S5SlJMspGhAsysuDutqc5LMERi+a6",
+	"hpB1gOULjtdpLJZBkadoyJN3B3unB6+fBZDGQ5GlyuHr9RCYJLkEFE+koSoREisEIemEXnAJSlOpYyIk",
+	"GQ/B8p+9iEa0INQteUyVw0rUc/tXRuoFL1OqI9OLBDdf88XKBV80NtABCG+nDpuEsjxuwXeo1XDvnyhH",
+	"tblAyYeDSbe2vpUos/zntnwG597tWOwLoVux76krfyHTC5U0T2DxE2oqObZAVjQTy2iJTOh9mtM+y5ie",
+	"BHDvM7J6s0G+U7tXW3nsyddeXdW/X0hw60obopv65uOUCYughu0Xt0Hj/bSWsVrGPqJSsuBduq/Muf7f",
+	"v/2373//u+ahtZCzEc7nDCSwq6HeF1nmruk0B/2vv/3d93/4+6CylHXnZBZHVF5M63KXW2trHvXeg/vV",
+	"ZLIlvaPsSkimh6MmU887cis23twIJX6WQauPhVT6LUwqJEf9xPFZys3tteXylA2Eem2ZswYMkrdKaXQb",
+	"70ua3RlV+hSAL5NeQQ2cBq+AaIVHOx6aXIyDoXPvzC6Rlln+Kt7CoATnxobupc28ZubjExJS4NoZfJ3b",
+	"0iZW2Oadde3xTBZKBzsiUgitPFg+KZQWI5DqCdnfq1sKcweblp477JQCeQNyzlRb9xXtW08UMZ722bvT",
+	"xkVnc57gUb8c7q69sVFzejN2NZyUdibaEoeuLuFgszHCvuMZUzpqh4C2N2cdMLbuwIen3/oCBM/9V8/+",
+	"f/hktAM90iUoW5nBXez0l9czIa4xhGJtYLNlhFl7Oad6aKMt6i6+4fSRpsJSfNZ02GYaeXXi/r/ebz48",
+	"/Zb0fvPhOf7dQdJSDqYYSbRcvbagdN1zWVqKg67lo403DYdrDR63lh/aGA+6nrIRbKytI+tYW8HR0gfG",
+	"Q95CnwVlgM7LZ+0F1aNcc666LwFMhSw9KUM/rW7LSFn42D/4mDMJahlzwQJPHwRsCjxl/OpkVuDKRdCM",
+	"XUMUZSmhfVFo43TXjhRdi0EYPZRCwtLwVXk35jnXLAvm0LkfkrkL94ReWZd0wQoAHv3ffnIPbG1ptrbj",
+	"Xa0YVx2J2wFEWbieSWkH3Al+U6tL0A7d1DbwSXmSxIgUebG1/iLqiseV0bvw49I7mBfNu+eVijgqcsMI",
+	"S4DDlocWV9CcJmTH56uD0ONSq9an2KWUu6pQ4JyeKMLSmFAynORDl0Gp4Wssy1k7VQKQlF3Zm2H1BFUT",
+	"DfmTOcDCnnH4P3zaDDv7ZsJhW64TEfgoQDl/A64bVlglYbuvfi1wYjzSoXA3HfAwV44arFq/xgWzCXkU",
+	"LIRwcrD3+ueIcOqDjcNCuuviv/ZeFaE+FrtLvnx/fvTaRqqJrVJCrmGySw5PT88Pj76O8Y+DX50fvT16",
+	"/7Mj8tSeBE982TEypuqCZ0JpY/1OHRDPUDqwg9cIbytfzqnUu+Tw6PRs7907Oy0bOzdTfXPw7jUZU2NM",
+	"D4Q08wKpBCdPFcAFr/bx2S45PTvZO3p98BojzTbsbYZEO7y6SXYlONiQss8wIY2iOLJUieIIyRDFkVu2",
+	"+6tct/+MTfysozgyU43iyE8jmITC8OdUmGe7CS3eDgf4Xt72yr9fLPD3+kZIR9xisHYg2pzyRozRauBa",
+	"0sx5qGRoXFHi6zdZpYc3oZgtEEbGQl57d85mF8xfdq8zoJIrmwDpQ2KcHeuyj1Yu+AU/GwuiwPrxRv5d",
+	"J2pomYMpkoqkGAHX2Jv5FmeVYoprLCw+koNUO6a75+T5czf+8+c75M3Z2fGpzSqMCl3QDP3sp+af9ZUN",
+	"IiThMAb5bIXUUjdPFGnkKLEaT1qlQ6bI80RdcII+vOcv4+2b15DpGEZK9MQO4WdrZMLzcpIZj6BhqpkZ",
+	"GwPuBiQbTAyJjSSh0WUGww0Z0mvYdUjKknL2DQaKJEPKeEzAmK6T8kyqliixMNWKJRlNRwwJ5q97o0ji",
+	"mibKHAjYgU2HxobytFqJKxgkxrysZNIHKjHtcw0cd3mPW64xjT18lhwZEh1ZoO6uheiavw2XiBHmg4Dk",
+	"w4liCc1cX2SvJDKqMWXfjl1U5YrdAMbi6AVHw91NiJPnqEOfr5ADpBcCPElCswzdb1dtB9vsmh0xD/yr",
+	"IktxKo26ijXE3KUn7gUvc39a5CpwD9jM/3ml2p8bclC3aGZkDD7SRGcTu/RS9SIJj8/PkKU80knvtDGs",
+	"qGIdFcqHdtIr5Pj96RlZdWSz0W6zIjJV8nHlghvHmPk2KTF6lCrYfrFCztjIwZKNAbq5uflql2Sosmwg",
+	"jpnxpKsWQJxBHhMlLIG5IEkmkmtFOOCJIAFwcYjktR1fdhXau6wVx1shr9F5If0JuTTK7XKXXJZo2Eui",
+	"6MSonG6o7wVvYH3tUYDFgaxb4ior7uU0GUJvY2UNkX1ZtBMNtc7VzurqeDxeofh4RcirVfeuWn13uH9w",
+	"dHqA71Sg4MhBAknKVE51MiSJMEoE8wtl2DZaRxcxB05zFu1EmytrK5sRngRDtIpWp4vgXdnSlqX8G8sj",
+	"MsbffjOwUS+a+m3YNKmarNrynLfx3IauuObth6nKkRtraw9WNXK6MGCgfGJ9sT6UVuobVN8Wve4Ke4bH",
+	"KxdQK9RonDN3cwPt/VItWu1puveZfXtKmLOWXiGEE3Vq9MF04qQOrVwRihG/E/yK5CLLdqzauTS2zmUt",
+	"Suyk2NhSRAmjgJUrgskUHr8xcWEAw89GFWBeHqUOr0M4WVwhexdcQg7G4ZkW/WnN4dLvVquYk2HjBRmK",
+	"QqpdozdsfRBn87nQpoQRGG8HkQFO56NaNOLor0t7LYmTuxIaj48Bk0qjKowJQgT4lV0j1eULmZmeFdUm",
+	"wx8LpfctiVusHiwCaowXQ2JclSGfr4c7VR7WtOkuDltVfZtXKXauIE2V+rUChdrqS5FOHk6W6qXubpve",
+	"h5YF3D6mHNdq/gVkGFEbKm6KL+NVvmTiITV9IGPJtAZ04jbWXrTl6Uhoe/IKkorHqBF7T12CiyVFbqv4",
+	"fSSlq+x0hw8kOe0hM7X6KZHZbafK/xr0vszmcf97DsjxaGtdM44K7BrLPAfKCifYYXdNYe85QZIqaloq",
+	"GkJ0Lnc25NfsY8+M3OCrKhzPOEUBDXg07fDM/sk7w0JVLYuNl2sx2dpF62Vj6+XWswc4F/YalruEG5F4",
+	"daW0T0/u7xkbFUqHF2s3Km84d5waNhKuVj/5kDjuf14EDpA9b5liIQ+BdcDR904LaUyihoNjHS4zkdP3",
+	"5PjwqIEWrJ8cVrnHhBsvg/SxEin2dMHdm30wmhr1admDs/eA2Gk7zBthac1VIE8pOT8/fE1G1FpxtYPh",
+	"WVDFF9pVolvWmCkrxD+WUm0Wj/vMWtURJSAAh9xtwAPw+DEmEyzG1TMNlg0DvydhzdXm4FULSe3i40Nb",
+	"OoUpo72p48gRtaYJenZcoFFvK9giqzFXmCVLa7y70s1BZw4U+yfJRo2ydP8reenImJaVuhkPhSoVEUPz",
+	"fQ5TlfDIuj3dNgjLUlbR4+xXq3zbZ96t6dJ3gW3D3KDFJZXHfuFC9/fcxRPgMC49BJ4SsytGwdvaZpnD",
+	"dnTt4cjVZOkyZrBmyyMSD/sPUKys0vIAOtOhP4lz71WtpJn16VQO9LqbRlU5iE4v/70v3fBn7N9XBTEC",
+	"++EWeP/dsB3FBKjMmHGQ0wKs09lhfFnqr35yaceZpvd7VxJiuV0oc/yPTl1fsjJsJQtfLOO+JObebUNX",
+	"31h6036NJ3AcPv3PfOTBLd2FHpIh5Vf2WpDx6lbIezQBfCMbmKcEr4waM5Mpctm83XsZNAceYtse/lxx",
+	"tUs+72Eyh03eImlpJoGmk5gU3G5Jah3w9c81jT1XcmW3Yi4bjMbc3f05+LToj9DGnEp2dagIVbseFHTK",
+	"qgs11KYz3BvOG7PAP39zgEjIM5p4rzBLfWtCNXp0GBizFi4l7rrNCtmzBvEFr/U0HrIM0GC3HWQ2L6LI",
+	"5XRFgssdQkkicgYYmr7G6zt6LEhKYSS46nDF/MWox5GAqcsrn1kU/No6tKXf9AfQl7mDUVVJOdd5bK8/",
+	"ITsQpjsthDo2t9NGONWlLfZ4NKshiAN0K6fwACLq08wu6cakJ5rqklL3xuonTkfQHUIpRfIaJj6T5uMk",
+	"9lCqhXlqIWrrfmJ9gN3SPTV9NM8lC/NVmDpslJQIn00eRd06nQKBOgf6vtuvfzXAaI91pk2hrD+3RLdu",
+	"LXTIdh02f39WxaLAFbDmiQpk+jt4VnsItZPqrnNFAc2Ujflp0QAze7/a/aSAD7v5H5CpIpRq18IsKgjB",
+	"CCRkE5KCOTZk/fply/C1UO9H3Do7QGC7akjq++9UI3+IEVtDOy0MEUfk+PBIOeAJzRopvqY2LiF0nar4",
+	"3JnDIZGe/mHCCu247I8Fhjv0YMglf6rP6YX4z8unLCGQAc6xm3B/pjm3yJP+xDk9WDijQqaGxBo5ZPWT",
+	"RfnN9CgRYLmsZ+JBhY9N2S71+UChJeNHFpzphYi4WsFp1Oqn6sPt6tRFtM60WUMZ343g85m+ATxdJCmN",
+	"y3/ElPRj8ki7Gn4opGzxEuhAbsxnFf9bpA+g7O293umfFp2t1hfhN3sZLGhbnnP2XQEkB2nRXkZXVO/G",
+	"JUK1wnwZU7GwbwnEf2SZdXhrviP+MJ8zVc355OFpF5xm7Bp2ibVFXTMJ5LJeXe1yhXwlxYhgVtJlAHFy",
+	"NtsnQReSI1Na+HB/UoIJsxI927Jb95X8TGL0WBCJ6hfRPrOZ+qctNl8yByGtZAaxrg5T58tmNIDr9xMo",
+	"W8ZvRnQlswl30woxqRariaBMRGu6aJEtR1IXt6rSVd2nG1GdDHc8Zp0MaKJjRDW52iUriGO1eN6EZsTC",
+	"qKajk7uEkpQNBiBtHR4oQzYDxmnmoaSXU0UKLzvkyZa3+vMWqWaJrs8sVXN/dNpd07E1cfiDpDhP8EeB",
+	"pjHv1F1HmLJtZgqHq4HTjRz0KyhR06isMYCElyZcRlwICwNslm9TK8RWqUMQv6vDi1eUsdiBxWV4YDQx",
+	"74+ELKMYJQB6JQjIc/Xv7mfFPgYzNsry/R/gxq/ZDZQwc5pcOyAPBpGbv7e+KFdaR7iX2xpYXZb1Kbay",
+	"P8n3ORwZ/M2h3ojZG1D3Ao+Fy7XVfxDpYfDEhQJJjg+PnigCbrjY3cEQCmH0mL7HrXLxjifKIfZavlFZ",
+	"iCIE/Ttx0WQPtarXnvBVLKch7u6ey4qr2Lt6s45b4gZugQur2zsOdT19NagZjAj7Qs1eGrdtGF7qdD3Y",
+	"Vd9+uP2fAAAA//8=",
 }
 
 // decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,

@@ -170,6 +170,7 @@ func (s *Server) Start() {
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.background.Go(s.sweepLoop)
+	s.background.Go(s.crlLoop)
 }
 
 // Serve starts, waits until ctx is done or a listener fails, and closes.

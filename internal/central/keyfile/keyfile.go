@@ -143,3 +143,25 @@ func WriteNew(path string, f File) error {
 	}
 	return nil
 }
+
+// Replace writes a file in place of the one of that name, or anew: at any moment
+// the name stands for the whole old content or the whole new one.
+func Replace(path string, f File) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-")
+	if err != nil {
+		return err
+	}
+	mode := os.FileMode(0o644)
+	if f.Secret {
+		mode = 0o600
+	}
+	_, err = tmp.Write(f.Content)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(tmp.Name()))
+	}
+	return nil
+}

@@ -14,15 +14,20 @@ func RequestID(unitID string, generation int32) string {
 type Task struct {
 	Unit    Unit
 	Binding Binding
-	// Fresh says that the intent was written just now, so that the CA has certainly
-	// not been asked yet.
+	// Fresh says that the intent was written just now, or that the CA said that it
+	// made nothing yet: it certainly has made nothing, and may be asked.
 	Fresh bool
+	// Waiting says that the CA must not be asked yet.
+	Waiting bool
 }
 
-// Unissued lists units whose certificate is outstanding, oldest change first.
+// Unissued lists units whose certificate is outstanding and about which the CA may
+// be asked now, oldest change first.
 func (s *Store) Unissued(ctx context.Context) ([]Unit, error) {
 	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
-		WHERE u.state IN ($1, $2, $3) ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown)
+		LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation
+		WHERE u.state IN ($1, $2, $3) AND (w.again_at IS NULL OR w.again_at <= $4)
+		ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown, millis(s.clock()))
 	if err != nil {
 		return nil, fmt.Errorf("list units without certificate: %w", err)
 	}
@@ -40,8 +45,9 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32) (ta
 		}
 		switch u.State {
 		case Issuing, IssueUnknown:
-			task = Task{Unit: u, Binding: b}
-			return nil
+			waiting, due, err := t.askAgain(ctx, unitID, generation)
+			task = Task{Unit: u, Binding: b, Fresh: due && u.State == Issuing, Waiting: waiting && !due}
+			return err
 		case Bound:
 		default:
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
@@ -75,14 +81,16 @@ func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit,
 	return u, b, nil
 }
 
-// outstanding says whether the unit, or what a stranded one was, waits for the CA.
-func (u Unit) outstanding() bool {
-	s := u.State
-	if s == Stranded {
-		s = u.StrandedFrom
+// at is where the unit is, or where a stranded one was.
+func (u Unit) at() State {
+	if u.State == Stranded {
+		return u.StrandedFrom
 	}
-	return s == Issuing || s == IssueUnknown
+	return u.State
 }
+
+// outstanding says whether the unit, or what a stranded one was, waits for the CA.
+func (u Unit) outstanding() bool { return u.at() == Issuing || u.at() == IssueUnknown }
 
 // Unknown writes down that the CA's answer was lost.
 func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, why string) error {
@@ -103,6 +111,9 @@ func (s *Store) Absent(ctx context.Context, unitID string, generation int32) err
 		u, _, err := t.bound(ctx, unitID, generation)
 		if err != nil || u.State != IssueUnknown && (u.State != Stranded || u.StrandedFrom != IssueUnknown) {
 			return err
+		}
+		if _, err := t.count(ctx, "end wait", `DELETE FROM waits WHERE unit_id = $1 AND generation = $2`, unitID, generation); err != nil {
+			return err // custody of what is asked now counts from now
 		}
 		_, err = t.advance(ctx, u, EventAbsent, "the CA issued nothing under this id", nil)
 		return err
