@@ -66,7 +66,7 @@ type patience struct {
 	last  time.Time // the bound begins no later
 	child *Process
 	what  string // whose bound it is, for people
-	bus   *Bus // nil for what waits for nobody
+	bus   *Bus   // nil for what waits for nobody
 }
 
 // patience is for one call. A deadline of its caller's is a bound like any other.
