@@ -61,6 +61,8 @@ type Facts struct {
 	// AsMade says that the token's model is not initialised by C_InitToken, see
 	// TokenProfile.AsMade.
 	AsMade bool `json:",omitempty"`
+	// MadeLabel is the label that such a token has from its maker, and keeps.
+	MadeLabel pkcs11.TokenLabel `json:",omitempty"`
 	// Touched is set before the first write to the token.
 	Touched bool `json:",omitempty"`
 	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
@@ -94,6 +96,10 @@ type Facts struct {
 	CertificateSubject string `json:",omitempty"`
 }
 
+// FactoryInVain reports that a try of the factory SO PIN was begun, and is not known to
+// have opened the token.
+func (f Facts) FactoryInVain() bool { return f.FactoryTried && !f.Factory }
+
 // Record is a job with everything that the journal knows of it.
 type Record struct {
 	Job   Job
@@ -111,6 +117,14 @@ type Record struct {
 	// Busy is the time spent working on the token.
 	Busy      time.Duration
 	UpdatedAt time.Time
+}
+
+// TokenLabel is the label under which the finished token is found.
+func (r *Record) TokenLabel() pkcs11.TokenLabel {
+	if r.Facts.AsMade {
+		return r.Facts.MadeLabel
+	}
+	return r.Job.TokenLabel
 }
 
 // ReportKind is what is told to the central server about a job that ended.

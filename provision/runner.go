@@ -136,14 +136,14 @@ const (
 // When ctx ends, the call into the module that is under way comes to its end and
 // the job is parked before the next step.
 func (r *Runner) Run(ctx context.Context, rec *Record, module pkcs11.Module, lease Lease) (err error) {
-	j := &run{Runner: r, rec: rec, module: module, lease: lease, steps: Plan(rec.Job)}
+	j := &run{Runner: r, rec: rec, module: labelled(module), lease: lease, steps: Plan(rec.Job)}
 	if len(j.steps) == 0 {
 		return fmt.Errorf("job %s: unknown kind %q", rec.Job.ID, rec.Job.Kind)
 	}
 	begun := r.Now()
 	defer func() {
 		if j.token != nil {
-			err = errors.Join(err, ignoreGone(j.token.Close()))
+			_ = j.token.Close() // whoever uses the token next finds out how it is
 		}
 	}()
 	first, resumed, err := j.start()
@@ -346,7 +346,7 @@ func (j *run) report() *Report {
 	return &Report{
 		JobID: j.rec.Job.ID, Kind: ReportResult,
 		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
-		TokenSerial: j.rec.Token.Identity.Serial, TokenLabel: j.rec.Job.TokenLabel, KeyID: f.KeyID,
+		TokenSerial: j.rec.Token.Identity.Serial, TokenLabel: j.rec.TokenLabel(), KeyID: f.KeyID,
 		CertificateSerial: f.CertificateSerial, CertificateSHA256: f.CertificateSHA256,
 		EscrowID: f.EscrowID, UserPINEnvelope: f.UserPINEnvelope, UserPINRecipients: f.UserPINRecipients,
 		Busy: j.rec.Busy,
@@ -420,16 +420,6 @@ func (r *Runner) giveUp(rec *Record, reason, hint string, cause error) error {
 	}
 	j.tell(max(0, slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == rec.Step })))
 	return nil
-}
-
-// ignoreGone drops the errors that closing a token gives when it or its process has gone already.
-func ignoreGone(err error) error {
-	for _, gone := range []error{pkcs11.ErrTokenRemoved, pkcs11.ErrModuleCrashed, pkcs11.ErrModuleHung, pkcs11.ErrDevice} {
-		if errors.Is(err, gone) {
-			return nil
-		}
-	}
-	return err
 }
 
 func sha256hex(b []byte) string {

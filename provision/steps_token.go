@@ -24,7 +24,8 @@ func (j *run) open(ctx context.Context) (pkcs11.Token, error) {
 		return nil, err
 	}
 	if err := j.checkMarker(ctx, token); err != nil {
-		return nil, errors.Join(err, ignoreGone(token.Close()))
+		_ = token.Close() // the marker says more
+		return nil, err
 	}
 	j.token, j.login = token, loginNone
 	return j.token, j.bound(ctx)
@@ -174,17 +175,14 @@ func (j *run) logout(ctx context.Context) error {
 	return j.token.Logout(ctx)
 }
 
-// reopen drops the handle and finds the token by its present identity.
-func (j *run) reopen(id pkcs11.Identity) error {
+// reopen drops the handle; the token is found by its present identity when it is used next.
+func (j *run) reopen(id pkcs11.Identity) {
 	if j.token != nil {
-		if err := ignoreGone(j.token.Close()); err != nil {
-			return err
-		}
+		_ = j.token.Close() // the handle is gone either way
 	}
 	j.token, j.info, j.login = nil, nil, loginNone
 	j.rec.Token.Identity = id
 	j.dirty = true
-	return nil
 }
 
 func identify(ctx context.Context, j *run) error {
@@ -219,6 +217,9 @@ func identify(ctx context.Context, j *run) error {
 	}
 	j.rec.Token.Model = info.Model
 	j.rec.Facts.AsMade, j.dirty = profile.AsMade, true
+	if profile.AsMade {
+		j.rec.Facts.MadeLabel = info.Label
+	}
 	return nil
 }
 
@@ -387,9 +388,7 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 	case len(ours) == 0:
 		return NotDone, fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrTokenRemoved)
 	}
-	if err := j.reopen(fixed(ours[0], j.rec.Token.Identity)); err != nil {
-		return NotDone, err
-	}
+	j.reopen(fixed(ours[0], j.rec.Token.Identity))
 	if j.rec.Facts.Blank {
 		j.rec.Facts.Factory = true
 	}

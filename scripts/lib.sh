@@ -43,3 +43,16 @@ need_go() {
   command -v go >/dev/null 2>&1 || PATH=$PATH:/usr/local/go/bin
   command -v go >/dev/null 2>&1 || fail "Go is not installed. Version $(sed -n 's/^go //p' go.mod) or newer is needed: https://go.dev/doc/install"
 }
+
+# need_postgres installs PostgreSQL; tests and demo start servers of their own from it.
+need_postgres() { [ -n "$(postgres_bin)" ] || need /usr/lib/postgresql/initdb postgresql; }
+
+# postgres_bin prints where the programs of the newest PostgreSQL are.
+postgres_bin() { find /usr/lib/postgresql -path '*/bin/initdb' -printf '%h\n' 2>/dev/null | sort -V | tail -n 1; }
+
+# need_rig installs the parts of the virtual USB hub.
+need_rig() {
+  [ "$(id -u)" -eq 0 ] || fail "The virtual USB hub's PC/SC daemon gets a mount namespace of its own: run this as root."
+  need /usr/sbin/pcscd pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so vsmartcard-vpcd \
+    "/usr/lib/$(uname -m)-linux-gnu/libykcs11.so.2" ykcs11 pkcs11-tool opensc
+}

@@ -91,6 +91,12 @@ func open(ctx context.Context, dir string, cards int, log, out io.Writer) (*desk
 			return nil, errors.Join(err, rig.Close())
 		}
 	}
+	// Whoever is told that all is there should find all there.
+	for i := range cards {
+		if err := rig.Sees(ctx, i, true); err != nil {
+			return nil, errors.Join(err, rig.Close())
+		}
+	}
 	return d, nil
 }
 

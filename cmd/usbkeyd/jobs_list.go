@@ -41,7 +41,7 @@ func newJobRow(r *provision.Record) jobRow {
 	row := jobRow{
 		JobID: r.Job.ID, UnitID: r.Job.UnitID(), OrderID: r.Job.Subject.OrderID, Sequence: r.Job.Subject.Sequence, Of: r.Job.Subject.Of,
 		Company: r.Job.Subject.Company.Name, State: string(r.State), Step: string(r.Step), Module: r.Token.Module,
-		TokenSerial: string(r.Token.Identity.Serial), TokenLabel: string(r.Job.TokenLabel), KeyID: r.Facts.KeyID.String(),
+		TokenSerial: string(r.Token.Identity.Serial), TokenLabel: string(r.TokenLabel()), KeyID: r.Facts.KeyID.String(),
 		CertificateSerial: r.Facts.CertificateSerial, CertificateSHA256: r.Facts.CertificateSHA256, Subject: r.Facts.CertificateSubject, Attestation: r.Facts.Attestation,
 		Reason: r.Reason, Hint: r.Hint, Waiting: string(r.Waiting), Seconds: r.Busy.Seconds(), DueAt: r.Job.DueAt, UpdatedAt: r.UpdatedAt,
 	}

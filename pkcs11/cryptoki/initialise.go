@@ -2,6 +2,7 @@ package cryptoki
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -21,15 +22,15 @@ func (t *token) Init(ctx context.Context, so pkcs11.SOPIN, label pkcs11.TokenLab
 	}
 	defer t.leave()
 
-	at, others, err := t.findForInit(op)
+	at, others, err := t.init(op, so, label)
+	if errors.Is(err, pkcs11.ErrSessionExists) && t.m.sessions == 0 {
+		// Nothing was done. If the session is one of this process, its closing has failed,
+		// or its opening took effect and failed; it ends with C_Finalize.
+		if err = t.m.restart(); err == nil {
+			at, others, err = t.init(op, so, label)
+		}
+	}
 	if err != nil {
-		return pkcs11.TokenInfo{}, err
-	}
-	if err := initAllowed(op, at.info); err != nil {
-		return pkcs11.TokenInfo{}, err
-	}
-	t.dropSession() // an open one gives CKR_SESSION_EXISTS
-	if err := t.call(op, t.m.ctx.InitToken(at.slot, so.Reveal(), string(label))); err != nil {
 		return pkcs11.TokenInfo{}, err
 	}
 
@@ -47,6 +48,19 @@ func (t *token) Init(ctx context.Context, so pkcs11.SOPIN, label pkcs11.TokenLab
 	return now.info, nil
 }
 
+// init makes the call, and says where the token was and what others there are. Nothing
+// comes between the last look at the token and the call, which names a slot only.
+func (t *token) init(op string, so pkcs11.SOPIN, label pkcs11.TokenLabel) (place, map[pkcs11.TokenSerial]bool, error) {
+	at, others, err := t.findForInit(op)
+	if err != nil {
+		return place{}, nil, err
+	}
+	if err := initAllowed(op, at.info); err != nil {
+		return place{}, nil, err
+	}
+	return at, others, t.call(op, t.m.ctx.InitToken(at.slot, so.Reveal(), string(label)))
+}
+
 // identityAfter is how the token is held once it is initialised: by its serial, and
 // still by its slot when it was held by both or got none (kryoptic).
 func (t *token) identityAfter(now place) pkcs11.Identity {
@@ -57,13 +71,21 @@ func (t *token) identityAfter(now place) pkcs11.Identity {
 	return id
 }
 
-// findForInit finds the token and, for one without a serial, the serials of all
-// the others, which the new serial must differ from.
+// findForInit closes the session, beside which a token is not initialised
+// (CKR_SESSION_EXISTS), and finds the token and, for one without a serial, the serials
+// of all the others, which the new serial must differ from.
 func (t *token) findForInit(op string) (place, map[pkcs11.TokenSerial]bool, error) {
 	if t.sess != nil && t.id.Serial != "" {
-		at, err := t.find(op)
-		return at, nil, err
+		slot := t.slotOf(t.sess)
+		_ = t.dropSession() // C_InitToken says if it is still open
+		info, err := t.m.tokenInfo(slot)
+		if err != nil {
+			return place{}, nil, err
+		}
+		at := place{slot, info}
+		return at, nil, t.note(op, at)
 	}
+	_ = t.dropSession()
 	places, unread, err := t.m.scan()
 	if err != nil {
 		return place{}, nil, err
@@ -78,7 +100,7 @@ func (t *token) findForInit(op string) (place, map[pkcs11.TokenSerial]bool, erro
 			others[p.info.Serial] = true
 		}
 	}
-	return at, others, t.note(op, at.info)
+	return at, others, t.note(op, at)
 }
 
 // initAllowed refuses what would spend the last try of the SO PIN or cannot

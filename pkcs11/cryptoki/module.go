@@ -28,6 +28,8 @@ type module struct {
 	closed bool
 	// generation counts C_Initialize; what was opened under an earlier one is void.
 	generation int
+	// sessions are open, of any token, as far as is known.
+	sessions int
 }
 
 // Open loads and initialises the PKCS#11 module at an absolute path. One library
@@ -215,6 +217,7 @@ func (m *module) Close() error {
 // that was just initialised. All sessions of all tokens are lost by it.
 func (m *module) restart() error {
 	m.generation++
+	m.sessions = 0
 	if err := m.ctx.Finalize(); err != nil {
 		return callError("C_Finalize", err)
 	}

@@ -45,6 +45,7 @@ func Conformance(t *testing.T, open Opener, opts Options) {
 		{"init with a wrong SO PIN", s.initWrongPIN, provisions},
 		{"init again", s.initAgain, provisions},
 		{"init beside an open session", s.initSessionExists, provisions},
+		{"init beside a session that could not be closed", s.initSessionLeft, softHSM},
 		{"init of two tokens", s.initTwo, softHSM},
 		{"login", s.login, provisions},
 		{"user PIN", s.userPIN, provisions},

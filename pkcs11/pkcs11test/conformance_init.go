@@ -161,6 +161,36 @@ func (s suite) initSessionExists(t *testing.T) {
 	check(t, err)
 }
 
+// initSessionLeft: a session whose end failed, or whose beginning failed and took
+// effect, is open, and nobody has its handle.
+func (s suite) initSessionLeft(t *testing.T) {
+	m, shim := s.shimmed(t)
+	token := s.initialised(t, m, "label")
+	id := token.Identity()
+	leave := map[string]func(){
+		"closing failed": func() {
+			shim.Rules(t, "C_CloseSession return 0x30")
+			wants(t, token.Close(), pkcs11.ErrDevice)
+		},
+		"opening failed": func() {
+			check(t, token.Close())
+			shim.Rules(t, "C_OpenSession then 0x30")
+			_, err := m.Open(t.Context(), id)
+			wants(t, err, pkcs11.ErrDevice)
+		},
+	}
+	for how, left := range leave {
+		left()
+		shim.Rules(t)
+		token = openID(t, m, id)
+		info, err := token.Init(t.Context(), so(s.soPIN), pkcs11.TokenLabel(how))
+		check(t, err)
+		if info.Label != pkcs11.TokenLabel(how) {
+			t.Errorf("%s: the label is %q", how, info.Label)
+		}
+	}
+}
+
 func (s suite) initTwo(t *testing.T) {
 	m, _ := s.fresh(t)
 	first := s.loggedIn(t, m, "same label")

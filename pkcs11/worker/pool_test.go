@@ -81,6 +81,34 @@ func TestPoolReapsTheUnhealthy(t *testing.T) {
 	release(t, pool, next)
 }
 
+// A child with a session that could not be closed is not given to the next user, in
+// whose way the session would be.
+func TestPoolEndsAChildWithASessionLeft(t *testing.T) {
+	b := pkcs11test.NewBay(t)
+	b.InitToken(t, "label", "12345678", "123456")
+	shim := pkcs11test.NewShim(t, b)
+	pool := newPool(t, shim.Bay)
+	p := acquire(t, pool)
+	slots, err := p.Slots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := p.Open(t.Context(), slots[0].Identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	shim.Rules(t, "C_CloseSession return 0x30")
+	wants(t, token.Close(), pkcs11.ErrDevice)
+	shim.Rules(t)
+	release(t, pool, p)
+	wantsReaped(t, p)
+	next := acquire(t, pool)
+	if next == p {
+		t.Error("the same child is given again")
+	}
+	release(t, pool, next)
+}
+
 // A child that comes back with a token open must not keep its login.
 func TestPoolClosesTokensLeftOpen(t *testing.T) {
 	b := pkcs11test.NewBay(t)

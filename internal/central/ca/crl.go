@@ -84,35 +84,13 @@ func (d *Development) crl(ctx context.Context, h hierarchy) (CRL, error) {
 	fail := func(err error) (CRL, error) { return CRL{}, fmt.Errorf("make the CRL %s: %w", h.name, err) }
 	d.crlMu.Lock() // so that an older file never replaces a newer one
 	defer d.crlMu.Unlock()
-	tx, err := d.db.Write.BeginTx(ctx, nil)
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	entries, err := revoked(ctx, tx, NameText(h.issuer.Subject))
-	if err != nil {
-		return fail(err)
-	}
-	now := d.clock()
 	out := CRL{Name: h.name}
-	var number, count, madeAt int64
-	err = tx.QueryRowContext(ctx, `SELECT number, entries, made_at, crl FROM crls WHERE name = $1 ORDER BY number DESC LIMIT 1`, h.name).
-		Scan(&number, &count, &madeAt, &out.DER)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	err := d.db.Transact(ctx, func(tx *sql.Tx) (err error) {
+		out.DER, err = h.presentCRL(ctx, tx, d.clock())
+		return err
+	})
+	if err != nil {
 		return fail(err)
-	}
-	if number == 0 || count != int64(len(entries)) || now.Sub(time.UnixMilli(madeAt)) > crlAge {
-		if out.DER, err = h.signCRL(number+1, now, entries); err != nil {
-			return fail(err)
-		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO crls (name, number, entries, made_at, crl) VALUES ($1, $2, $3, $4, $5)`,
-			h.name, number+1, len(entries), now.UnixMilli(), out.DER)
-		if err != nil {
-			return fail(err)
-		}
-		if err := tx.Commit(); err != nil {
-			return fail(err)
-		}
 	}
 	path := filepath.Join(d.dir, h.name+".crl")
 	if onDisk, err := os.ReadFile(path); err == nil && bytes.Equal(onDisk, out.DER) {
@@ -122,6 +100,31 @@ func (d *Development) crl(ctx context.Context, h hierarchy) (CRL, error) {
 		return fail(err)
 	}
 	return out, nil
+}
+
+// presentCRL is the newest one, or one after it. Servers that share the record may
+// both want to make it; a number is taken once, and the other then finds it.
+func (h hierarchy) presentCRL(ctx context.Context, tx *sql.Tx, now time.Time) ([]byte, error) {
+	entries, err := revoked(ctx, tx, NameText(h.issuer.Subject))
+	if err != nil {
+		return nil, err
+	}
+	var number, count, madeAt int64
+	var der []byte
+	err = tx.QueryRowContext(ctx, `SELECT number, entries, made_at, crl FROM crls WHERE name = $1 ORDER BY number DESC LIMIT 1`, h.name).
+		Scan(&number, &count, &madeAt, &der)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
+	}
+	if number > 0 && count == int64(len(entries)) && now.Sub(time.UnixMilli(madeAt)) <= crlAge {
+		return der, nil
+	}
+	if der, err = h.signCRL(number+1, now, entries); err != nil {
+		return nil, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO crls (name, number, entries, made_at, crl) VALUES ($1, $2, $3, $4, $5)`,
+		h.name, number+1, len(entries), now.UnixMilli(), der)
+	return der, err
 }
 
 func revoked(ctx context.Context, tx *sql.Tx, issuer string) ([]x509.RevocationListEntry, error) {

@@ -11,6 +11,15 @@ import (
 // maxWait keeps what a CA asks for within what times can say.
 const maxWait = 365 * 24 * time.Hour
 
+// Wait is that the CA has not decided.
+type Wait struct {
+	Why string
+	// After is the time that it asked for; zero if it did not say.
+	After time.Duration
+	// Pause is the least time to wait; it doubles with every call up to MaxPause.
+	Pause, MaxPause time.Duration
+}
+
 // wait is what the CA last said about a request that it has not decided.
 type wait struct {
 	calls   int
@@ -29,14 +38,13 @@ func (t *txn) wait(ctx context.Context, unitID string, generation int32) (w wait
 }
 
 // Pending writes down that the CA has certainly made no certificate yet, and that
-// the same request may go to it again: after the time that it asked for, and not
-// before pause, which doubles with every call up to maxPause.
+// the same request may go to it again.
 //
 // It does not go on for ever. What is not decided within the time of custody from
 // the first such answer is ISSUE_UNKNOWN, and a person asks the CA.
-func (s *Store) Pending(ctx context.Context, unitID string, generation int32, why string, after, pause, maxPause time.Duration) error {
+func (s *Store) Pending(ctx context.Context, unitID string, generation int32, by Issuer, said Wait) error {
 	return s.write(ctx, "note that the CA has not decided about unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || !u.outstanding() {
 			return err
 		}
@@ -44,16 +52,16 @@ func (s *Store) Pending(ctx context.Context, unitID string, generation int32, wh
 		if err != nil {
 			return err
 		}
-		before := w.why
+		before, pause := w.why, said.Pause
 		if w.calls == 0 {
 			w.firstAt = t.now
 		}
 		for range min(w.calls, 30) {
-			pause = min(2*pause, maxPause)
+			pause = min(2*pause, said.MaxPause)
 		}
 		w.calls++
-		w.why = why
-		w.againAt = t.now + max(min(after, maxWait), pause).Milliseconds()
+		w.why = said.Why
+		w.againAt = t.now + max(min(said.After, maxWait), pause).Milliseconds()
 		over := w.againAt-w.firstAt > s.rules.Custody.Milliseconds()
 		if over { // then it is not asked for the certificate again, only looked up
 			w.againAt = t.now + pause.Milliseconds()
@@ -67,9 +75,9 @@ func (s *Store) Pending(ctx context.Context, unitID string, generation int32, wh
 		}
 		switch {
 		case over && u.at() == Issuing:
-			_, err = t.advance(ctx, u, EventUnknown, fmt.Sprintf("the CA did not decide within %s: %s", s.rules.Custody, why), nil)
-		case !over && (u.at() == IssueUnknown || before != why): // else the history says it already
-			_, err = t.advance(ctx, u, EventPending, why, nil)
+			_, err = t.advance(ctx, u, EventUnknown, fmt.Sprintf("the CA did not decide within %s: %s", s.rules.Custody, said.Why), nil)
+		case !over && (u.at() == IssueUnknown || before != said.Why): // else the history says it already
+			_, err = t.advance(ctx, u, EventPending, said.Why, nil)
 		}
 		return err
 	})

@@ -2,7 +2,10 @@ package drop
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,37 +22,42 @@ func Check(_ context.Context, cfg Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &CA{cfg: cfg, ledger: l, inbox: &inbox{dir: filepath.Join(cfg.Dir, "in"), log: cfg.Logger}}
-	if _, err := os.Stat(c.inbox.dir); os.IsNotExist(err) {
-		return []string{fmt.Sprintf("The folder %s is new; out, in and done are made when the server starts.", cfg.Dir)}, nil
+	c := &CA{cfg: cfg, ledger: l, inbox: &inbox{dir: filepath.Join(cfg.Dir, "in")}}
+	if _, err := os.Stat(c.inbox.dir); errors.Is(err, fs.ErrNotExist) {
+		return []string{fmt.Sprintf("The folder %s is new; out, in, done and aside are made when the server starts.", cfg.Dir)}, nil
 	}
 	if err := c.inbox.look(l); err != nil {
 		return nil, err
 	}
-	open := 0
-	var said []string
-	for _, id := range slices.Sorted(maps.Keys(l.byID)) {
-		certs, refusal, err := c.taken(l.byID[id])
+	unanswered := 0
+	for _, e := range l.byID {
+		before, err := c.taken(e)
 		if err != nil {
 			return nil, err
 		}
-		if len(certs) == 0 && refusal == "" {
-			open++
+		if !before.anything() {
+			unanswered++
 		}
 	}
-	said = append(said, fmt.Sprintf("%d requests were given out, %d of them are not answered.", len(l.byID), open))
+	found := []string{fmt.Sprintf("The folder %s is there; %d requests were given out, %d of them are not answered.", cfg.Dir, len(l.byID), unanswered)}
 	for _, name := range slices.Sorted(maps.Keys(c.inbox.files)) {
 		a := c.inbox.files[name]
-		switch certs, refusal, err := c.taken(a.entry); {
+		why, _, err := c.unwanted(a)
+		switch {
 		case err != nil:
 			return nil, err
-		case a.fault != "":
-			said = append(said, fmt.Sprintf("in/%s is left alone: %s.", name, a.fault))
-		case len(certs) > 0 || refusal != "":
-			said = append(said, fmt.Sprintf("in/%s came after %s had been answered: compare it with done/%s.*; of two certificates, revoke one.", name, a.entry.RequestID, a.entry.RequestID))
+		case why != "":
+			found = append(found, fmt.Sprintf("in/%s will be set aside: %s.", name, why))
 		default:
-			said = append(said, fmt.Sprintf("in/%s is there for %s and will be taken.", name, a.entry.RequestID))
+			found = append(found, fmt.Sprintf("in/%s answers %s.", name, a.entry.RequestID))
 		}
 	}
-	return said, nil
+	aside, err := filepath.Glob(filepath.Join(cfg.Dir, "aside", "*.why"))
+	if err != nil {
+		return nil, err
+	}
+	if len(aside) > 0 {
+		found = append(found, fmt.Sprintf("%d files are in aside, each with its reason: look at them, then take them away.", len(aside)))
+	}
+	return found, nil
 }

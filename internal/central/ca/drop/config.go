@@ -13,11 +13,13 @@ const (
 	defaultPoll = 10 * time.Second
 	// defaultSettle outlasts the pauses of a copy over a network file system.
 	defaultSettle = 2 * time.Second
+	// defaultPatience is for a copy that was begun and goes on slowly.
+	defaultPatience = time.Minute
 )
 
 // Config says where files are exchanged.
 type Config struct {
-	// Dir has to exist; out, in and done are made in it.
+	// Dir has to exist; out, in, done and aside are made in it.
 	Dir string
 	// Roots are the trust anchors of what the CA issues.
 	Roots []*x509.Certificate
@@ -27,7 +29,10 @@ type Config struct {
 	Poll time.Duration
 	// Settle is how long a file must not have changed before it is taken; 2 s if zero.
 	Settle time.Duration
-	// Logger is told of files that are left alone. Nil discards.
+	// Patience is how long a file that is not whole must not have changed before it is
+	// set aside; 1 minute if zero.
+	Patience time.Duration
+	// Logger is told of files that are set aside. Nil discards.
 	Logger *slog.Logger
 }
 
@@ -68,6 +73,9 @@ func (c Config) complete() Config {
 	}
 	if c.Settle == 0 {
 		c.Settle = defaultSettle
+	}
+	if c.Patience == 0 {
+		c.Patience = defaultPatience
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -9,6 +9,7 @@
 //	DIR/in/ID.p7b, .p7c, .cer   an answer, PEM or DER, matched by its public key
 //	DIR/in/ID.refused       a refusal for good; the text is the reason
 //	DIR/done/               answers that were taken
+//	DIR/aside/              what is no answer, or one too many, each with NAME.why in words
 //	DIR/ledger.jsonl        every request that was ever given out; never taken away
 //
 // A file that is missing from in proves nothing about the CA. What proves absence
@@ -17,12 +18,10 @@
 package drop
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,6 +51,9 @@ type CA struct {
 	mu     sync.Mutex
 	ledger *ledger
 	inbox  *inbox
+
+	stop chan struct{}
+	work sync.WaitGroup
 }
 
 var _ ca.CA = (*CA)(nil)
@@ -59,18 +61,23 @@ var _ ca.CA = (*CA)(nil)
 // Open takes the folder for this process alone, and finishes what a crash left half-done.
 func Open(cfg Config) (_ *CA, err error) {
 	cfg = cfg.complete()
-	fail := func(err error) (*CA, error) { return nil, fmt.Errorf("open the offline CA's folder %s: %w", cfg.Dir, err) }
+	fail := func(err error) (*CA, error) {
+		return nil, fmt.Errorf("open the offline CA's folder %s: %w", cfg.Dir, err)
+	}
 	lock, err := filelock.Exclusive(filepath.Join(cfg.Dir, "lock"))
+	if errors.Is(err, filelock.ErrHeld) {
+		return fail(errors.New("another server works in it: one folder is for one server"))
+	}
 	if err != nil {
 		return fail(err)
 	}
-	c := &CA{cfg: cfg, lock: lock}
+	c := &CA{cfg: cfg, lock: lock, stop: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	for _, name := range []string{"out", "in", "done"} {
+	for _, name := range []string{"out", "in", "done", "aside"} {
 		if err := os.Mkdir(filepath.Join(cfg.Dir, name), dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fail(err)
 		}
@@ -81,23 +88,31 @@ func Open(cfg Config) (_ *CA, err error) {
 	if c.ledger, err = openLedger(filepath.Join(cfg.Dir, "ledger.jsonl")); err != nil {
 		return fail(err)
 	}
-	c.inbox = &inbox{dir: filepath.Join(cfg.Dir, "in"), settle: cfg.Settle, log: cfg.Logger}
-	halves, err := filepath.Glob(filepath.Join(cfg.Dir, "out", ".*.csr.new"))
-	if err != nil {
+	c.inbox = &inbox{dir: filepath.Join(cfg.Dir, "in"), settle: cfg.Settle}
+	if err := c.finish(); err != nil {
 		return fail(err)
 	}
-	for _, path := range halves {
-		id := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "."), ".csr.new")
-		if e, known := c.ledger.byID[id]; known {
-			err = c.give(e)
-		} else {
-			err = os.Remove(path) // ours, and never seen by anybody
+	c.work.Go(c.watch)
+	return c, nil
+}
+
+// watch looks at what comes when nobody asks, so that nothing lies there unnoticed.
+func (c *CA) watch() {
+	tick := time.NewTicker(c.cfg.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-c.stop:
+			return
 		}
+		c.mu.Lock()
+		err := c.look()
+		c.mu.Unlock()
 		if err != nil {
-			return fail(err)
+			c.cfg.Logger.Error("answers of the offline CA cannot be looked at", "error", err)
 		}
 	}
-	return c, nil
 }
 
 // ledgerLost refuses a folder in which requests were given out and nobody knows
@@ -120,6 +135,8 @@ func ledgerLost(dir string) error {
 
 // Close gives the folder back.
 func (c *CA) Close() error {
+	close(c.stop)
+	c.work.Wait()
 	var errs []error
 	if c.ledger != nil && c.ledger.file != nil {
 		errs = append(errs, c.ledger.file.Close())
@@ -187,143 +204,6 @@ func (c *CA) Lookup(_ context.Context, id string) (ca.Certificate, bool, error) 
 	}
 	cert, err := c.answer(e)
 	return cert, err == nil, err
-}
-
-// write has the request in out under a name that nobody takes, and then in the ledger.
-func (c *CA) write(e Entry, der []byte) error {
-	f, err := os.OpenFile(c.half(e), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
-	if err = errors.Join(err, f.Sync(), f.Close(), syncDir(filepath.Dir(c.half(e)))); err != nil {
-		return err
-	}
-	return c.ledger.add(e)
-}
-
-// give lets people see a request that write has written; it does nothing where
-// that is done.
-func (c *CA) give(e Entry) error {
-	if _, err := os.Lstat(c.half(e)); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	manifest := filepath.Join(c.cfg.Dir, "out", "manifest.jsonl")
-	there, err := inManifest(manifest, e.RequestID)
-	if err == nil && !there {
-		err = addToManifest(manifest, e)
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(c.half(e), filepath.Join(c.cfg.Dir, "out", e.File)); err != nil {
-		return err
-	}
-	return syncDir(filepath.Join(c.cfg.Dir, "out"))
-}
-
-func (c *CA) half(e Entry) string { return filepath.Join(c.cfg.Dir, "out", "."+e.File+".new") }
-
-// answer looks for what came back for a request, first where answers were taken to.
-func (c *CA) answer(e Entry) (ca.Certificate, error) {
-	if err := c.inbox.look(c.ledger); err != nil {
-		return ca.Certificate{}, err
-	}
-	certs, refusal, err := c.taken(e)
-	if err != nil {
-		return ca.Certificate{}, err
-	}
-	before := len(certs) > 0 || refusal != ""
-	var names []string
-	for name, a := range c.inbox.files {
-		if !a.read || a.fault != "" || a.entry.RequestID != e.RequestID {
-			continue
-		}
-		names = append(names, name)
-		if certs = append(certs, a.certs...); a.refusal {
-			refusal = a.reason
-		}
-	}
-	switch {
-	case len(certs) > 0 && refusal != "":
-		return ca.Certificate{}, fmt.Errorf("the offline CA both issued and refused %s (%s): leave one of the files in %s", e.RequestID, refusal, c.inbox.dir)
-	case len(certs) == 0 && refusal == "":
-		return ca.Certificate{}, &ca.PendingError{Reason: "the offline CA has not answered " + e.File, After: c.wait()}
-	}
-	var out ca.Certificate
-	if len(certs) > 0 {
-		if out, err = ca.Assemble(keyOf(certs, e), certs, c.cfg.Issuers, c.cfg.Roots); err != nil {
-			return ca.Certificate{}, fmt.Errorf("answer to %s: %w", e.RequestID, err)
-		}
-	}
-	if !before { // what comes again is the same, and stays where it is
-		for _, name := range names {
-			if err := c.take(e, name); err != nil {
-				return ca.Certificate{}, fmt.Errorf("answer to %s: %w", e.RequestID, err)
-			}
-		}
-	}
-	if refusal != "" {
-		return ca.Certificate{}, &ca.RefusedError{Reason: refusal}
-	}
-	return out, nil
-}
-
-// wait is until the next look: soon where something has come that has to settle.
-func (c *CA) wait() time.Duration {
-	for _, a := range c.inbox.files {
-		if !a.read {
-			return c.cfg.Settle
-		}
-	}
-	return c.cfg.Poll
-}
-
-// taken reads the answers that were taken before.
-func (c *CA) taken(e Entry) (certs []*x509.Certificate, refusal string, err error) {
-	for _, ext := range append(answerExts(), refusedExt) {
-		data, err := os.ReadFile(filepath.Join(c.cfg.Dir, "done", e.RequestID+ext))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, "", err
-		}
-		if ext == refusedExt {
-			refusal = parseRefusal(data)
-			continue
-		}
-		more, err := parseAnswer(data)
-		if err != nil {
-			return nil, "", fmt.Errorf("done/%s%s: %w", e.RequestID, ext, err)
-		}
-		certs = append(certs, more...)
-	}
-	return certs, refusal, nil
-}
-
-// take moves an answer to done, under the request's id. Nothing there is replaced:
-// a second file of that name says the same, and stays.
-func (c *CA) take(e Entry, name string) error {
-	to := filepath.Join(c.cfg.Dir, "done", e.RequestID+strings.ToLower(filepath.Ext(name)))
-	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(filepath.Join(c.inbox.dir, name), to); err != nil {
-		return err
-	}
-	delete(c.inbox.files, name)
-	return errors.Join(syncDir(filepath.Dir(to)), syncDir(c.inbox.dir))
-}
-
-// keyOf is the request's key, from a certificate for it.
-func keyOf(certs []*x509.Certificate, e Entry) any {
-	for _, c := range certs {
-		if keySum(c) == e.PublicKeySHA256 {
-			return c.PublicKey
-		}
-	}
-	return nil
 }
 
 // fileName says whether an id is one everywhere.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +23,6 @@ func answerExts() []string { return []string{".p7b", ".p7c", ".cer"} }
 type inbox struct {
 	dir    string
 	settle time.Duration
-	log    *slog.Logger
 	files  map[string]*arrival
 }
 
@@ -35,10 +33,12 @@ type arrival struct {
 	since   time.Time // when it was first seen as it is
 	read    bool
 	entry   Entry  // the request that it answers
-	fault   string // why it is left alone, in words; empty when it answers entry
-	certs   []*x509.Certificate
-	reason  string // of a refusal
-	refusal bool
+	fault   string // why it is no answer, in words; empty when it answers entry
+	// unfinished says that the fault may be one of a file that is still being written.
+	unfinished bool
+	certs      []*x509.Certificate
+	reason     string // of a refusal
+	refusal    bool
 }
 
 // look reads what has come and stood still since, and forgets what has gone.
@@ -57,7 +57,7 @@ func (b *inbox) look(l *ledger) error {
 			return fmt.Errorf("look for answers: %w", err)
 		}
 		name := e.Name()
-		if unfinished(name) {
+		if underWay(name) {
 			continue
 		}
 		a := b.files[name]
@@ -65,12 +65,7 @@ func (b *inbox) look(l *ledger) error {
 			a = &arrival{size: info.Size(), changed: info.ModTime(), since: time.Now()}
 		}
 		if !a.read && time.Since(a.since) >= b.settle {
-			if err := a.open(filepath.Join(b.dir, name), info, l); err != nil {
-				return fmt.Errorf("read an answer: %w", err)
-			}
-			if a.fault != "" {
-				b.log.Warn("a file from the offline CA is left alone", "file", name, "reason", a.fault)
-			}
+			a.open(filepath.Join(b.dir, name), info, l)
 		}
 		seen[name] = a
 	}
@@ -78,14 +73,14 @@ func (b *inbox) look(l *ledger) error {
 	return nil
 }
 
-// unfinished says that by its name a file is still being written, or not meant for us.
-func unfinished(name string) bool {
+// underWay says that by its name a file is still being written, or not meant for us.
+func underWay(name string) bool {
 	return strings.HasPrefix(name, ".") || slices.Contains([]string{".tmp", ".part", ".partial", ".new", ".crdownload"}, strings.ToLower(filepath.Ext(name)))
 }
 
 // open reads the file and finds the request that it answers: certificates by the
 // public key, whatever their file is called, a refusal by its name.
-func (a *arrival) open(path string, info fs.FileInfo, l *ledger) error {
+func (a *arrival) open(path string, info fs.FileInfo, l *ledger) {
 	a.read = true
 	ext := filepath.Ext(path)
 	stem := strings.TrimSuffix(filepath.Base(path), ext)
@@ -95,28 +90,29 @@ func (a *arrival) open(path string, info fs.FileInfo, l *ledger) error {
 	switch {
 	case !info.Mode().IsRegular():
 		a.fault = "it is not a regular file"
-		return nil
+		return
 	case info.Size() > maxFile:
 		a.fault = fmt.Sprintf("it is larger than %d bytes", maxFile)
-		return nil
+		return
 	case !a.refusal && !slices.Contains(answerExts(), ext):
 		a.fault = "its name does not end in .p7b, .p7c, .cer or .refused"
-		return nil
+		return
 	case a.refusal && !isNamed:
 		a.fault = "no request of this name was given out"
-		return nil
+		return
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		a.fault, a.unfinished = fmt.Sprintf("it cannot be read: %v", err), true
+		return
 	}
 	if a.refusal {
 		a.entry, a.reason = named, parseRefusal(data)
-		return nil
+		return
 	}
 	if a.certs, err = parseAnswer(data); err != nil {
-		a.fault = err.Error()
-		return nil
+		a.fault, a.unfinished = err.Error(), true
+		return
 	}
 	for _, c := range a.certs {
 		e, known := l.byKey[keySum(c)]
@@ -126,7 +122,7 @@ func (a *arrival) open(path string, info fs.FileInfo, l *ledger) error {
 			a.entry = e
 		default:
 			a.fault = fmt.Sprintf("it answers %s and %s: one file for one request", a.entry.RequestID, e.RequestID)
-			return nil
+			return
 		}
 	}
 	switch {
@@ -135,7 +131,7 @@ func (a *arrival) open(path string, info fs.FileInfo, l *ledger) error {
 	case isNamed && named.RequestID != a.entry.RequestID:
 		a.fault = fmt.Sprintf("its certificate is for the key of %s, its name is that of another request", a.entry.RequestID)
 	}
-	return nil
+	return
 }
 
 // keySum is the SHA-256 of a certificate's public key in canonical form, as

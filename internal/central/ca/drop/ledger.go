@@ -95,36 +95,3 @@ func (l *ledger) add(e Entry) error {
 	l.know(e)
 	return nil
 }
-
-// inManifest says whether a request's line is in the manifest, which the people
-// who carry the requests may take away with them.
-func inManifest(path, requestID string) (bool, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for line := range bytes.Lines(data) {
-		var e Entry
-		if json.Unmarshal(line, &e) == nil && e.RequestID == requestID {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// addToManifest appends a line, or begins a new manifest.
-func addToManifest(path string, e Entry) error {
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, fileMode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(line, '\n'))
-	return errors.Join(err, f.Sync(), f.Close())
-}
