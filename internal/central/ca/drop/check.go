@@ -39,7 +39,7 @@ func Check(_ context.Context, cfg Config) ([]string, error) {
 			unanswered++
 		}
 	}
-	found := []string{fmt.Sprintf("The folder %s is there; %d requests were given out, %d of them are not answered.", cfg.Dir, len(l.byID), unanswered)}
+	found := []string{fmt.Sprintf("The folder %s is there. Requests given out: %d, without an answer: %d.", cfg.Dir, len(l.byID), unanswered)}
 	for _, name := range slices.Sorted(maps.Keys(c.inbox.files)) {
 		a := c.inbox.files[name]
 		why, _, err := c.unwanted(a)
@@ -57,7 +57,7 @@ func Check(_ context.Context, cfg Config) ([]string, error) {
 		return nil, err
 	}
 	if len(aside) > 0 {
-		found = append(found, fmt.Sprintf("%d files are in aside, each with its reason: look at them, then take them away.", len(aside)))
+		found = append(found, fmt.Sprintf("Files in aside: %d, each with its reason. Look at them, then take them away.", len(aside)))
 	}
 	return found, nil
 }

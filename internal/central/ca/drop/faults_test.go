@@ -77,10 +77,10 @@ func TestWhatIsSetAside(t *testing.T) {
 			if why := waitAside(t, o.dir, row.file); !strings.Contains(why, row.say) || strings.Count(why, "\n") != 1 {
 				t.Errorf("the reason is %q, want %q in it", why, row.say)
 			}
+			wantPending(t, c, r) // which ends after the look that set it aside
 			if !strings.Contains(o.log.String(), row.file) {
 				t.Errorf("the log does not tell: %s", o.log)
 			}
-			wantPending(t, c, r)
 			wantFiles(t, o.dir, "in")
 			wantFiles(t, o.dir, "done")
 			signed := o.sign("right", request)
@@ -141,10 +141,10 @@ func TestComesTwice(t *testing.T) {
 			if why := waitAside(t, o.dir, name); !strings.Contains(why, row.say) {
 				t.Errorf("the reason is %q, want %q in it", why, row.say)
 			}
+			check()
 			if alarm := strings.Contains(o.log.String(), "ALARM"); alarm != row.alarm {
 				t.Errorf("an alarm: %t, want %t: %s", alarm, row.alarm, o.log)
 			}
-			check()
 		})
 	}
 }
