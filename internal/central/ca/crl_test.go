@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,21 +204,26 @@ func TestTwoServersRevoke(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = servers[i].Close() })
 	}
-	const each = 10
+	const each = 20
+	issued := make([][]*x509.Certificate, len(servers))
+	for i, d := range servers {
+		for n := range each {
+			c, err := d.Issue(t.Context(), Request{ID: fmt.Sprintf("U-%d%02d-g1", i, n), CSR: request(t, ecKey(t, elliptic.P256())), Profile: UserKey(1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			issued[i] = append(issued[i], c.Leaf)
+		}
+	}
 	var work sync.WaitGroup
 	for i, d := range servers {
 		work.Go(func() {
-			for n := range each {
-				c, err := d.Issue(t.Context(), Request{ID: string(rune('A'+i)) + string(rune('0'+n)), CSR: request(t, ecKey(t, elliptic.P256())), Profile: UserKey(1)})
-				if err == nil {
-					err = d.Revoke(t.Context(), RevocationOf(c.Leaf, Superseded))
-				}
-				if err != nil {
+			for _, leaf := range issued[i] {
+				if err := d.Revoke(t.Context(), RevocationOf(leaf, Superseded)); err != nil {
 					t.Error(err)
-					return
 				}
 				lists, err := d.CRLs(t.Context())
-				if err != nil || !bytes.Contains(lists[0].DER, c.Leaf.SerialNumber.Bytes()) {
+				if err != nil || !bytes.Contains(lists[0].DER, leaf.SerialNumber.Bytes()) {
 					t.Errorf("a CRL without what was just revoked: %v", err)
 				}
 			}
