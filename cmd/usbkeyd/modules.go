@@ -22,11 +22,17 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 	var out []agent.Instance
 	var pools []*worker.Pool
 	sockets := pcscSockets(station.Modules)
+	buses := map[string]*worker.Bus{}
 	for _, m := range station.Modules {
 		spec := moduleSpec(station, m)
 		if m.Tokens == 1 {
 			spec.MaxProcesses = 1 // whoever looks and whoever writes take turns
 		}
+		hub := reaches(m, sockets[m.Name])
+		if buses[hub] == nil {
+			buses[hub] = worker.NewBus()
+		}
+		spec.Bus = buses[hub]
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
 		p := worker.NewPool(spec)
 		pools = append(pools, p)
@@ -39,6 +45,15 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 			}
 		}
 	}, nil
+}
+
+// reaches names what a module gets its tokens from: modules of one pcscd, or of one
+// library in one environment, keep each other waiting.
+func reaches(m config.Module, socket string) string {
+	if socket != "" {
+		return socket
+	}
+	return fmt.Sprint(m.Path, m.Env)
 }
 
 // moduleSpec is how a configured module is loaded.

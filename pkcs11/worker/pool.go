@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ type Pool struct {
 	alone sync.Mutex
 	first bool
 
-	bus *bus
+	bus *Bus
 
 	room chan struct{} // a place for every child on loan; nil for no limit
 
@@ -31,7 +32,7 @@ type Pool struct {
 
 // NewPool makes an empty pool; children are started as they are asked for.
 func NewPool(spec Spec) *Pool {
-	p := &Pool{spec: spec, first: true, bus: newBus()}
+	p := &Pool{spec: spec, first: true, bus: cmp.Or(spec.Bus, NewBus())}
 	if spec.MaxProcesses > 0 {
 		p.room = make(chan struct{}, spec.MaxProcesses)
 	}
@@ -140,8 +141,9 @@ func (p *Pool) Release(child *Process) error {
 	return errors.Join(err, child.Close())
 }
 
-// Warm makes sure that n children are idle, so that a wave of tokens does not
-// wait for them. It fails as Start does.
+// Warm makes sure that n children are idle and have looked at all tokens once, so that a
+// wave of them does not wait for it: some modules disturb what other processes are doing
+// with a token when they see it for the first time (ykcs11). It fails as Start does.
 func (p *Pool) Warm(ctx context.Context, n int) error {
 	for {
 		p.mu.Lock()
@@ -158,7 +160,8 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 			p.leave()
 			return fmt.Errorf("warm up: %w", err)
 		}
-		if err := p.Release(child); err != nil {
+		_, lookErr := child.Slots(ctx)
+		if err := errors.Join(lookErr, p.Release(child)); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 	}

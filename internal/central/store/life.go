@@ -39,6 +39,7 @@ const (
 	EventRefused        Event = "refused"
 	EventUnknown        Event = "unknown"
 	EventAbsent         Event = "absent"
+	EventPending        Event = "pending"
 	EventInstalled      Event = "installed"
 	EventFailed         Event = "failed"
 	EventCustodyExpired Event = "custody-expired"
@@ -75,7 +76,7 @@ func next(from State, e Event) (State, error) {
 		return Issuing, nil
 	case pair{Issuing, EventUnknown}:
 		return IssueUnknown, nil
-	case pair{IssueUnknown, EventAbsent}:
+	case pair{IssueUnknown, EventAbsent}, pair{IssueUnknown, EventPending}, pair{Issuing, EventPending}:
 		return Issuing, nil
 	case pair{Issuing, EventIssued}, pair{IssueUnknown, EventIssued}:
 		return Issued, nil
@@ -90,7 +91,7 @@ func next(from State, e Event) (State, error) {
 		return Stranded, nil
 
 	// A stranded unit goes on inside (see advance), and a late result is a fact.
-	case pair{Stranded, EventIssued}, pair{Stranded, EventUnknown}, pair{Stranded, EventAbsent}:
+	case pair{Stranded, EventIssued}, pair{Stranded, EventUnknown}, pair{Stranded, EventAbsent}, pair{Stranded, EventPending}:
 		return Stranded, nil
 	case pair{Stranded, EventRefused}, pair{Stranded, EventFailed}, pair{Stranded, EventGiveUp}:
 		return Held, nil

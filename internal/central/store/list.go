@@ -30,26 +30,32 @@ type UnitRecord struct {
 	RevokedAt time.Time
 	// Surplus are the SHA-256 of second certificates that are not revoked.
 	Surplus []string
+	// PendingReason is what the CA last said about a certificate that it has not
+	// decided; PendingUntil is when it is asked again.
+	PendingReason string
+	PendingUntil  time.Time
 }
 
 const recordTables = `FROM units u JOIN orders o ON o.order_id = u.order_id
 	LEFT JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
 	LEFT JOIN results r ON r.unit_id = u.unit_id AND r.generation = u.generation
 	LEFT JOIN shipments sh ON sh.unit_id = u.unit_id AND sh.generation = u.generation
-	LEFT JOIN revocations rv ON rv.certificate_sha256 = b.certificate_sha256 `
+	LEFT JOIN revocations rv ON rv.certificate_sha256 = b.certificate_sha256
+	LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation AND u.state IN ('ISSUING', 'STRANDED') AND b.certificate_sha256 = '' `
 
 const recordColumns = unitColumns + `, o.numbered, o.company, o.product_code,
 	COALESCE(b.token_serial, ''), COALESCE(b.token_model, ''), COALESCE(b.key_id, ''), COALESCE(b.escrow_id, ''), COALESCE(b.subject, ''),
 	COALESCE(b.certificate_serial, ''), COALESCE(b.certificate_sha256, ''), COALESCE(b.not_after, 0), COALESCE(r.token_label, ''), r.seconds,
-	COALESCE(sh.waybill, ''), COALESCE(sh.shipped_at, 0), COALESCE(rv.revoked_at, 0) `
+	COALESCE(sh.waybill, ''), COALESCE(sh.shipped_at, 0), COALESCE(rv.revoked_at, 0), COALESCE(w.why, ''), COALESCE(w.again_at, 0) `
 
 func scanRecord(row rowScanner) (UnitRecord, error) {
 	var u UnitRecord
-	var expires, updated, notAfter, shipped, revoked int64
+	var expires, updated, notAfter, shipped, revoked, again int64
 	err := row.Scan(append(u.targets(&expires, &updated), &u.Of, &u.Company, &u.ProductCode,
 		&u.TokenSerial, &u.TokenModel, &u.KeyID, &u.EscrowID, &u.Subject,
-		&u.CertificateSerial, &u.CertificateSHA256, &notAfter, &u.TokenLabel, &u.Seconds, &u.Waybill, &shipped, &revoked)...)
-	u.ShippedAt, u.RevokedAt = fromMillis(shipped), fromMillis(revoked)
+		&u.CertificateSerial, &u.CertificateSHA256, &notAfter, &u.TokenLabel, &u.Seconds, &u.Waybill, &shipped, &revoked,
+		&u.PendingReason, &again)...)
+	u.ShippedAt, u.RevokedAt, u.PendingUntil = fromMillis(shipped), fromMillis(revoked), fromMillis(again)
 	u.ExpiresAt, u.UpdatedAt, u.CertificateNotAfter = fromMillis(expires), fromMillis(updated), fromMillis(notAfter)
 	return u, err
 }
