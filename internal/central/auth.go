@@ -24,8 +24,14 @@ type stationKey struct{}
 
 // stationOf is the name of the station that calls. Only operations of aStation ask.
 func stationOf(ctx context.Context) string {
-	name, _ := ctx.Value(stationKey{}).(string)
-	return name
+	station, _ := ctx.Value(stationKey{}).(store.Station)
+	return station.Name
+}
+
+// drains says whether the station that calls is to finish what it has and no more.
+func drains(ctx context.Context) bool {
+	station, _ := ctx.Value(stationKey{}).(store.Station)
+	return station.Drain
 }
 
 // authenticateStation checks the client certificate. The handshake only asked for
@@ -59,7 +65,7 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 		return nil, problem(api.ProblemForbidden, "this is not the station's present certificate")
 	}
 	infoOf(r.Context()).station = name
-	return r.WithContext(context.WithValue(r.Context(), stationKey{}, name)), nil
+	return r.WithContext(context.WithValue(r.Context(), stationKey{}, station)), nil
 }
 
 // authenticateAdmin checks the bearer token (RFC 6750, 2.1).

@@ -111,7 +111,7 @@ func (i *issuer) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, u := range units {
-		if u.State == store.IssueUnknown && !i.ca.CanLookup() {
+		if askedOnly(u.State) && !i.ca.CanLookup() {
 			continue // it waits for a person
 		}
 		i.mu.Lock()
@@ -122,6 +122,11 @@ func (i *issuer) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// askedOnly says that nothing but a question may go to the CA.
+func askedOnly(s store.State) bool {
+	return s == store.IssueUnknown || s == store.Held || s == store.Stranded || s == store.Cancelling
 }
 
 // close lets running work end for a while, then cuts it off. A call that was cut
@@ -219,7 +224,8 @@ func (i *issuer) ask(ctx context.Context, task store.Task) (done bool, err error
 	if found {
 		return true, i.keep(task, cert)
 	}
-	return false, i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation, i.self)
+	goesOn, err := i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation, i.self)
+	return !goesOn, err
 }
 
 func (i *issuer) unknown(task store.Task, cause error) error {
@@ -250,10 +256,7 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 	if cert.Leaf == nil || len(cert.PKCS7) == 0 {
 		return i.unknown(task, errors.New("the CA answered without a certificate"))
 	}
-	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, store.Certificate{
-		PKCS7: cert.PKCS7, Serial: ca.SerialText(cert.Leaf.SerialNumber), SHA256: ca.Digest(cert.Leaf),
-		Subject: ca.NameText(cert.Leaf.Subject), NotAfter: cert.Leaf.NotAfter,
-	})
+	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
 	if err == nil {
 		i.log.Info("certificate issued", "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
 	}

@@ -32,6 +32,7 @@ type Server struct {
 	stationRoot *stationroot.Root
 	adminToken  string
 	issuer      *issuer
+	revoker     *revoker
 	// ready rings when a unit may be claimed, changed when one got its certificate or not.
 	ready, changed *sharedBell
 	neighbours     *neighbours
@@ -71,6 +72,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	}
 	self := uuid.NewString()
 	s.neighbours = &neighbours{store: s.store, self: self, bells: []*sharedBell{s.ready, s.changed}}
+	s.revoker = newRevoker(s)
 	s.issuer = newIssuer(s.store, s.ca, s.cfg, self, s.changed)
 	return s, nil
 }
@@ -140,6 +142,7 @@ func (s *Server) Start() {
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.background.Go(s.sweepLoop)
+	s.background.Go(func() { s.revoker.run(s.stopping) })
 	s.background.Go(s.crlLoop)
 	if !s.store.Shared() {
 		return
@@ -242,6 +245,12 @@ func (s *Server) Sweep(ctx context.Context) error {
 			s.cfg.Logger.Info("leases ran out", "units", ready)
 			s.ready.ring()
 		}
+	}
+	if _, err := s.store.FindBlocked(ctx); err != nil {
+		return err
+	}
+	if err := s.revoker.round(ctx); err != nil {
+		s.cfg.Logger.Error("not everything is revoked", "error", err)
 	}
 	return s.issuer.sweep(ctx)
 }

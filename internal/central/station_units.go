@@ -130,9 +130,11 @@ func collectable(u store.Unit, generation int32) error {
 	switch {
 	case u.Generation != generation:
 		return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is at generation %d", u.ID, u.Generation))
+	case u.State.Over():
+		return problem(api.ProblemCancelled, fmt.Sprintf("unit %s is %s", u.ID, u.State))
 	case u.State == store.Held:
 		return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is %s: %s", u.ID, u.State, u.HeldReason))
-	case u.State.InCustody(), u.State == store.Installed:
+	case u.State.InCustody(), u.State == store.Installed, u.State == store.Shipped:
 		return nil
 	}
 	return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is %s", u.ID, u.State))

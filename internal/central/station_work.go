@@ -55,7 +55,7 @@ func (s *stationAPI) PutSession(ctx context.Context, r stationserver.PutSessionR
 		return nil, err
 	}
 	return stationserver.PutSession200JSONResponse{
-		SessionId: session.ID, LeaseSeconds: seconds(lease), HeartbeatSeconds: max(seconds(lease/4), 1), Drain: false, Held: leases,
+		SessionId: session.ID, LeaseSeconds: seconds(lease), HeartbeatSeconds: max(seconds(lease/4), 1), Drain: drains(ctx), Held: leases,
 	}, nil
 }
 
@@ -156,7 +156,7 @@ func (s *stationAPI) PostHeartbeat(ctx context.Context, r stationserver.PostHear
 	if err != nil {
 		return nil, err
 	}
-	answer := stationserver.PostHeartbeat200JSONResponse{Units: make([]api.HeartbeatStatus, len(beats))}
+	answer := stationserver.PostHeartbeat200JSONResponse{Drain: drains(ctx), Units: make([]api.HeartbeatStatus, len(beats))}
 	for i, b := range beats {
 		status := api.HeartbeatStatus{UnitId: b.UnitID, Epoch: b.Epoch, Status: api.Lost}
 		switch {

@@ -73,6 +73,7 @@ const (
 const (
 	CAIssue  Label = "CA: issue"
 	CALookup Label = "CA: look up"
+	CARevoke Label = "CA: revoke"
 )
 
 // Daemon lists the labels of usbkeyd. The last ones are requests to the central
@@ -112,7 +113,7 @@ func Operations() []Label {
 
 // Central lists the labels of usbkey-central.
 func Central() []Label {
-	return append(append([]Label{KeyFolder, KeyFile, Schema, CAIssue, CALookup}, Transactions()...), Operations()...)
+	return append(append([]Label{KeyFolder, KeyFile, Schema, CAIssue, CALookup, CARevoke}, Transactions()...), Operations()...)
 }
 
 // Listed finds the entry of a list that a label used in the code falls under.

@@ -153,6 +153,15 @@ type Certificate struct {
 	PublicKeySHA256 string
 }
 
+// BoundKey is the digest of the public key that is bound to a generation.
+func (s *Store) BoundKey(ctx context.Context, unitID string, generation int32) (string, error) {
+	b, ok, err := binding(ctx, s.db.Read, unitID, generation)
+	if err == nil && !ok {
+		return "", refuse(NotFound, "no key is bound to generation %d of unit %s", generation, unitID)
+	}
+	return b.PublicKeySHA256, err
+}
+
 const bindingColumns = `b.unit_id, b.generation, b.epoch, b.station, b.csr, b.public_key_sha256, b.token_serial, b.token_model,
 	b.key_id, b.escrow_id, b.bound_at, COALESCE(b.request_id, ''), b.pkcs7, b.certificate_serial, b.certificate_sha256, b.subject, b.not_after`
 

@@ -82,7 +82,7 @@ func (t *txn) cancel(ctx context.Context, u Unit, why string) (CancelledUnit, er
 	if u, err = t.settle(ctx, u); err != nil || u.State != Cancelling {
 		return CancelledUnit{Unit: u}, err
 	}
-	waits, err := t.waitsFor(ctx, u, "cancelled")
+	waits, err := t.waitsFor(ctx, u, RevokedCancelled)
 	return CancelledUnit{Unit: u, WaitsFor: waits}, err
 }
 

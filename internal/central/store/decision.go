@@ -301,7 +301,7 @@ func (t *txn) decide(ctx context.Context, u Unit, d Decision) (Unit, error) {
 		if c, err = t.certificate(ctx, u, d.Certificate.SHA256); err != nil {
 			return Unit{}, err
 		}
-		if err = t.wantRevocation(ctx, c, "found revoked"); err != nil {
+		if err = t.wantRevocation(ctx, c, revokedFound); err != nil {
 			return Unit{}, err
 		}
 		u, err = t.revoked(ctx, u, c.SHA256, by)
@@ -310,7 +310,7 @@ func (t *txn) decide(ctx context.Context, u Unit, d Decision) (Unit, error) {
 		if err != nil {
 			return Unit{}, err
 		}
-		return u, t.wantRevocation(ctx, c, "issued twice")
+		return u, t.wantRevocation(ctx, c, RevokedTwice)
 	}
 	if err != nil {
 		return Unit{}, err

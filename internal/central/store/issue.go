@@ -187,11 +187,12 @@ func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, by
 }
 
 // Absent writes down that the CA has proved to have issued nothing, so that the
-// same request may go to it again.
-func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by Issuer) error {
-	return s.write(ctx, "note that nothing was issued for unit "+unitID, func(t *txn) error {
+// same request may go to it again. It says goesOn unless the unit is on its way out.
+func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by Issuer) (goesOn bool, err error) {
+	err = s.write(ctx, "note that nothing was issued for unit "+unitID, func(t *txn) error {
 		u, err := t.owned(ctx, unitID, generation, by)
-		if err != nil || u.State == Issuing {
+		goesOn = err == nil && u.State == Issuing
+		if err != nil || goesOn {
 			return err
 		}
 		unknown, err := t.unresolved(ctx, u)
@@ -201,9 +202,11 @@ func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by 
 		if _, err := t.count(ctx, "end wait", `DELETE FROM waits WHERE unit_id = $1 AND generation = $2`, unitID, generation); err != nil {
 			return err // custody of what is asked now counts from now
 		}
-		_, err = t.absent(ctx, u, "the CA issued nothing under this id", "the CA")
+		u, err = t.absent(ctx, u, "the CA issued nothing under this id", "the CA")
+		goesOn = err == nil && u.State == Issuing
 		return err
 	})
+	return goesOn, err
 }
 
 // absent moves a unit whose CA has proved that it issued nothing. One that goes on
@@ -333,7 +336,7 @@ func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificat
 		}
 	default:
 		// Its generation was given up, on a proof that was none.
-		err = t.wantRevocation(ctx, known{u.ID, generation, c.SHA256, c.Serial}, "issued after all")
+		err = t.wantRevocation(ctx, known{u.ID, generation, c.SHA256, c.Serial}, revokedLate)
 		if err == nil {
 			err = t.tell(ctx, KindHeld, u)
 		}

@@ -105,7 +105,7 @@ func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Ce
 			return err
 		}
 		if u.State == Cancelled {
-			return t.wantRevocation(ctx, known{unitID, generation, c.SHA256, c.Serial}, "cancelled")
+			return t.wantRevocation(ctx, known{unitID, generation, c.SHA256, c.Serial}, RevokedCancelled)
 		}
 		u, err = t.advance(ctx, u, EventFound, "certificate "+c.Serial, func(u *Unit) {
 			u.Generation = max(u.Generation, generation)

@@ -18,7 +18,7 @@ const (
 func (t *txn) settle(ctx context.Context, u Unit) (Unit, error) {
 	switch u.State {
 	case Cancelling:
-		waits, err := t.waitsFor(ctx, u, "cancelled")
+		waits, err := t.waitsFor(ctx, u, RevokedCancelled)
 		if err != nil || waits != "" {
 			return u, err
 		}
@@ -28,7 +28,7 @@ func (t *txn) settle(ctx context.Context, u Unit) (Unit, error) {
 		if err != nil || !ok {
 			return u, err
 		}
-		waits, err := t.waitsFor(ctx, u, "reissued")
+		waits, err := t.waitsFor(ctx, u, RevokedReissued)
 		if err != nil || waits != "" {
 			return u, err
 		}
@@ -125,6 +125,15 @@ func unrevokedSurplus(ctx context.Context, q queryer, unitID string) ([]known, e
 	}
 	return out, nil
 }
+
+// Why a certificate is to be revoked.
+const (
+	RevokedCancelled = "cancelled"
+	RevokedReissued  = "reissued"
+	RevokedTwice     = "issued twice"
+	revokedLate      = "issued after all"
+	revokedFound     = "found revoked"
+)
 
 func (t *txn) wantRevocation(ctx context.Context, c known, reason string) error {
 	_, err := t.count(ctx, "ask for revocation",
