@@ -314,3 +314,27 @@ func testOfflineCA(t *testing.T, e engine) {
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	r.wantState("OFFLINE-001", api.INSTALLED)
 }
+
+// Another CA is not taken up while the one before has not answered: it would say
+// that it issued nothing, and issue.
+func TestAnotherCA(t *testing.T) { onBothEngines(t, testAnotherCA) }
+
+func testAnotherCA(t *testing.T, e engine) {
+	t.Parallel()
+	r, authority, change := faultyRig(t, e)
+	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) { return ca.Certificate{}, notYet(time.Hour) }
+	w := r.station("bay-1").one("OTHER").escrowed()
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	waitAsked(t, authority, 1)
+	r.stop()
+	other := central.Config{DataDir: r.dir, Postgres: r.postgres, Clock: r.clock.now}
+	if srv, err := central.New(t.Context(), other); err == nil || !strings.Contains(err.Error(), "1 units wait for a certificate of another CA") {
+		t.Errorf("with the development CA: %v %v", srv, err)
+	}
+	authority.issue = nil
+	r.start(change)
+	r.clock.advance(61 * time.Minute)
+	must[api.IssuedCertificate](t, w.getCertificate(10), http.StatusOK)
+	r.stop()
+	r.start(nil) // nothing is outstanding, so it may be another one
+}
