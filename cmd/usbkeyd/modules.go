@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
@@ -32,7 +33,7 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 		if buses[hub] == nil {
 			buses[hub] = worker.NewBus()
 		}
-		spec.Bus = buses[hub]
+		spec.Bus, spec.Refresh = buses[hub], refresh
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
 		p := worker.NewPool(spec)
 		pools = append(pools, p)
@@ -55,6 +56,10 @@ func reaches(m config.Module, socket string) string {
 	}
 	return fmt.Sprint(m.Path, m.Env)
 }
+
+// refresh is how long a new reader may stay unseen behind a module that looks for readers
+// only when it is loaded.
+const refresh = time.Minute
 
 // moduleSpec is how a configured module is loaded.
 func moduleSpec(station *config.Station, m config.Module) worker.Spec {

@@ -3,6 +3,7 @@ package central_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -149,6 +150,7 @@ func testNotYetForTooLong(t *testing.T, e engine) {
 	}
 	r.waitState("LONG-001", api.ISSUEUNKNOWN)
 	r.clock.advance(time.Hour)
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted) // which has it looked at again
 	waitAsked(t, authority, 3)
 }
 
@@ -157,15 +159,29 @@ func TestIssuedTwice(t *testing.T) { onBothEngines(t, testIssuedTwice) }
 
 func testIssuedTwice(t *testing.T, e engine) {
 	t.Parallel()
-	r, authority, _ := faultyRig(t, e)
+	r, authority, change := faultyRig(t, e)
 	authority.blind = true
 	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
 		return ca.Certificate{}, &ca.TwiceError{Serials: []string{"0A", "0B"}}
 	}
+	r.stop()
+	log := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	r.start(func(c *central.Config) {
+		change(c)
+		c.Logger = slog.New(slog.NewTextHandler(f, nil))
+	})
 	w := r.station("bay-1").one("TWICE").escrowed()
 	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
 	r.waitState("TWICE-001", api.ISSUEUNKNOWN)
 	waitAsked(t, authority, 1)
+	if said, err := os.ReadFile(log); err != nil || !strings.Contains(string(said), "ALARM") || !strings.Contains(string(said), "[0A 0B]") {
+		t.Errorf("no alarm with both serials: %v\n%s", err, said)
+	}
 }
 
 // Two servers ask a CA that has not decided as one would.
@@ -297,4 +313,28 @@ func testOfflineCA(t *testing.T, e engine) {
 	w.take(c)
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	r.wantState("OFFLINE-001", api.INSTALLED)
+}
+
+// Another CA is not taken up while the one before has not answered: it would say
+// that it issued nothing, and issue.
+func TestAnotherCA(t *testing.T) { onBothEngines(t, testAnotherCA) }
+
+func testAnotherCA(t *testing.T, e engine) {
+	t.Parallel()
+	r, authority, change := faultyRig(t, e)
+	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) { return ca.Certificate{}, notYet(time.Hour) }
+	w := r.station("bay-1").one("OTHER").escrowed()
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	waitAsked(t, authority, 1)
+	r.stop()
+	other := central.Config{DataDir: r.dir, Postgres: r.postgres, Clock: r.clock.now}
+	if srv, err := central.New(t.Context(), other); err == nil || !strings.Contains(err.Error(), "1 units wait for a certificate of another CA") {
+		t.Errorf("with the development CA: %v %v", srv, err)
+	}
+	authority.issue = nil
+	r.start(change)
+	r.clock.advance(61 * time.Minute)
+	must[api.IssuedCertificate](t, w.getCertificate(10), http.StatusOK)
+	r.stop()
+	r.start(nil) // nothing is outstanding, so it may be another one
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -27,6 +28,7 @@ type Pool struct {
 
 	mu     sync.Mutex
 	idle   []*Process
+	loans  int // children out, or being started for somebody
 	closed bool
 }
 
@@ -47,11 +49,43 @@ func (p *Pool) Acquire(ctx context.Context) (*Process, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}
+	stale := p.lend()
+	for _, child := range stale {
+		_ = child.Close() // it was idle
+	}
 	child, err := p.acquire(ctx)
 	if err != nil {
+		p.takeBack()
 		p.leave()
 	}
 	return child, err
+}
+
+// lend counts one more child on loan, and takes out the idle ones that are too old
+// when it is the only one.
+func (p *Pool) lend() (stale []*Process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loans++
+	if p.loans > 1 || p.spec.Refresh <= 0 {
+		return nil
+	}
+	keep := p.idle[:0]
+	for _, child := range p.idle {
+		if time.Since(child.born) > p.spec.Refresh {
+			stale = append(stale, child)
+		} else {
+			keep = append(keep, child)
+		}
+	}
+	p.idle = keep
+	return stale
+}
+
+func (p *Pool) takeBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loans--
 }
 
 // enter takes a place among those on loan; leave gives it back.
@@ -123,6 +157,7 @@ func (p *Pool) awaitOrphans(ctx context.Context) error {
 // one that comes back after Close, is ended and reaped.
 func (p *Pool) Release(child *Process) error {
 	defer p.leave()
+	defer p.takeBack()
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	err := child.reset(ctx)
@@ -155,8 +190,12 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 		if err := p.enter(ctx); err != nil {
 			return err
 		}
+		p.mu.Lock()
+		p.loans++
+		p.mu.Unlock()
 		child, err := startOn(ctx, p.spec, p.bus)
 		if err != nil {
+			p.takeBack()
 			p.leave()
 			return fmt.Errorf("warm up: %w", err)
 		}

@@ -35,6 +35,7 @@ type Process struct {
 	spec  Spec
 	limit Deadlines
 	bus   *Bus // shared by the children of a pool
+	born  time.Time
 	cmd   *exec.Cmd
 	in    *os.File // requests to the child
 	out   *os.File // responses from it
@@ -72,7 +73,7 @@ func startOn(ctx context.Context, spec Spec, shared *Bus) (*Process, error) {
 		return nil, startError("this is a module's process already; main must call worker.ServeIfChild first")
 	}
 	p := &Process{
-		spec: spec, limit: spec.Deadlines.orDefaults(), bus: shared,
+		spec: spec, limit: spec.Deadlines.orDefaults(), bus: shared, born: time.Now(),
 		turn: make(chan struct{}, 1), responses: make(chan []byte, 1),
 		exited: make(chan struct{}), failed: make(chan struct{}),
 	}

@@ -221,6 +221,29 @@ func TestSlowCopy(t *testing.T) {
 	wantFiles(t, o.dir, "aside")
 }
 
+// TestLinksAreNotFollowed: an answer is a file in the folder, not what somebody
+// points to elsewhere.
+func TestLinksAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	o := newOffline(t)
+	c := o.opened()
+	r := give(t, c, "DROP-001-g1")
+	elsewhere := filepath.Join(t.TempDir(), "answer.p7b")
+	write(t, o.sign(r.ID, o.requests()[r.ID]).PKCS7, elsewhere)
+	if err := os.Symlink(elsewhere, filepath.Join(o.dir, "in", r.ID+".p7b")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(o.dir, "in", "folder"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{r.ID + ".p7b", "folder"} {
+		if why := waitAside(t, o.dir, name); !strings.Contains(why, "not a regular file") {
+			t.Errorf("%s: the reason is %q", name, why)
+		}
+	}
+	wantPending(t, c, r)
+}
+
 // TestOneFolderOneServer: a second one would give out what the first has.
 func TestOneFolderOneServer(t *testing.T) {
 	t.Parallel()

@@ -84,6 +84,7 @@ func TestAnswers(t *testing.T) {
 		{"other key", esttest.OtherKey, unknown, ca.ErrNoLeaf, 0},
 		{"other subject", esttest.OtherSubject, issued, nil, 1}, // the station judges, and it must be known
 		{"two leaves", esttest.TwoLeaves, twice, nil, 2},
+		{"made twice, one sent", esttest.Twice, issued, nil, 2}, // nothing of it shows here
 		{"extra certificates", esttest.ExtraCertificates, issued, nil, 1},
 		{"no certificates", esttest.EmptyBundle, unknown, csr.ErrBadBundle, 1},
 		{"garbage", esttest.Garbage, unknown, csr.ErrBadBundle, 1},
@@ -116,7 +117,7 @@ func TestAnswers(t *testing.T) {
 			}
 			if err == nil {
 				certs, err := csr.ParseBundle(c.PKCS7)
-				if err != nil || len(certs) != 2 || certs[1].CheckSignatureFrom(s.Roots[0]) != nil || !certs[0].Equal(s.Made(r.CSR)[0]) {
+				if err != nil || len(certs) != 2 || certs[1].CheckSignatureFrom(s.Roots[0]) != nil || !certs[0].Equal(s.Made(r.CSR)[row.made-1]) {
 					t.Errorf("a bundle of %d: %v", len(certs), err)
 				}
 			}
