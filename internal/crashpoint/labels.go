@@ -97,7 +97,12 @@ func Transactions() []Label {
 		"record station *", "revoke station *", "open session of station *", "accept order *", "claim for station *",
 		"heartbeat of station *", "release unit *", "escrow *", "name the token of escrow *", "bind unit *",
 		"intend to issue for unit *", "keep the certificate of unit *", "note that nothing was issued for unit *",
-		"note an unknown outcome for unit *", "hold unit *", "take the result of unit *", "sweep",
+		"note an unknown outcome for unit *", "note that the CA has not decided about unit *", "hold unit *", "take the result of unit *", "sweep",
+		"take up the CA", "compare *", "leave intents",
+		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
+		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
+		"number events", "note what blocks order *", "clear the personal data of order *",
+		"begin recovery", "finish recovery", "keep a certificate found for unit *",
 	}
 }
 
@@ -106,8 +111,10 @@ func Transactions() []Label {
 func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
-		"PutCsr", "GetCertificate", "PutResult",
-		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates",
+		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment",
+		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates", "GetCrl",
+		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
+		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",
 	}
 }
 

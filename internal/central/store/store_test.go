@@ -120,7 +120,7 @@ func testHistoryTellsEverything(t *testing.T, at database.Place) {
 		t.Fatal(err)
 	}
 	// Stranded, it still learns what the CA did.
-	if err := s.Absent(ctx, l.Unit.ID, 1, alone); err != nil {
+	if _, err := s.Absent(ctx, l.Unit.ID, 1, alone); err != nil {
 		t.Fatal(err)
 	}
 	c := Certificate{PKCS7: []byte("p7"), Serial: "4a", SHA256: "ff", NotAfter: time.Now()}
@@ -212,7 +212,7 @@ func testReopenKeepsEverything(t *testing.T, at database.Place) {
 		}
 		created, err := s.PutOrder(t.Context(), Order{ID: "ORD", Quantity: 1, DueAt: time.Unix(1, 0), Content: []byte("{}")})
 		if err != nil || created.Created != (i == 0) {
-			t.Errorf("open %d: created %t, %v", i, created, err)
+			t.Errorf("open %d: created %t, %v", i, created.Created, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
