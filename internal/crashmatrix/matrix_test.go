@@ -29,10 +29,35 @@ const samplePairs = 60
 
 // elsewhere says why no cell reaches a label that is listed.
 func elsewhere() map[crashpoint.Label]string {
-	return map[crashpoint.Label]string{
-		"revoke station *": "no command of the server leads to it",
-		"hold unit *":      "the development CA refuses nothing that the server lets through",
+	const (
+		person = "a person begins it, and no setting plays one"
+		shared = "it needs PostgreSQL, and these servers have SQLite"
+	)
+	out := map[crashpoint.Label]string{
+		"hold unit *": "the development CA refuses nothing that the server lets through",
+		"note that the CA has not decided about unit *": "the development CA decides at once",
+		"compare *":                           shared,
+		"leave intents":                       shared,
+		"adopt unit *":                        "no setting lets a station lose a bound unit",
+		"POST /v1/units/*/adopt":              "no setting lets a station lose a bound unit",
+		"PostAdopt":                           "no setting lets a station lose a bound unit",
+		"ship unit *":                         "usbkeyd does not pack",
+		"PutShipment":                         "usbkeyd does not pack",
+		"note what blocks order *":            "no order waits for a minute",
+		"clear the personal data of order *":  "no order is that old",
+		"keep a certificate found for unit *": "no older state is restored",
+		"begin recovery":                      "no older state is restored",
+		"finish recovery":                     "no older state is restored",
 	}
+	for _, l := range []crashpoint.Label{
+		"revoke station *", "flag order *", "cancel order *", "take back unit *", "drain station *", "reset station *",
+		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *", "number events", crashpoint.CARevoke,
+		"GetCrl", "PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions",
+		"PostDecision", "ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",
+	} {
+		out[l] = person
+	}
+	return out
 }
 
 // matrix gathers what cells find.
