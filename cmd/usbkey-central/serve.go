@@ -27,6 +27,7 @@ type serveOptions struct {
 	userPINRecipients   []string
 	soPINRecipients     []string
 	leaseSeconds        int
+	retainDays          int
 	ca                  caOptions
 }
 
@@ -63,6 +64,7 @@ to addresses.json in the data directory. The log goes to standard error as JSON.
 	f.StringArrayVar(&o.userPINRecipients, "pin-recipient", nil, "`file` with the certificate (PEM) of one who may open user PINs; may be repeated")
 	f.StringArrayVar(&o.soPINRecipients, "so-pin-recipient", nil, "`file` with the certificate (PEM) of one who may open SO PINs; may be repeated")
 	f.IntVar(&o.leaseSeconds, "lease-seconds", 120, "shortest lease, at least 2; a session's lease is never shorter than its worst key generation plus 60 s (or half of this, where that is less)")
+	f.IntVar(&o.retainDays, "retain-days", 0, "`days` after which names, addresses and numbers of persons are removed from orders that are shipped or cancelled; 0 keeps them")
 	o.ca.addFlags(f)
 	return c
 }
@@ -73,6 +75,9 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	}
 	if o.leaseSeconds < 2 || o.leaseSeconds > 86400 {
 		return usagef("--lease-seconds is %d, must be from 2 to 86400", o.leaseSeconds)
+	}
+	if o.retainDays < 0 || o.retainDays > 36500 {
+		return usagef("--retain-days is %d, must be from 0 to 36500", o.retainDays)
 	}
 	if err := o.ca.check(); err != nil {
 		return err
@@ -96,7 +101,7 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	}
 	err = serve(ctx, s, central.Config{
 		DataDir: o.data, Postgres: postgres, CA: authority, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
-		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second,
+		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second, RetainDays: o.retainDays,
 		Logger: log, Version: buildinfo.Version(),
 	})
 	return errors.Join(err, closeCA()) // after the server, which may still ask it

@@ -42,6 +42,9 @@ type Config struct {
 	LeaseBase time.Duration
 	// Rules are the other lengths of time; zero fields get the defaults.
 	Rules store.Rules
+	// RetainDays is how many days personal data are kept once an order is done with: all
+	// units SHIPPED or CANCELLED. Zero keeps them for ever.
+	RetainDays int
 	// IssueWait is how long PUT …/csr waits for the certificate before it answers 202; 2 s if zero.
 	IssueWait time.Duration
 	// CATimeout bounds one call of the CA; 60 s if zero. Past it the outcome is unknown.
@@ -83,6 +86,14 @@ func (c Config) complete() (Config, error) {
 	orDefault(&c.Rules.SessionTTL, "the life of a silent session", def.SessionTTL, time.Second)
 	orDefault(&c.Rules.HomeGrace, "the life of an order's home", def.HomeGrace, time.Second)
 	orDefault(&c.Rules.ClaimKeyTTL, "the memory of an idempotency key", def.ClaimKeyTTL, time.Second)
+	orDefault(&c.Rules.BreakerPause, "the pause of a station whose units fail", def.BreakerPause, time.Millisecond)
+	orDefault(&c.Rules.BlockedAfter, "the wait before an order is told to be blocked", def.BlockedAfter, time.Millisecond)
+	if c.Rules.BreakerFailures == 0 {
+		c.Rules.BreakerFailures = def.BreakerFailures
+	}
+	if c.RetainDays < 0 {
+		errs = append(errs, fmt.Errorf("personal data are to be kept for %d days, must be 0 (for ever) or more", c.RetainDays))
+	}
 	if c.Rules.MaxAttempts == 0 {
 		c.Rules.MaxAttempts = def.MaxAttempts
 	}

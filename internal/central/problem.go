@@ -107,7 +107,7 @@ func refusalType(r store.Reason) api.ProblemType {
 		return api.ProblemResultConflict
 	case store.ResultMismatch:
 		return api.ProblemInvalidContent
-	case store.Busy, store.Recovering:
+	case store.Busy:
 		return api.ProblemUnavailable
 	case store.UnitCancelled:
 		return api.ProblemCancelled

@@ -144,6 +144,7 @@ func (s *Server) Start() {
 	s.background.Go(s.sweepLoop)
 	s.background.Go(func() { s.revoker.run(s.stopping) })
 	s.background.Go(s.crlLoop)
+	s.background.Go(s.retainLoop)
 	if !s.store.Shared() {
 		return
 	}

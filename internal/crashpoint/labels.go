@@ -102,7 +102,6 @@ func Transactions() []Label {
 		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
-		"begin recovery", "finish recovery", "keep a certificate found for unit *",
 	}
 }
 

@@ -69,7 +69,7 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 		if err != nil {
 			return err
 		}
-		if err := t.claimable(ctx, c); err != nil {
+		if err := t.rememberProducts(ctx, c); err != nil {
 			return err
 		}
 		known, err := s.claimKey(ctx, t, c, t.now)
@@ -95,16 +95,9 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 	return leases, nil
 }
 
-// claimable refuses every claim while a restored server does not know yet what it
-// has forgotten, and remembers what the station makes.
-func (t *txn) claimable(ctx context.Context, c Claim) error {
-	var open int
-	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM recoveries WHERE finished_at = 0`).Scan(&open); err != nil {
-		return fmt.Errorf("look for a recovery: %w", err)
-	}
-	if open > 0 {
-		return refuse(Recovering, "an older state of this server was restored; claims are answered once the CA has said what it issued since")
-	}
+// rememberProducts keeps what the station makes, so that it can be told which orders
+// nobody can make.
+func (t *txn) rememberProducts(ctx context.Context, c Claim) error {
 	products, err := json.Marshal(c.Products)
 	if err != nil {
 		return fmt.Errorf("remember products: %w", err)

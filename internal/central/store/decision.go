@@ -304,7 +304,10 @@ func (t *txn) decide(ctx context.Context, u Unit, d Decision) (Unit, error) {
 		if err = t.wantRevocation(ctx, c, revokedFound); err != nil {
 			return Unit{}, err
 		}
-		u, err = t.revoked(ctx, u, c.SHA256, by)
+		if u, err = t.revoked(ctx, u, c.SHA256, by); err == nil && u.State == Stranded && c.Generation == u.Generation {
+			// Nobody may take it back and install what is revoked.
+			u, err = t.advance(ctx, u, EventGiveUp, "by "+by, func(u *Unit) { u.HeldReason = "its certificate is revoked: " + d.Reason })
+		}
 	case ActionSurplus:
 		c, err := t.certificate(ctx, u, d.Certificate.SHA256)
 		if err != nil {

@@ -301,8 +301,8 @@ func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificat
 	if err != nil {
 		return fail(err)
 	}
-	if !ok {
-		return fail(refuse(WrongState, "generation %d of unit %s is not bound", generation, u.ID))
+	if !ok || b.RequestID == "" {
+		return fail(refuse(WrongState, "no certificate was asked for for generation %d of unit %s", generation, u.ID))
 	}
 	if b.Certificate != nil {
 		if b.Certificate.SHA256 == c.SHA256 {

@@ -52,8 +52,6 @@ const (
 	EventRevoked        Event = "revoked"      // a certificate of it is known to be revoked
 	EventAcknowledged   Event = "acknowledged" // the station's last word on a cancelled unit
 	EventCancelled      Event = "cancelled"    // nothing is left of it
-	EventRecover        Event = "recover"      // an older state of the database was restored
-	EventFound          Event = "found"        // the CA has a certificate that was not known here
 )
 
 // next is the transition table: the only place that says where an event leads. A
@@ -126,21 +124,6 @@ func next(from State, e Event) (State, error) {
 		return Cancelled, nil
 	case pair{Cancelled, EventAcknowledged}:
 		return Cancelled, nil
-
-	// After a restore nothing that a station has is believed, and a bound unit may
-	// have been asked for.
-	case pair{Leased, EventRecover}:
-		return Ready, nil
-	case pair{Bound, EventRecover}:
-		return Issuing, nil
-	case pair{Ready, EventRecover}, pair{Issuing, EventRecover}, pair{IssueUnknown, EventRecover}, pair{Issued, EventRecover},
-		pair{Installed, EventRecover}, pair{Held, EventRecover}, pair{Stranded, EventRecover}, pair{Cancelling, EventRecover}:
-		return from, nil
-	case pair{Ready, EventFound}, pair{Issuing, EventFound}, pair{IssueUnknown, EventFound}, pair{Issued, EventFound},
-		pair{Installed, EventFound}, pair{Shipped, EventFound}, pair{Held, EventFound}, pair{Stranded, EventFound}:
-		return Held, nil
-	case pair{Cancelling, EventFound}:
-		return Cancelling, nil
 	}
 	if !from.known() {
 		return "", fmt.Errorf("unknown unit state %q", from)

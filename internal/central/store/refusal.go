@@ -26,7 +26,6 @@ const (
 	ProofInvalid     Reason = "proof does not fit what is bound"
 	ShipmentConflict Reason = "another shipment was reported"
 	SamePerson       Reason = "a second person must approve"
-	Recovering       Reason = "the CA is being asked what this restored server does not know"
 )
 
 // Refusal is an answer of the store's rules, as opposed to a failure.

@@ -7,20 +7,25 @@ import (
 )
 
 // ClearPersonalData removes the personal data of every order whose last unit was
-// shipped or cancelled before the given time: names, addresses, telephone numbers
+// shipped or cancelled that long ago or longer: names, addresses, telephone numbers
 // and e-mail in the order, the requests and certificates that repeat them, and
 // every sentence that came from outside. clean takes them out of an order's
 // document. What stays are ids, states, times and digests.
-func (s *Store) ClearPersonalData(ctx context.Context, before time.Time, clean func(content []byte) ([]byte, error)) (cleared int, err error) {
+func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, clean func(content []byte) ([]byte, error)) (cleared int, err error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return 0, err
+	}
+	before := now - age.Milliseconds()
 	ids, err := collect(ctx, s.db.Read, func(r rowScanner) (id string, err error) { return id, r.Scan(&id) },
 		`SELECT o.order_id FROM orders o WHERE o.cleared_at = 0 AND NOT EXISTS (
 			SELECT 1 FROM units u WHERE u.order_id = o.order_id AND (u.state NOT IN ($1, $2) OR u.updated_at > $3))
-		 ORDER BY o.order_id`, Shipped, Cancelled, millis(before))
+		 ORDER BY o.order_id`, Shipped, Cancelled, before)
 	if err != nil {
 		return 0, fmt.Errorf("look for old orders: %w", err)
 	}
 	for _, id := range ids {
-		done, err := s.clear(ctx, id, millis(before), clean)
+		done, err := s.clear(ctx, id, before, clean)
 		if err != nil {
 			return cleared, err
 		}

@@ -92,7 +92,7 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	}
 	if to == Stranded {
 		sub := from
-		if from == Stranded && e != EventRecover {
+		if from == Stranded {
 			if sub, err = next(u.StrandedFrom, e); err != nil {
 				return Unit{}, fmt.Errorf("unit %s, stranded: %w", u.ID, err)
 			}

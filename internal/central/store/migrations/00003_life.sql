@@ -30,8 +30,7 @@ CREATE TABLE adoptions (
     PRIMARY KEY (unit_id, epoch)
 );
 
--- Certificates beside the one in bindings: the CA issued twice, or an older state
--- of this database was restored.
+-- Certificates beside the one in bindings: the CA issued twice.
 CREATE TABLE surplus_certificates (
     certificate_sha256 TEXT   NOT NULL PRIMARY KEY,
     unit_id            TEXT   NOT NULL REFERENCES units (unit_id),
@@ -119,15 +118,7 @@ CREATE TABLE event_counter (
 );
 INSERT INTO event_counter (one, last) VALUES (1, 0);
 
--- A row without finished_at keeps claims from being answered.
-CREATE TABLE recoveries (
-    recovery_id TEXT   NOT NULL PRIMARY KEY,
-    begun_at    BIGINT NOT NULL,
-    finished_at BIGINT NOT NULL DEFAULT 0
-);
-
 -- +goose Down
-DROP TABLE recoveries;
 DROP TABLE event_counter;
 DROP TABLE outgoing_events;
 DROP TABLE shipments;
