@@ -297,8 +297,8 @@ func (t *txn) decide(ctx context.Context, u Unit, d Decision) (Unit, error) {
 	case ActionAbsent:
 		u, err = t.absent(ctx, u, "two persons found it out: "+by, d.ID)
 	case ActionRevoked:
-		c := known{UnitID: u.ID, Generation: d.Generation, SHA256: d.Certificate.SHA256}
-		if c, err = t.certificate(ctx, u, d.Certificate.SHA256); err != nil {
+		c, err := t.certificate(ctx, u, d.Certificate.SHA256)
+		if err != nil {
 			return Unit{}, err
 		}
 		if err = t.wantRevocation(ctx, c, revokedFound); err != nil {
@@ -308,6 +308,10 @@ func (t *txn) decide(ctx context.Context, u Unit, d Decision) (Unit, error) {
 			// Nobody may take it back and install what is revoked.
 			u, err = t.advance(ctx, u, EventGiveUp, "by "+by, func(u *Unit) { u.HeldReason = "its certificate is revoked: " + d.Reason })
 		}
+		if err != nil {
+			return Unit{}, err
+		}
+		return u, t.setDecision(ctx, d.ID, DecisionDone)
 	case ActionSurplus:
 		c, err := t.certificate(ctx, u, d.Certificate.SHA256)
 		if err != nil {

@@ -19,7 +19,6 @@ type situation struct {
 	s    *Store
 	skip func(time.Duration)
 	id   string // of the order, and its product
-	l    Lease
 	key  string
 }
 
