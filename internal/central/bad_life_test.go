@@ -74,6 +74,8 @@ func testBadLifeRequests(t *testing.T, e engine) {
 		}
 	}
 	good := w.adoption(thief, key, 1)
+	moved := *w
+	moved.csr.TokenSerial = "elsewhere"
 	person := api.ReissueRequest{Generation: 1, Operator: "p1", Reason: "test"}
 	rows := []struct {
 		name   string
@@ -84,6 +86,7 @@ func testBadLifeRequests(t *testing.T, e engine) {
 		{"adopt: a statement for another station", adopt(s, good, nil), 422, api.ProblemProofInvalid},
 		{"adopt: another key", adopt(thief, w.adoption(thief, newKey(t), 1), nil), 422, api.ProblemProofInvalid},
 		{"adopt: another token", adopt(thief, good, func(q *api.AdoptRequest) { q.TokenSerial = "elsewhere" }), 422, api.ProblemProofInvalid},
+		{"adopt: another token, well signed", adopt(thief, moved.adoption(thief, key, 1), nil), 422, api.ProblemProofInvalid},
 		{"adopt: no key", adopt(thief, good, func(q *api.AdoptRequest) { q.PublicKey = []byte("key") }), 422, api.ProblemProofInvalid},
 		{"adopt: another hash", adopt(thief, good, func(q *api.AdoptRequest) { q.Hash = api.AdoptSHA384 }), 422, api.ProblemProofInvalid},
 		{"adopt: an epoch not reached", adopt(thief, w.adoption(thief, key, 2), nil), 409, api.ProblemStaleEpoch},

@@ -57,7 +57,7 @@ func (w *situation) bind() error {
 }
 
 func (w *situation) certificate() Certificate {
-	return Certificate{PKCS7: []byte("p7"), Serial: "4a", SHA256: hexSum([]byte("certificate of " + w.key)), NotAfter: time.Unix(2e9, 0)}
+	return Certificate{PKCS7: []byte("p7"), Serial: "4a", Subject: "CN=经办人甲", SHA256: hexSum([]byte("certificate of " + w.key)), NotAfter: time.Unix(2e9, 0)}
 }
 
 func (w *situation) intend() error {
