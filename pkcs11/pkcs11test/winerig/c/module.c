@@ -60,7 +60,7 @@ struct mechanism_info { word min, max, flags; };
 enum {
 	CKR_SLOT_ID_INVALID = 0x3, CKR_FUNCTION_NOT_SUPPORTED = 0x54, CKR_MECHANISM_INVALID = 0x70,
 	CKR_SESSION_HANDLE_INVALID = 0xb3, CKR_BUFFER_TOO_SMALL = 0x150,
-	CKM_RSA_PKCS_KEY_PAIR_GEN = 0x0, CKF_HW = 0x1, CKF_GENERATE_KEY_PAIR = 0x10000,
+	CKM_RSA_PKCS_KEY_PAIR_GEN = 0x0, CKM_RSA_PKCS = 0x1, CKF_HW = 0x1, CKF_SIGN = 0x800, CKF_GENERATE_KEY_PAIR = 0x10000,
 	CKF_TOKEN_PRESENT = 0x1, CKF_RNG = 0x1, CKF_LOGIN_REQUIRED = 0x4, CKF_RW_SESSION = 0x2, SLOT = 5,
 };
 
@@ -228,11 +228,12 @@ static word C_GetMechanismList(word slot, word *list, word *n)
 	if (slot != SLOT)
 		END(CKR_SLOT_ID_INVALID);
 	if (list) {
-		if (*n < 1)
+		if (*n < 2)
 			END(CKR_BUFFER_TOO_SMALL);
 		list[0] = CKM_RSA_PKCS_KEY_PAIR_GEN;
+		list[1] = CKM_RSA_PKCS;
 	}
-	*n = 1;
+	*n = 2;
 	END(0);
 }
 
@@ -241,10 +242,10 @@ static word C_GetMechanismInfo(word slot, word type, struct mechanism_info *i)
 	BEGIN;
 	if (slot != SLOT)
 		END(CKR_SLOT_ID_INVALID);
-	if (type != CKM_RSA_PKCS_KEY_PAIR_GEN)
+	if (type != CKM_RSA_PKCS_KEY_PAIR_GEN && type != CKM_RSA_PKCS)
 		END(CKR_MECHANISM_INVALID);
 	i->min = i->max = 2048;
-	i->flags = CKF_HW | CKF_GENERATE_KEY_PAIR;
+	i->flags = CKF_HW | (type == CKM_RSA_PKCS ? CKF_SIGN : CKF_GENERATE_KEY_PAIR);
 	END(0);
 }
 
