@@ -9,6 +9,14 @@
 // scripts/generate.
 package api
 
+import _ "embed"
+
+// Document is openapi.yaml (OpenAPI 3). Who judges by it reads it: what reads such
+// documents is large, and a station does not need it.
+//
+//go:embed openapi.yaml
+var Document string
+
 //go:generate go tool oapi-codegen -config codegen.yaml openapi.yaml
 //go:generate go tool oapi-codegen -config stationserver/codegen.yaml openapi.yaml
 //go:generate go tool oapi-codegen -config adminserver/codegen.yaml openapi.yaml

@@ -29,7 +29,7 @@ type Contract struct{ doc *openapi3.T }
 
 // Load reads the document that is embedded in package api.
 func Load(ctx context.Context) (*Contract, error) {
-	doc, err := api.GetSpec()
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(api.Document))
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
@@ -41,7 +41,7 @@ func Load(ctx context.Context) (*Contract, error) {
 
 // Operation is one operation of the document.
 type Operation struct {
-	ID     string
+	ID     string // as the generated code spells it, getMeta as GetMeta
 	Method string
 	Path   string
 	// Tag is "station" or "admin".
@@ -57,7 +57,7 @@ func (c *Contract) Operations() []Operation {
 		item := c.doc.Paths.Value(path)
 		for method, op := range item.Operations() {
 			o := Operation{
-				ID: op.OperationID, Method: method, Path: path,
+				ID: exported(op.OperationID), Method: method, Path: path,
 				route: &routers.Route{Spec: c.doc, Path: path, PathItem: item, Method: method, Operation: op},
 			}
 			if len(op.Tags) > 0 {
@@ -74,6 +74,8 @@ func (c *Contract) Operations() []Operation {
 	slices.SortFunc(out, func(a, b Operation) int { return strings.Compare(a.Path+" "+a.Method, b.Path+" "+b.Method) })
 	return out
 }
+
+func exported(id string) string { return strings.ToUpper(id[:min(1, len(id))]) + id[min(1, len(id)):] }
 
 // HasBody says whether the operation takes a JSON body.
 func (o Operation) HasBody() bool { return o.body != nil }
