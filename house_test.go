@@ -64,6 +64,7 @@ func may() map[string][]string {
 		"pkcs11/pkcs11test":         {"pkcs11"},
 		"pkcs11/pkcs11test/usbrig":  {"pkcs11/pkcs11test/pivcard"},
 		"pkcs11/pkcs11test/pivcard": {},
+		"pkcs11/pkcs11test/winerig": {},
 		"csr":                       {},
 		"csr/envelope":              {},
 		"config":                    {},

@@ -53,7 +53,8 @@ func Start(t testing.TB) Rig {
 		}
 	})
 	boot := r.command(t.Context(), wine, "wineboot", "--init")
-	if out, err := boot.CombinedOutput(); err != nil {
+	// Its server stays, and has the output open.
+	if out, err := boot.CombinedOutput(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		t.Fatalf("wineboot: %v\n%s", err, out)
 	}
 	r.compile(t, "bcryptprimitives.c", `windows\system32\bcryptprimitives.dll`, "-ladvapi32")
@@ -67,7 +68,10 @@ func (r Rig) Path(path string) string {
 
 func (r Rig) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, program, args...)
-	c.Env, c.Dir = r.env, r.C
+	c.Env = r.env
+	if _, err := os.Stat(r.C); err == nil {
+		c.Dir = r.C // it is made by the first program
+	}
 	c.WaitDelay = 5 * time.Second // a process that is left behind has its output open
 	return c
 }
@@ -117,11 +121,12 @@ func (r Rig) golang(t testing.TB, args ...string) {
 	}
 }
 
-// Run runs a program of drive C: to its end and gives what it wrote and its exit code, of
+// Run runs a program of drive C:, with more in its environment, to its end and gives what it wrote and its exit code, of
 // which Unix has eight bits.
-func (r Rig) Run(t testing.TB, program string, args ...string) (out, errOut string, code int) {
+func (r Rig) Run(t testing.TB, env []string, program string, args ...string) (out, errOut string, code int) {
 	t.Helper()
 	c := r.command(t.Context(), wine, append([]string{`C:\` + program}, args...)...)
+	c.Env = append(c.Env, env...)
 	var stdout, stderr strings.Builder
 	c.Stdout, c.Stderr = &stdout, &stderr
 	err := c.Run()
