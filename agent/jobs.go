@@ -310,9 +310,11 @@ func (a *Agent) jobEnded(e jobEnd) {
 	defer signal(a.look[rec.Token.Module])
 	defer signal(a.flush)
 	if rec.State.Final() {
-		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !provision.OrderAtFault(e.err))
+		// Whoever lost a unit has learned nothing about the token.
+		blameless := provision.OrderAtFault(e.err) || errors.Is(e.err, provision.ErrLeaseLost)
+		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !blameless)
 		written := rec.State == provision.StateFinished && rec.Facts.AsMade // its flags do not say so
-		if rec.State == provision.StateQuarantined || written || errors.Is(e.err, provision.ErrFactorySOPIN) || errors.Is(e.err, provision.ErrFactoryTried) {
+		if rec.State == provision.StateQuarantined || written || rec.Facts.FactoryInVain() {
 			a.inventory.setAside(rec.Token)
 		}
 		if errors.Is(e.err, provision.ErrFactorySOPIN) {

@@ -96,6 +96,10 @@ type Facts struct {
 	CertificateSubject string `json:",omitempty"`
 }
 
+// FactoryInVain reports that a try of the factory SO PIN was begun, and is not known to
+// have opened the token.
+func (f Facts) FactoryInVain() bool { return f.FactoryTried && !f.Factory }
+
 // Record is a job with everything that the journal knows of it.
 type Record struct {
 	Job   Job

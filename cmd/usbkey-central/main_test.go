@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +36,13 @@ func TestScripts(t *testing.T) {
 			"waitfile": waitFile,
 			"bigfile":  bigFile,
 			"exits":    exits,
+			// postgres NAME sets NAME to the URL of an empty PostgreSQL database.
+			"postgres": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: postgres NAME")
+				}
+				ts.Setenv(args[0], pgtest.Database(t))
+			},
 		},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
@@ -16,11 +17,16 @@ import (
 type Config struct {
 	// DataDir holds everything that must outlive the process; made with mode 0700.
 	DataDir string
+	// Postgres is the database that several servers share. Not given means a SQLite file
+	// in DataDir, which this one has to itself.
+	Postgres database.Postgres
 	// CA certifies the customers' keys. Nil means the development CA in DataDir.
 	CA ca.CA
-	// Clock tells the time of leases, history and certificates. Nil means time.Now.
+	// Clock tells the time of leases, history and certificates. Nil means time.Now; where
+	// servers share a database, leases and history go by the database's clock then.
 	// Waiting goes by the real clock.
-	Clock func() time.Time
+	Clock      func() time.Time
+	storeClock store.Clock // Clock as it was given
 	// StationAddr and AdminAddr are where to listen; port 0 takes a free one. Empty
 	// means 127.0.0.1:0. AdminAddr must be on the loopback.
 	StationAddr, AdminAddr string
@@ -80,6 +86,7 @@ func (c Config) complete() (Config, error) {
 	if c.Rules.MaxAttempts == 0 {
 		c.Rules.MaxAttempts = def.MaxAttempts
 	}
+	c.storeClock = c.Clock
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

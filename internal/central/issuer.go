@@ -12,6 +12,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 const (
@@ -19,6 +20,8 @@ const (
 	caCalls = 8
 	// maxRetryWait is the longest pause between two questions to a CA that does not answer.
 	maxRetryWait = time.Minute
+	// holdMargin is what an intent's hold has beyond the timeout of the CA.
+	holdMargin = 15 * time.Second
 )
 
 // issuer gets certificates for bound units in the background, each unit by one
@@ -27,10 +30,11 @@ const (
 type issuer struct {
 	store   *store.Store
 	ca      ca.CA
+	self    store.Issuer
 	log     *slog.Logger
 	timeout time.Duration
 	pause   time.Duration // the first pause after a failure; doubled each time
-	changed *bell
+	changed *sharedBell
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -48,10 +52,14 @@ type retry struct {
 	wait time.Duration
 }
 
-func newIssuer(st *store.Store, authority ca.CA, cfg Config, changed *bell) *issuer {
+func newIssuer(st *store.Store, authority ca.CA, cfg Config, serverID string, changed *sharedBell) *issuer {
+	self := store.Issuer{Server: serverID}
+	if st.Shared() {
+		self.Hold = cfg.CATimeout + holdMargin
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &issuer{
-		store: st, ca: authority, log: cfg.Logger, timeout: cfg.CATimeout, pause: cfg.SweepInterval, changed: changed,
+		store: st, ca: authority, self: self, log: cfg.Logger, timeout: cfg.CATimeout, pause: cfg.SweepInterval, changed: changed,
 		ctx: ctx, cancel: cancel, calls: make(chan struct{}, caCalls),
 		running: make(map[string]bool), retries: make(map[string]retry),
 	}
@@ -98,11 +106,14 @@ func (i *issuer) run(id, unitID string, generation int32) {
 
 // sweep takes up everything that is bound and not issued, such as after a restart.
 func (i *issuer) sweep(ctx context.Context) error {
-	units, err := i.store.Unissued(ctx)
+	units, err := i.store.Unissued(ctx, i.self)
 	if err != nil {
 		return err
 	}
 	for _, u := range units {
+		if u.State == store.IssueUnknown && !i.ca.CanLookup() {
+			continue // a person must find out
+		}
 		i.mu.Lock()
 		r, waiting := i.retries[store.RequestID(u.ID, u.Generation)]
 		i.mu.Unlock()
@@ -132,16 +143,24 @@ func (i *issuer) close(grace time.Duration) {
 	}
 	i.cancel()
 	<-done
+	if !i.store.Shared() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := i.store.LeaveIntents(ctx, i.self); err != nil {
+		i.log.Warn("the other servers must wait until this one's intents run out", "error", err)
+	}
 }
 
 // issue gets one certificate. An error means that it is to be tried again later.
 func (i *issuer) issue(unitID string, generation int32) error {
 	ctx, cancel := context.WithTimeout(i.ctx, i.timeout)
 	defer cancel()
-	task, err := i.store.Intend(ctx, unitID, generation)
+	task, err := i.store.Intend(ctx, unitID, generation, i.self)
 	var refusal *store.Refusal
 	if errors.As(err, &refusal) {
-		return nil // the unit moved on meanwhile; nothing is to be done
+		return nil // the unit moved on meanwhile, or another server is at it; nothing is to be done here
 	}
 	if err != nil {
 		return err
@@ -156,12 +175,14 @@ func (i *issuer) issue(unitID string, generation int32) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Before(crashpoint.CAIssue)
 	cert, err := i.ca.Issue(ctx, request)
+	crashpoint.After(crashpoint.CAIssue)
 	var refused *ca.RefusedError
 	switch {
 	case errors.As(err, &refused):
 		i.log.Warn("the CA refused a request for good", "request", task.Binding.RequestID)
-		return i.store.RefusedByCA(i.detached(), unitID, generation, refused.Reason)
+		return i.store.RefusedByCA(i.detached(), unitID, generation, i.self, refused.Reason)
 	case err != nil:
 		return i.unknown(task, fmt.Errorf("call the CA: %w", err))
 	}
@@ -173,23 +194,25 @@ func (i *issuer) issue(unitID string, generation int32) error {
 func (i *issuer) ask(ctx context.Context, task store.Task) (done bool, err error) {
 	if !i.ca.CanLookup() {
 		// Telling it again could make a second certificate. A person must find out.
-		return true, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, "the CA cannot be asked what it issued")
+		return true, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, "the CA cannot be asked what it issued")
 	}
+	crashpoint.Before(crashpoint.CALookup)
 	cert, found, err := i.ca.Lookup(ctx, task.Binding.RequestID)
+	crashpoint.After(crashpoint.CALookup)
 	if err != nil {
 		return false, i.unknown(task, fmt.Errorf("ask the CA: %w", err))
 	}
 	if found {
 		return true, i.keep(task, cert)
 	}
-	return false, i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation)
+	return false, i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation, i.self)
 }
 
 func (i *issuer) unknown(task store.Task, cause error) error {
 	if i.ctx.Err() != nil {
 		return cause // we are stopping; the intent alone tells the next start enough
 	}
-	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, cause.Error()))
+	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, cause.Error()))
 }
 
 // detached is for what must be written down even though the time of the call is up.

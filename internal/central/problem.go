@@ -99,6 +99,8 @@ func refusalType(r store.Reason) api.ProblemType {
 		return api.ProblemResultConflict
 	case store.ResultMismatch:
 		return api.ProblemInvalidContent
+	case store.Busy:
+		return api.ProblemUnavailable
 	case store.OrderConflict:
 		return api.ProblemOrderConflict
 	case store.StationConflict:

@@ -19,7 +19,7 @@ import (
 
 func open(t *testing.T, dir string) *Development {
 	t.Helper()
-	d, err := OpenDevelopment(t.Context(), dir, time.Now)
+	d, err := OpenDevelopment(t.Context(), dir, DevelopmentRecord(dir), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

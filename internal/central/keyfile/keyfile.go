@@ -13,8 +13,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 // maxFile bounds what is read of a PEM file.
@@ -123,23 +126,39 @@ func WriteDir(dir string, files ...File) (err error) {
 			return err
 		}
 	}
-	return os.Rename(tmp, dir)
+	crashpoint.Before(crashpoint.KeyFolder)
+	err = os.Rename(tmp, dir)
+	crashpoint.After(crashpoint.KeyFolder)
+	return err
 }
 
-// WriteNew writes a file that must not exist yet, and has it on disk when it returns.
+// WriteNew writes a file that must not exist yet: after a crash at any moment it is there
+// as a whole or not at all. Only one process at a time may write to path.
 func WriteNew(path string, f File) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("write %s: %w", path, fs.ErrExist)
+	}
 	mode := os.FileMode(0o644)
 	if f.Secret {
 		mode = 0o600
 	}
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	// The name is always the same, so that crashes leave at most one such file.
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	out, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = out.Write(f.Content)
-	err = errors.Join(err, out.Sync(), out.Close())
+	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
+		crashpoint.Before(crashpoint.KeyFile)
+		err = os.Rename(next, path)
+		crashpoint.After(crashpoint.KeyFile)
+	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(path))
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(next))
 	}
 	return nil
 }

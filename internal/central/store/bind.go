@@ -22,11 +22,12 @@ type Escrow struct {
 	TokenSerial  string
 }
 
+// escrow reads and locks an escrow. Who needs its unit too locks that one first.
 func (t *txn) escrow(ctx context.Context, id string) (Escrow, error) {
 	e := Escrow{ID: id}
 	var recipients string
-	err := t.QueryRowContext(ctx, `SELECT unit_id, epoch, station, sealed, sealed_sha256, recipients, token_serial
-		FROM escrows WHERE escrow_id = $1`, id).
+	err := t.QueryRowContext(ctx, `SELECT e.unit_id, e.epoch, e.station, e.sealed, e.sealed_sha256, e.recipients, e.token_serial
+		FROM escrows e WHERE e.escrow_id = $1 `+t.store.dialect.lock("e"), id).
 		Scan(&e.UnitID, &e.Epoch, &e.Station, &e.Sealed, &e.SealedSHA256, &recipients, &e.TokenSerial)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Escrow{}, refuse(NotFound, "there is no escrow %s", id)
@@ -45,6 +46,10 @@ func (t *txn) escrow(ctx context.Context, id string) (Escrow, error) {
 func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error) {
 	err = s.write(ctx, "escrow "+in.ID, func(t *txn) error {
 		in.SealedSHA256 = hexSum(in.Sealed)
+		u, unitErr := t.unit(ctx, in.UnitID)
+		if unitErr != nil && !isRefusal(unitErr, NotFound) {
+			return unitErr
+		}
 		known, err := t.escrow(ctx, in.ID)
 		if err == nil {
 			if known.Station != in.Station || known.UnitID != in.UnitID ||
@@ -52,14 +57,13 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 				return refuse(EscrowConflict, "escrow %s holds something else", in.ID)
 			}
 			out = known
-			return t.moveEscrow(ctx, &out, in)
+			return t.moveEscrow(ctx, u, &out, in)
 		}
 		if !isRefusal(err, NotFound) {
 			return err
 		}
-		u, err := t.unit(ctx, in.UnitID)
-		if err != nil {
-			return err
+		if unitErr != nil {
+			return unitErr
 		}
 		if err := u.held(in.Station, in.Epoch); err != nil {
 			return err
@@ -82,13 +86,9 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 
 // moveEscrow lets an escrow follow its unit to a later epoch: the station lost the
 // lease after it had told us, got the unit again, and goes on with the same token.
-func (t *txn) moveEscrow(ctx context.Context, known *Escrow, in Escrow) error {
+func (t *txn) moveEscrow(ctx context.Context, u Unit, known *Escrow, in Escrow) error {
 	if known.Epoch == in.Epoch {
 		return nil
-	}
-	u, err := t.unit(ctx, in.UnitID)
-	if err != nil {
-		return err
 	}
 	if err := u.held(in.Station, in.Epoch); err != nil {
 		return err

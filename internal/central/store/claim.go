@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,13 @@ type Lease struct {
 	Left time.Duration
 }
 
+const (
+	// claimTries is how often a claim looks for units that others had locked, at first
+	// after claimPause; then the station asks again or waits for the bell.
+	claimTries = 3
+	claimPause = 2 * time.Millisecond
+)
+
 // claimed is what is remembered of a lease under its Idempotency-Key.
 type claimed struct {
 	UnitID string `json:"unitId"`
@@ -40,13 +48,28 @@ type claimed struct {
 // Claim leases up to Max units and remembers them under the key, in one
 // transaction; a repeat of the key gives the same units. An empty answer is not
 // remembered.
-func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) {
+func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
+	for try := 1; ; try++ {
+		leases, err := s.claim(ctx, c)
+		if err != nil || len(leases) > 0 || !s.Shared() || try == claimTries {
+			return leases, err
+		}
+		// An order that another claim had its hand on was left out, even if that one did
+		// not take it in the end.
+		if more, err := s.Claimable(ctx, c); err != nil || !more {
+			return nil, err
+		}
+		time.Sleep(time.Duration(try) * claimPause)
+	}
+}
+
+func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) {
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
 		length, err := t.touch(ctx, c.Station, c.SessionID)
 		if err != nil {
 			return err
 		}
-		known, err := t.claimKey(ctx, c)
+		known, err := s.claimKey(ctx, t, c, t.now)
 		if err != nil {
 			return err
 		}
@@ -69,11 +92,11 @@ func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 	return leases, nil
 }
 
-func (t *txn) claimKey(ctx context.Context, c Claim) ([]claimed, error) {
+func (s *Store) claimKey(ctx context.Context, q queryer, c Claim, now int64) ([]claimed, error) {
 	var sum, leases string
-	err := t.QueryRowContext(ctx, `SELECT request_sha256, leases FROM claim_keys
+	err := q.QueryRowContext(ctx, `SELECT request_sha256, leases FROM claim_keys
 		WHERE station = $1 AND claim_key = $2 AND created_at >= $3`,
-		c.Station, c.Key, t.now-t.store.rules.ClaimKeyTTL.Milliseconds()).Scan(&sum, &leases)
+		c.Station, c.Key, now-s.rules.ClaimKeyTTL.Milliseconds()).Scan(&sum, &leases)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -130,6 +153,12 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 	return leases, nil
 }
 
+// livingHome is a row while the order's home was heard of since $3 and is not
+// revoked. It is a subquery because a row that PostgreSQL had to wait for is judged
+// again by its newest version, but with what was joined to its old one.
+const livingHome = `SELECT 1 FROM sessions se JOIN stations st ON st.name = se.station
+	WHERE se.station = o.home_station AND se.seen_at >= $3 AND st.revoked_at IS NULL`
+
 // candidates is what a station may take, best first. An order is taken by one
 // station: its home, until that has been silent for HomeGrace or is revoked.
 func (d dialect) candidates(products int, lock string) string {
@@ -139,10 +168,8 @@ func (d dialect) candidates(products int, lock string) string {
 	}
 	return `SELECT ` + unitColumns + `, ` + orderColumns + `
 		FROM units u JOIN orders o ON o.order_id = u.order_id
-			LEFT JOIN sessions se ON se.station = o.home_station
-			LEFT JOIN stations st ON st.name = o.home_station
 		WHERE u.state = $1
-			AND (o.home_station IS NULL OR o.home_station = $2 OR se.seen_at IS NULL OR se.seen_at < $3 OR st.revoked_at IS NOT NULL)
+			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
 			AND o.product_code IN (` + strings.Join(in, ", ") + `)
 		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
 }
@@ -166,10 +193,24 @@ func scanCandidate(r rowScanner) (Lease, error) {
 	return l, nil
 }
 
-// Claimable says whether a claim would get something, without a write.
+// Claimable says whether a claim would get something, without a write: units that
+// are free, or those that a repeat of it got meanwhile, perhaps at another server.
 func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return false, err
+	}
+	if s.Shared() {
+		known, err := s.claimKey(ctx, s.db.Read, c, now)
+		if known != nil || isRefusal(err, ClaimKeyReused) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
 	found, err := collect(ctx, s.db.Read, scanCandidate, s.dialect.candidates(len(c.Products), ""),
-		s.candidateArgs(c, millis(s.clock()), 1)...)
+		s.candidateArgs(c, now, 1)...)
 	if err != nil {
 		return false, fmt.Errorf("look for units: %w", err)
 	}
@@ -177,10 +218,13 @@ func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
 }
 
 func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
-	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lock("o, u")),
+	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lockFree("o, u")),
 		t.store.candidateArgs(c, t.now, c.Max)...)
 	if err != nil {
 		return nil, fmt.Errorf("find units: %w", err)
+	}
+	if leases, err = t.withoutForeignHome(ctx, c, leases); err != nil {
+		return nil, err
 	}
 	for i := range leases {
 		l := &leases[i]
@@ -202,6 +246,25 @@ func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease
 		l.Left = length
 	}
 	return leases, nil
+}
+
+// withoutForeignHome looks once more at the home of each order, now that it is
+// locked: its station may have come to life after the search for candidates began.
+func (t *txn) withoutForeignHome(ctx context.Context, c Claim, found []Lease) ([]Lease, error) {
+	foreign := make(map[string]bool)
+	for _, l := range found {
+		if _, asked := foreign[l.Order.ID]; asked || l.Order.HomeStation == "" || l.Order.HomeStation == c.Station {
+			continue
+		}
+		var n int
+		err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
+			l.Order.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds()).Scan(&n)
+		if err != nil {
+			return nil, fmt.Errorf("look for the home of order %s: %w", l.Order.ID, err)
+		}
+		foreign[l.Order.ID] = n > 0
+	}
+	return slices.DeleteFunc(found, func(l Lease) bool { return foreign[l.Order.ID] }), nil
 }
 
 // held renews every unbound lease of a station, and gives them in the order in
@@ -261,7 +324,14 @@ func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats 
 			return err
 		}
 		left = make([]time.Duration, len(beats))
-		for i, b := range beats {
+		order := make([]int, len(beats))
+		for i := range order {
+			order[i] = i
+		}
+		// Locked in one order, so that two stations that speak of the same units do not wait in a circle.
+		slices.SortFunc(order, func(a, b int) int { return strings.Compare(beats[a].UnitID, beats[b].UnitID) })
+		for _, i := range order {
+			b := beats[i]
 			u, err := t.unit(ctx, b.UnitID)
 			if isRefusal(err, NotFound) {
 				continue

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // RequestID is the id under which the CA is asked for a generation of a unit.
@@ -19,38 +20,68 @@ type Task struct {
 	Fresh bool
 }
 
-// Unissued lists units whose certificate is outstanding, oldest change first.
-func (s *Store) Unissued(ctx context.Context) ([]Unit, error) {
+// Issuer is who asks the CA: one server of those on the store.
+type Issuer struct {
+	Server string
+	// Hold is how long an intent keeps the others away; longer than the server may
+	// take to ask the CA. Zero where there are no others.
+	Hold time.Duration
+}
+
+// Unissued lists units whose certificate is outstanding and which no other server
+// is busy with, oldest change first.
+func (s *Store) Unissued(ctx context.Context, by Issuer) ([]Unit, error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return nil, err
+	}
 	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
-		WHERE u.state IN ($1, $2, $3) ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown)
+		JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
+		WHERE u.state IN ($1, $2, $3) AND (b.intended_by = $4 OR b.intended_until <= $5)
+		ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown, by.Server, now)
 	if err != nil {
 		return nil, fmt.Errorf("list units without certificate: %w", err)
 	}
 	return out, nil
 }
 
-// Intend writes down that the CA is about to be asked; it is on disk before the
-// CA hears of it. Called again it says, by Fresh, that the CA may know already.
-func (s *Store) Intend(ctx context.Context, unitID string, generation int32) (task Task, err error) {
+// LeaveIntents lets the others take up at once what a server that stops leaves unfinished.
+func (s *Store) LeaveIntents(ctx context.Context, by Issuer) error {
+	return s.write(ctx, "leave intents", func(t *txn) error {
+		_, err := t.count(ctx, "leave intents", `UPDATE bindings SET intended_until = 0
+			WHERE intended_by = $1 AND intended_until > 0 AND issued_at IS NULL`, by.Server)
+		return err
+	})
+}
+
+// Intend writes down that the CA is about to be asked, and by whom; it is on disk
+// before the CA hears of it. Called again it says, by Fresh, that the CA may know
+// already. While another server holds the intent it is Busy: two must never ask at
+// once, and what one looks up means nothing while the other is still telling.
+func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by Issuer) (task Task, err error) {
 	err = s.write(ctx, "intend to issue for unit "+unitID, func(t *txn) error {
 		task = Task{}
 		u, b, err := t.bound(ctx, unitID, generation)
 		if err != nil {
 			return err
 		}
-		switch u.State {
-		case Issuing, IssueUnknown:
-			task = Task{Unit: u, Binding: b}
-			return nil
-		case Bound:
-		default:
+		if u.State != Bound && u.State != Issuing && u.State != IssueUnknown {
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
 		}
 		b.RequestID = RequestID(unitID, generation)
-		err = t.exactlyOne(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = $4 WHERE unit_id = $1 AND generation = $2`,
-			unitID, generation, b.RequestID, t.now)
+		n, err := t.count(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4),
+				intended_by = $5, intended_until = $6
+			WHERE unit_id = $1 AND generation = $2 AND (intended_by = $5 OR intended_until <= $4)`,
+			unitID, generation, b.RequestID, t.now, by.Server, t.now+by.Hold.Milliseconds())
 		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return refuse(Busy, "another server is getting the certificate of unit %s", unitID)
+		}
+		if u.State != Bound {
+			task = Task{Unit: u, Binding: b}
+			return nil
 		}
 		u, err = t.advance(ctx, u, EventIntend, b.RequestID, nil)
 		task = Task{Unit: u, Binding: b, Fresh: true}
@@ -75,6 +106,24 @@ func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit,
 	return u, b, nil
 }
 
+// owned is bound, for the server that has the intent: past its time another may have
+// taken it over, and what this one believes of the CA is then Busy.
+func (t *txn) owned(ctx context.Context, unitID string, generation int32, by Issuer) (Unit, error) {
+	u, _, err := t.bound(ctx, unitID, generation)
+	if err != nil {
+		return Unit{}, err
+	}
+	var owner string
+	err = t.QueryRowContext(ctx, `SELECT intended_by FROM bindings WHERE unit_id = $1 AND generation = $2`, unitID, generation).Scan(&owner)
+	if err != nil {
+		return Unit{}, fmt.Errorf("look at intent: %w", err)
+	}
+	if owner != by.Server {
+		return Unit{}, refuse(Busy, "another server is getting the certificate of unit %s", unitID)
+	}
+	return u, nil
+}
+
 // outstanding says whether the unit, or what a stranded one was, waits for the CA.
 func (u Unit) outstanding() bool {
 	s := u.State
@@ -85,9 +134,9 @@ func (u Unit) outstanding() bool {
 }
 
 // Unknown writes down that the CA's answer was lost.
-func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, why string) error {
+func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, by Issuer, why string) error {
 	return s.write(ctx, "note an unknown outcome for unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || u.State != Issuing && (u.State != Stranded || u.StrandedFrom != Issuing) {
 			return err
 		}
@@ -98,9 +147,9 @@ func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, wh
 
 // Absent writes down that the CA has proved to have issued nothing, so that the
 // same request may go to it again.
-func (s *Store) Absent(ctx context.Context, unitID string, generation int32) error {
+func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by Issuer) error {
 	return s.write(ctx, "note that nothing was issued for unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || u.State != IssueUnknown && (u.State != Stranded || u.StrandedFrom != IssueUnknown) {
 			return err
 		}
@@ -110,9 +159,9 @@ func (s *Store) Absent(ctx context.Context, unitID string, generation int32) err
 }
 
 // RefusedByCA holds a unit that the CA refused for good.
-func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32, why string) error {
+func (s *Store) RefusedByCA(ctx context.Context, unitID string, generation int32, by Issuer, why string) error {
 	return s.write(ctx, "hold unit "+unitID, func(t *txn) error {
-		u, _, err := t.bound(ctx, unitID, generation)
+		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || !u.outstanding() {
 			return err
 		}

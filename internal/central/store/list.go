@@ -68,7 +68,7 @@ type UnitFilter struct {
 func (s *Store) Units(ctx context.Context, f UnitFilter) ([]UnitRecord, int, error) {
 	fail := func(err error) ([]UnitRecord, int, error) { return nil, 0, fmt.Errorf("list units: %w", err) }
 	const where = `WHERE ($1 = '' OR u.order_id = $1) AND ($2 = '' OR u.state = $2) `
-	tx, err := s.db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.db.Snapshot(ctx)
 	if err != nil {
 		return fail(err)
 	}

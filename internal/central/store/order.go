@@ -45,6 +45,7 @@ func UnitID(orderID string, sequence int) string { return fmt.Sprintf("%s-%03d",
 // nothing (created is false); other content under the id is OrderConflict.
 func (s *Store) PutOrder(ctx context.Context, o Order) (created bool, err error) {
 	err = s.write(ctx, "accept order "+o.ID, func(t *txn) error {
+		created = false
 		sum := hexSum(o.Content)
 		n, err := t.count(ctx, "insert order",
 			`INSERT INTO orders (order_id, product_code, company, quantity, due_at, content, content_sha256, accepted_at)
@@ -111,7 +112,7 @@ type OrderSummary struct {
 // Orders lists orders, earliest due first, and how many there are.
 func (s *Store) Orders(ctx context.Context, limit, offset int) ([]OrderSummary, int, error) {
 	fail := func(err error) ([]OrderSummary, int, error) { return nil, 0, fmt.Errorf("list orders: %w", err) }
-	tx, err := s.db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.db.Snapshot(ctx)
 	if err != nil {
 		return fail(err)
 	}

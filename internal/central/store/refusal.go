@@ -20,6 +20,7 @@ const (
 	ResultConflict  Reason = "another result was reported"
 	ResultMismatch  Reason = "result does not match what was bound and issued"
 	OrderConflict   Reason = "order is known with other content"
+	Busy            Reason = "another server is at it"
 	StationConflict Reason = "station is known with another key"
 )
 

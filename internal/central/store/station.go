@@ -41,7 +41,7 @@ func scanStation(r rowScanner) (Station, error) {
 
 // Station reads one station's record.
 func (s *Store) Station(ctx context.Context, name string) (Station, error) {
-	st, err := s.station(ctx, s.db.Read, name)
+	st, err := s.station(ctx, s.db.Read, name, "")
 	if errors.Is(err, sql.ErrNoRows) {
 		return Station{}, refuse(NotFound, "there is no station %s", name)
 	}
@@ -51,9 +51,9 @@ func (s *Store) Station(ctx context.Context, name string) (Station, error) {
 	return st, nil
 }
 
-func (s *Store) station(ctx context.Context, q queryer, name string) (Station, error) {
+func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Station, error) {
 	return scanStation(q.QueryRowContext(ctx, `SELECT `+stationColumns+`
-		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1`, name))
+		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1 `+lock, name))
 }
 
 // Stations lists all stations by name.
@@ -89,7 +89,7 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 		if owner != "" && owner != name {
 			return refuse(StationConflict, "this key is that of station %s", owner)
 		}
-		known, err := s.station(ctx, t, name)
+		known, err := s.station(ctx, t, name, s.dialect.lock("st"))
 		switch {
 		case err == nil && known.PublicKeySHA256 != publicKeySHA256:
 			return refuse(StationConflict, "station %s is known with another key", name)
@@ -106,11 +106,13 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 			return err
 		}
 		out = Station{Name: name, PublicKeySHA256: publicKeySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter}
+		if known.Name != "" {
+			return t.exactlyOne(ctx, "renew station", `UPDATE stations SET certificate = $2, certificate_sha256 = $3, not_after = $4 WHERE name = $1`,
+				name, der, out.CertificateSHA256, millis(notAfter))
+		}
 		return t.exactlyOne(ctx, "write station",
 			`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at)
-			 VALUES ($1, $2, $3, $4, $5, $6)
-			 ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate,
-				certificate_sha256 = excluded.certificate_sha256, not_after = excluded.not_after`,
+			 VALUES ($1, $2, $3, $4, $5, $6)`,
 			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
 	})
 	return out, err

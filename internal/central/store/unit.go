@@ -188,9 +188,11 @@ func (s *Store) Sweep(ctx context.Context) (ready int, err error) {
 	return ready, err
 }
 
+// sweep leaves out what another transaction has its hand on: that one ends or renews
+// it, and to wait for it could be waiting in a circle.
 func (t *txn) sweep(ctx context.Context) (ready int, err error) {
 	expired, err := collect(ctx, t, scanUnit, `SELECT `+unitColumns+` FROM units u
-		WHERE u.state IN ($1, $2, $3, $4, $5) AND u.expires_at <= $6 AND u.expires_at > 0 `+t.store.dialect.lock("u"),
+		WHERE u.state IN ($1, $2, $3, $4, $5) AND u.expires_at <= $6 AND u.expires_at > 0 `+t.store.dialect.lockFree("u"),
 		Leased, Bound, Issuing, IssueUnknown, Issued, t.now)
 	if err != nil {
 		return 0, fmt.Errorf("find expired units: %w", err)
@@ -208,10 +210,14 @@ func (t *txn) sweep(ctx context.Context) (ready int, err error) {
 
 // Expired says whether Sweep would find something, without a write.
 func (s *Store) Expired(ctx context.Context) (bool, error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return false, err
+	}
 	var n int
-	err := s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM units u
+	err = s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM units u
 		WHERE u.state IN ($1, $2, $3, $4, $5) AND u.expires_at <= $6 AND u.expires_at > 0`,
-		Leased, Bound, Issuing, IssueUnknown, Issued, millis(s.clock())).Scan(&n)
+		Leased, Bound, Issuing, IssueUnknown, Issued, now).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("look for expired units: %w", err)
 	}
