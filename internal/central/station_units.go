@@ -104,24 +104,27 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 	poll := time.NewTicker(slowPoll)
 	defer poll.Stop()
 	for last := false; ; {
-		bell := s.changed.next()
+		rung, done := s.changed.local.next(unitID)
 		u, b, err := s.store.Collect(ctx, stationOf(ctx), unitID, generation)
 		if err == nil {
 			err = collectable(u, generation)
 		}
 		if err != nil || b.Certificate != nil || last {
+			done()
 			return u, b, err
 		}
 		select {
-		case <-bell:
+		case <-rung:
 		case <-poll.C:
 		case <-end.C:
 			last = true
 		case <-s.stopping.Done():
 			last = true
 		case <-ctx.Done():
+			done()
 			return u, b, ctx.Err()
 		}
+		done()
 	}
 }
 
@@ -163,7 +166,7 @@ func (s *stationAPI) PutResult(ctx context.Context, r stationserver.PutResultReq
 	if err != nil {
 		return nil, err
 	}
-	s.changed.ring()
+	s.changed.ring(r.UnitId)
 	return stationserver.PutResult200JSONResponse(unitStateOf(u)), nil
 }
 

@@ -15,9 +15,6 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-// slowPoll finds work that no bell told of, such as an order whose home has died.
-const slowPoll = 2 * time.Second
-
 // generationMargin is what a lease has beyond the worst key generation.
 const generationMargin = time.Minute
 
@@ -104,38 +101,36 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 	return stationserver.PostClaims200JSONResponse{Leases: given}, nil
 }
 
-// waitForWork claims, and if there is nothing waits for a bell, or a while, and
+// waitForWork claims, and if there is nothing waits to be called, or a while, and
 // claims again. A repeat of a claim that is under way does the same beside it;
 // the key, looked up in the transaction that leases, gives both the same units.
 func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
-	poll := time.NewTicker(slowPoll)
-	defer poll.Stop()
-	for try := true; ; {
-		bell := s.ready.next()
-		if !try {
-			var err error
-			if try, err = s.store.Claimable(ctx, claim); err != nil {
-				return nil, err
-			}
+	work := s.ready.local
+	w := newWaiter(claim.Station, claim.Products)
+	defer work.leave(w)
+	look := time.NewTimer(slowPoll)
+	defer look.Stop()
+	var called call
+	for sure := true; ; {
+		work.enter(w)
+		leases, err := s.tryClaim(ctx, claim, sure)
+		work.pass(called, err == nil && len(leases) > 0)
+		if err != nil {
+			return nil, err
 		}
-		if try {
-			leases, err := s.store.Claim(ctx, claim)
-			if err != nil {
-				return nil, err
-			}
-			if len(leases) > 0 {
-				flight.land()
-				return leases, nil
-			}
+		if len(leases) > 0 {
+			flight.land()
+			return leases, nil
 		}
-		try = false
+		called, sure = call{}, false
+		look.Reset(work.pause())
 		select {
-		case <-bell:
+		case called = <-w.called:
 		case <-flight.landed:
-			try = true
-		case <-poll.C:
+			sure = true
+		case <-look.C:
 		case <-end.C:
 			return nil, nil
 		case <-s.stopping.Done():
@@ -144,6 +139,17 @@ func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *cla
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// tryClaim claims; unless it is sure that there may be something, it looks first, without a write.
+func (s *Server) tryClaim(ctx context.Context, claim store.Claim, sure bool) ([]store.Lease, error) {
+	if !sure {
+		there, err := s.store.Claimable(ctx, claim)
+		if err != nil || !there {
+			return nil, err
+		}
+	}
+	return s.store.Claim(ctx, claim)
 }
 
 // PostHeartbeat implements the operation.
@@ -176,7 +182,7 @@ func (s *stationAPI) PostRelease(ctx context.Context, r stationserver.PostReleas
 	if err != nil {
 		return nil, err
 	}
-	s.ready.ring()
+	s.ready.ring(forStation(stationOf(ctx)))
 	return stationserver.PostRelease200JSONResponse(unitStateOf(u)), nil
 }
 
