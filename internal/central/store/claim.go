@@ -177,7 +177,8 @@ func near(home, products string) string {
 }
 
 // candidates is what a station may take, best first. An order is taken by one
-// station: its home, until that has been silent for HomeGrace or is revoked.
+// station: its home, until that has been silent for HomeGrace or is revoked. CROSS JOIN
+// makes SQLite begin with the orders; it would look through all READY units first.
 func (d dialect) candidates(products int, lock string) string {
 	numbers := make([]string, products)
 	for i := range numbers {
@@ -185,8 +186,8 @@ func (d dialect) candidates(products int, lock string) string {
 	}
 	in := strings.Join(numbers, ", ")
 	return `SELECT ` + unitColumns + `, ` + orderColumns + `
-		FROM units u JOIN orders o ON o.order_id = u.order_id
-		WHERE u.state = $1
+		FROM orders o CROSS JOIN units u
+		WHERE u.order_id = o.order_id AND u.state = $1
 			AND o.order_id IN (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `)
 			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
 		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
