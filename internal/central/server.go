@@ -112,6 +112,7 @@ func (s *Server) openListeners(ctx context.Context) error {
 	}
 
 	s.stationHTTP = s.httpServer(withLog(s.cfg.Logger, "station", stations))
+	s.stationHTTP.ConnContext = withPeer
 	s.stationHTTP.TLSConfig = &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{cert},

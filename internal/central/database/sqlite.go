@@ -43,6 +43,7 @@ func openSQLite(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 	if err := migrate(ctx, goose.DialectSQLite3, db.Write, migrations); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	db.together = newTogether(db.Write)
 	return db, nil
 }
 

@@ -101,7 +101,7 @@ func (k *keeper) ExecContext(ctx context.Context, text string, args []driver.Nam
 	case s == nil:
 		return k.sqliteConn.ExecContext(ctx, text, args)
 	}
-	return s.ExecContext(ctx, args)
+	return s.ExecContext(whole(ctx), args)
 }
 
 // QueryContext implements driver.QueryerContext.
@@ -113,13 +113,18 @@ func (k *keeper) QueryContext(ctx context.Context, text string, args []driver.Na
 	case s == nil:
 		return k.sqliteConn.QueryContext(ctx, text, args)
 	}
-	rows, err := s.QueryContext(ctx, args)
+	rows, err := s.QueryContext(whole(ctx), args)
 	if err != nil {
 		return nil, err
 	}
 	s.busy = true
 	return &keptRows{Rows: rows, of: s}, nil
 }
+
+// whole lets a statement that has begun come to its end: it is short, the driver would
+// watch each with a goroutine, and SQLite undoes all of a transaction that it
+// interrupts (sqlite3_interrupt). database/sql has looked at ctx just before.
+func whole(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
 // Close implements driver.Conn.
 func (k *keeper) Close() error {
