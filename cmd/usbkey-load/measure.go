@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -305,15 +306,43 @@ func (b *bench) put(ctx context.Context, i int, id string, quantity int) error {
 }
 
 func (b *bench) startServers(ctx context.Context, dir string) error {
+	recipient := filepath.Join(dir, "recipient.pem")
+	args := []string{"--pin-recipient", recipient, "--so-pin-recipient", recipient}
+	if b.o.store != "" {
+		args = append(args, "--store-file", b.o.store)
+	}
 	for i := range b.o.nodes {
-		s := &server{program: b.o.server, dir: filepath.Join(dir, fmt.Sprintf("central-%d", i+1)), listen: "127.0.0.1:0",
-			args: []string{"--pin-recipient", filepath.Join(dir, "recipient.pem"), "--so-pin-recipient", filepath.Join(dir, "recipient.pem")}}
+		s := &server{program: b.o.server, dir: filepath.Join(dir, fmt.Sprintf("central-%d", i+1)), listen: "127.0.0.1:0", args: args}
+		if i > 0 {
+			// Servers on one store have the same keys.
+			for _, keys := range []string{"ca", "station-root"} {
+				if err := os.CopyFS(filepath.Join(s.dir, keys), os.DirFS(filepath.Join(b.servers[0].dir, keys))); err != nil {
+					return err
+				}
+			}
+			if err := private(s.dir); err != nil {
+				return err
+			}
+		}
 		if err := s.start(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
 		b.servers = append(b.servers, s)
 	}
 	return nil
+}
+
+// private takes the rights of others from everything in a folder; copying has left them.
+func private(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return os.Chmod(path, 0o600)
+	})
 }
 
 func (b *bench) restart(ctx context.Context, how os.Signal) error {

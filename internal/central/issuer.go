@@ -18,7 +18,7 @@ import (
 const (
 	// caCalls is how many units get their certificates at the same time. Each waits for
 	// the disk three times on its way, so fewer would leave it idle.
-	caCalls = 32
+	caCalls = 64
 	// maxRetryWait is the longest pause between two questions to a CA that does not answer.
 	maxRetryWait = time.Minute
 	// holdMargin is what an intent's hold has beyond the timeout of the CA.
