@@ -30,7 +30,7 @@ func TestSmallLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, progress strings.Builder
-	err := run(t.Context(), []string{"--server", program, "--dir", data, "--stations", "50", "--units", "300", "--json", report}, &out, &progress)
+	err := run(t.Context(), []string{"--server", program, "--dir", data, "--stations", "50", "--units", "300", "--settle", "1s", "--json", report}, &out, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}

@@ -18,7 +18,8 @@ import (
 const (
 	// phaseLimit is how long one phase may take.
 	phaseLimit = 10 * time.Minute
-	// settle is how long memory is given to come to rest.
+	// settle is how long a server has after its start, and how long its processor time is
+	// looked at while all poll.
 	settle = 3 * time.Second
 	// senders is how many orders of the backlog are sent at the same time.
 	senders = 8
@@ -119,7 +120,7 @@ func (b *bench) idle(ctx context.Context) error {
 		return err
 	}
 	b.row.ConnectSeconds = time.Since(begun).Seconds()
-	time.Sleep(settle)
+	time.Sleep(b.o.settle)
 	after, err := b.resident()
 	if err != nil {
 		return err
