@@ -73,6 +73,12 @@ type Facts struct {
 	Factory bool   `json:",omitempty"`
 	Lot     string `json:",omitempty"`
 
+	// SettingSOPIN and SettingUserPIN are set when C_SetPIN is about to replace a factory's
+	// PIN, FactoryUserTries before each try of the factory's user PIN until it opens.
+	SettingSOPIN     bool `json:",omitempty"`
+	SettingUserPIN   bool `json:",omitempty"`
+	FactoryUserTries int  `json:",omitempty"`
+
 	EscrowID          string   `json:",omitempty"`
 	SOPINBox          []byte   `json:",omitempty"`
 	UserPINBox        []byte   `json:",omitempty"`
