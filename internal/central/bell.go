@@ -6,33 +6,54 @@ import "sync"
 // waits takes the channel first and looks second, so that no ringing falls in between.
 type bell struct {
 	mu      sync.Mutex
-	waiting map[string]*bellRope
+	waiting map[string]*rope
 }
 
-// bellRope is shared by all who wait for one thing.
-type bellRope struct {
-	ch    chan struct{}
+// rope is shared by all who wait for one thing until it is rung.
+type rope struct {
+	rung  chan struct{}
 	hands int
 }
 
-func newBell() *bell { return &bell{waiting: make(map[string]*bellRope)} }
+// listener is one who waits for a thing, again and again.
+type listener struct {
+	bell  *bell
+	thing string
+	rope  *rope
+}
 
-// next is closed when it is rung for the thing; done is called by whoever waits no longer.
-func (b *bell) next(thing string) (rung <-chan struct{}, done func()) {
+func newBell() *bell { return &bell{waiting: make(map[string]*rope)} }
+
+// listen begins to wait for a thing; whoever does so must leave.
+func (b *bell) listen(thing string) *listener { return &listener{bell: b, thing: thing} }
+
+// next is closed at the next ringing.
+func (l *listener) next() <-chan struct{} {
+	b := l.bell
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := b.waiting[thing]
+	r := b.waiting[l.thing]
 	if r == nil {
-		r = &bellRope{ch: make(chan struct{})}
-		b.waiting[thing] = r
+		r = &rope{rung: make(chan struct{})}
+		b.waiting[l.thing] = r
 	}
-	r.hands++
-	return r.ch, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if r.hands--; r.hands == 0 && b.waiting[thing] == r {
-			delete(b.waiting, thing)
-		}
+	if r != l.rope {
+		r.hands++
+		l.rope = r
+	}
+	return r.rung
+}
+
+// leave ends the waiting.
+func (l *listener) leave() {
+	b := l.bell
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.rope == nil || b.waiting[l.thing] != l.rope {
+		return
+	}
+	if l.rope.hands--; l.rope.hands == 0 {
+		delete(b.waiting, l.thing)
 	}
 }
 
@@ -41,7 +62,7 @@ func (b *bell) ring(thing string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if r := b.waiting[thing]; r != nil {
-		close(r.ch)
+		close(r.rung)
 		delete(b.waiting, thing)
 	}
 }
@@ -51,7 +72,7 @@ func (b *bell) ringAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range b.waiting {
-		close(r.ch)
+		close(r.rung)
 	}
 	clear(b.waiting)
 }

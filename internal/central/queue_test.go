@@ -113,31 +113,36 @@ func TestLeavingHandsOn(t *testing.T) {
 
 func TestBellWakesThoseOfOneThing(t *testing.T) {
 	b := newBell()
-	one, oneDone := b.next("1")
-	other, otherDone := b.next("2")
+	one, other, another := b.listen("1"), b.listen("2"), b.listen("2")
+	woken := func(l *listener) bool {
+		rung := l.rope.rung
+		select {
+		case <-rung:
+			return true
+		default:
+			return false
+		}
+	}
+	for _, l := range []*listener{one, other, another} {
+		l.next()
+	}
 	b.ring("1")
-	select {
-	case <-one:
-	default:
-		t.Error("1 was not woken")
+	if !woken(one) || woken(other) {
+		t.Errorf("woken: 1 %v, 2 %v; want 1 alone", woken(one), woken(other))
 	}
-	select {
-	case <-other:
-		t.Error("2 was woken")
-	default:
+	one.next()
+	if woken(one) {
+		t.Error("1 was woken twice by one ringing")
 	}
-	oneDone()
-	again, againDone := b.next("2")
-	otherDone()
+	other.leave()
 	b.ringAll()
-	select {
-	case <-again:
-	default:
-		t.Error("2 was not woken by ringing for all")
+	if !woken(one) || !woken(another) {
+		t.Errorf("woken: 1 %v, 2 %v; want both", woken(one), woken(another))
 	}
-	againDone()
-	_, done := b.next("3")
-	done()
+	one.next()
+	for _, l := range []*listener{one, another} {
+		l.leave()
+	}
 	if len(b.waiting) != 0 {
 		t.Errorf("%d things are still waited for", len(b.waiting))
 	}

@@ -103,14 +103,15 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 	defer end.Stop()
 	poll := time.NewTicker(slowPoll)
 	defer poll.Stop()
+	unit := s.changed.local.listen(unitID)
+	defer unit.leave()
 	for last := false; ; {
-		rung, done := s.changed.local.next(unitID)
+		rung := unit.next()
 		u, b, err := s.store.Collect(ctx, stationOf(ctx), unitID, generation)
 		if err == nil {
 			err = collectable(u, generation)
 		}
 		if err != nil || b.Certificate != nil || last {
-			done()
 			return u, b, err
 		}
 		select {
@@ -121,10 +122,8 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 		case <-s.stopping.Done():
 			last = true
 		case <-ctx.Done():
-			done()
 			return u, b, ctx.Err()
 		}
-		done()
 	}
 }
 
