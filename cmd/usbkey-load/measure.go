@@ -18,8 +18,7 @@ import (
 const (
 	// phaseLimit is how long one phase may take.
 	phaseLimit = 10 * time.Minute
-	// settle is how long a server has after its start, and how long its processor time is
-	// looked at while all poll.
+	// settle is how long a server has after its start before its memory is measured.
 	settle = 3 * time.Second
 	// senders is how many orders of the backlog are sent at the same time.
 	senders = 8
@@ -120,22 +119,24 @@ func (b *bench) idle(ctx context.Context) error {
 		return err
 	}
 	b.row.ConnectSeconds = time.Since(begun).Seconds()
+	cpu, err := b.cpu()
+	if err != nil {
+		return err
+	}
+	begun = time.Now()
 	time.Sleep(b.o.settle)
+	more, err := b.cpu()
+	if err != nil {
+		return err
+	}
+	b.row.IdleProcessor = (more - cpu).Seconds() / time.Since(begun).Seconds()
 	after, err := b.resident()
 	if err != nil {
 		return err
 	}
 	b.row.ServerBytes, b.row.ServerBytesPolling = before, after
 	b.row.BytesPerStation = (after - before) / int64(n)
-	cpu, err := b.cpu()
-	if err != nil {
-		return err
-	}
-	begun = time.Now()
-	time.Sleep(settle)
-	more, err := b.cpu()
-	b.row.IdleProcessor = (more - cpu).Seconds() / time.Since(begun).Seconds()
-	return err
+	return nil
 }
 
 // steady sends orders to stations that wait, slowly enough for there to be no queue.
