@@ -109,6 +109,8 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 		return Unit{}, err
 	}
 	if to == Ready {
+		// Locked after its unit, against the rule: claims have the order first, but they
+		// pass over a unit that is locked and do not wait for it.
 		if err := t.exactlyOne(ctx, "open order "+u.OrderID, `UPDATE orders SET open = 1 WHERE order_id = $1`, u.OrderID); err != nil {
 			return Unit{}, err
 		}
