@@ -58,7 +58,7 @@ func (s *adminAPI) PutOrder(ctx context.Context, r adminserver.PutOrderRequestOb
 		return nil, err
 	}
 	if created {
-		s.ready.ring()
+		s.ready.ring(forProduct(o.ProductCode))
 		return adminserver.PutOrder201JSONResponse(status), nil
 	}
 	return adminserver.PutOrder200JSONResponse(status), nil
