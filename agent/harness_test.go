@@ -272,7 +272,11 @@ func newTestCA(t *testing.T) *testCA {
 	}
 }
 
-func (c *testCA) CanLookup() bool            { return true }
+func (c *testCA) CanLookup() bool { return true }
+func (c *testCA) CanRevoke() bool { return false }
+func (c *testCA) Revoke(context.Context, ca.Revocation) error {
+	return ca.ErrUnsupported
+}
 func (c *testCA) Roots() []*x509.Certificate { return []*x509.Certificate{c.root} }
 
 func (c *testCA) Lookup(_ context.Context, id string) (ca.Certificate, bool, error) {

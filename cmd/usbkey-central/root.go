@@ -82,8 +82,8 @@ func newRoot(s streams) *cobra.Command {
 		Long: `usbkey-central takes approved orders, hands their units to issuing workstations
 (stations), has the keys certified that stations make, and takes the results.
 
-"serve" runs the server. All other commands talk to a running one; they find it
-by --data, or by --admin-url and --token-file.
+"serve" runs the server, "ca check" looks at its CA. All other commands talk to a
+running server; they find it by --data, or by --admin-url and --token-file.
 
 ` + exitHelp,
 		SilenceErrors: true,
@@ -107,6 +107,7 @@ by --data, or by --admin-url and --token-file.
 			newOrdersSubmit(s, where.connect), newOrdersList(s, where.connect), newOrdersShow(s, where.connect)),
 		group("units", "Look at units: one key of an order each",
 			newUnitsList(s, where.connect), newUnitsSealedPIN(s, where.connect)),
+		group("ca", "Look at the CA of the customers' certificates", newCACheck(s, &where.data)),
 		group("certificates", "Look at what the CA issued", newCertificatesList(s, where.connect)),
 		group("station", "Enrol issuing workstations and look at them",
 			newStationAdd(s, where.connect), newStationList(s, where.connect)),

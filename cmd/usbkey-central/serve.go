@@ -27,6 +27,7 @@ type serveOptions struct {
 	userPINRecipients   []string
 	soPINRecipients     []string
 	leaseSeconds        int
+	ca                  caOptions
 }
 
 func newServe(s streams, data *string) *cobra.Command {
@@ -42,6 +43,9 @@ administration token. It is made at the first start.
 With --store or --store-file the database is in PostgreSQL 15 or newer, and any
 number of servers may share it. Each has a data directory of its own; the folders
 station-root and ca in it are copies of the first server's.
+
+With --ca est or --ca drop another CA than the development CA certifies the keys;
+--ca-config says where it is. "ca check" tries the settings.
 
 The addresses are printed, one per line, once requests are answered, and written
 to addresses.json in the data directory. The log goes to standard error as JSON.`,
@@ -59,6 +63,7 @@ to addresses.json in the data directory. The log goes to standard error as JSON.
 	f.StringArrayVar(&o.userPINRecipients, "pin-recipient", nil, "`file` with the certificate (PEM) of one who may open user PINs; may be repeated")
 	f.StringArrayVar(&o.soPINRecipients, "so-pin-recipient", nil, "`file` with the certificate (PEM) of one who may open SO PINs; may be repeated")
 	f.IntVar(&o.leaseSeconds, "lease-seconds", 120, "shortest lease, at least 2; a session's lease is never shorter than its worst key generation plus 60 s (or half of this, where that is less)")
+	o.ca.addFlags(f)
 	return c
 }
 
@@ -68,6 +73,9 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	}
 	if o.leaseSeconds < 2 || o.leaseSeconds > 86400 {
 		return usagef("--lease-seconds is %d, must be from 2 to 86400", o.leaseSeconds)
+	}
+	if err := o.ca.check(); err != nil {
+		return err
 	}
 	postgres, err := o.postgres()
 	if err != nil {
@@ -81,11 +89,21 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	srv, err := central.New(ctx, central.Config{
-		DataDir: o.data, Postgres: postgres, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
+	log := slog.New(slog.NewJSONHandler(s.err, nil))
+	authority, closeCA, err := o.ca.open(log)
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, s, central.Config{
+		DataDir: o.data, Postgres: postgres, CA: authority, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
 		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second,
-		Logger: slog.New(slog.NewJSONHandler(s.err, nil)), Version: buildinfo.Version(),
+		Logger: log, Version: buildinfo.Version(),
 	})
+	return errors.Join(err, closeCA()) // after the server, which may still ask it
+}
+
+func serve(ctx context.Context, s streams, cfg central.Config) error {
+	srv, err := central.New(ctx, cfg)
 	if err != nil {
 		return err
 	}

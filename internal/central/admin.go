@@ -30,6 +30,7 @@ func (s *Server) adminPolicies() map[string]policy {
 		"GetUnit":          {caller: anAdmin},
 		"GetSealedPin":     {caller: anAdmin},
 		"ListCertificates": {caller: anAdmin},
+		"GetCrl":           {caller: anAdmin},
 		"ListStations":     {caller: anAdmin},
 		"PutStation":       {caller: anAdmin, limit: smallBody},
 	}
@@ -157,6 +158,24 @@ func (s *adminAPI) ListCertificates(ctx context.Context, r adminserver.ListCerti
 		}
 	}
 	return out, nil
+}
+
+// GetCrl implements the operation.
+func (s *adminAPI) GetCrl(ctx context.Context, r adminserver.GetCrlRequestObject) (adminserver.GetCrlResponseObject, error) {
+	maker, ok := s.ca.(ca.CRLMaker)
+	if !ok {
+		return nil, problem(api.ProblemNotFound, "this CA's revocation lists are not made here; they are where the CA publishes them")
+	}
+	lists, err := maker.CRLs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range lists {
+		if c.Name == string(r.Crl) {
+			return adminserver.GetCrl200ApplicationpkixCrlResponse{Body: bytes.NewReader(c.DER), ContentLength: int64(len(c.DER))}, nil
+		}
+	}
+	return nil, problem(api.ProblemNotFound, fmt.Sprintf("the CA makes no revocation list %q", r.Crl))
 }
 
 // splitRequestID undoes store.RequestID. What the CA issued for somebody else keeps its id, with generation 0.

@@ -113,7 +113,7 @@ func (i *issuer) sweep(ctx context.Context) error {
 	}
 	for _, u := range units {
 		if u.State == store.IssueUnknown && !i.ca.CanLookup() {
-			continue // a person must find out
+			continue // it waits for a person
 		}
 		i.mu.Lock()
 		r, waiting := i.retries[store.RequestID(u.ID, u.Generation)]
@@ -163,7 +163,7 @@ func (i *issuer) issue(unitID string, generation int32) error {
 	if errors.As(err, &refusal) {
 		return nil // the unit moved on meanwhile, or another server is at it; nothing is to be done here
 	}
-	if err != nil {
+	if err != nil || task.Waiting {
 		return err
 	}
 	if !task.Fresh {
@@ -179,15 +179,29 @@ func (i *issuer) issue(unitID string, generation int32) error {
 	crashpoint.Before(crashpoint.CAIssue)
 	cert, err := i.ca.Issue(ctx, request)
 	crashpoint.After(crashpoint.CAIssue)
+	if err != nil {
+		return i.without(task, fmt.Errorf("call the CA: %w", err))
+	}
+	return i.keep(task, cert)
+}
+
+// without writes down what is known when the CA gave no certificate.
+func (i *issuer) without(task store.Task, err error) error {
+	unitID, generation := task.Unit.ID, task.Unit.Generation
 	var refused *ca.RefusedError
+	var pending *ca.PendingError
+	var twice *ca.TwiceError
 	switch {
 	case errors.As(err, &refused):
 		i.log.Warn("the CA refused a request for good", "request", task.Binding.RequestID)
 		return i.store.RefusedByCA(i.detached(), unitID, generation, i.self, refused.Reason)
-	case err != nil:
-		return i.unknown(task, fmt.Errorf("call the CA: %w", err))
+	case errors.As(err, &pending):
+		i.log.Info("the CA has not decided", "request", task.Binding.RequestID, "reason", pending.Reason)
+		return i.store.Pending(i.detached(), unitID, generation, i.self, store.Wait{Why: pending.Reason, After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
+	case errors.As(err, &twice):
+		i.log.Error("ALARM: the CA issued more than one certificate for one request", "request", task.Binding.RequestID, "certificateSerials", twice.Serials)
 	}
-	return i.keep(task, cert)
+	return i.unknown(task, err)
 }
 
 // ask finds out what became of a request that may have reached the CA before. It
@@ -201,7 +215,7 @@ func (i *issuer) ask(ctx context.Context, task store.Task) (done bool, err error
 	cert, found, err := i.ca.Lookup(ctx, task.Binding.RequestID)
 	crashpoint.After(crashpoint.CALookup)
 	if err != nil {
-		return false, i.unknown(task, fmt.Errorf("ask the CA: %w", err))
+		return true, i.without(task, fmt.Errorf("ask the CA: %w", err))
 	}
 	if found {
 		return true, i.keep(task, cert)
@@ -228,7 +242,7 @@ func (i *issuer) request(ctx context.Context, task store.Task) (ca.Request, erro
 	if err := json.Unmarshal(o.Content, &order); err != nil {
 		return ca.Request{}, fmt.Errorf("read order %s: %w", o.ID, err)
 	}
-	return ca.Request{ID: task.Binding.RequestID, CSR: task.Binding.CSR, Profile: ca.UserKey(order.ValidityYears)}, nil
+	return ca.Request{ID: task.Binding.RequestID, CSR: task.Binding.CSR, Profile: ca.UserKey(order.ValidityYears), Product: order.ProductCode}, nil
 }
 
 // keep stores what the CA answered, as it is: whether it is the certificate that

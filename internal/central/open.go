@@ -60,7 +60,7 @@ func (s *Server) openData(ctx context.Context) error {
 
 func (s *Server) openCA(ctx context.Context, dir string) error {
 	if s.ca = s.cfg.CA; s.ca != nil {
-		return nil
+		return s.useCA(ctx)
 	}
 	record := ca.DevelopmentRecord(dir)
 	if s.cfg.Postgres.Given() {
@@ -72,7 +72,24 @@ func (s *Server) openCA(ctx context.Context, dir string) error {
 	}
 	s.ca = development
 	s.closers = append(s.closers, development.Close)
-	return s.agree(ctx, "development CA", dir, development.Roots()...)
+	if err := s.agree(ctx, "development CA", dir, development.Roots()...); err != nil {
+		return err
+	}
+	return s.useCA(ctx)
+}
+
+// useCA refuses to go on with another CA while the one before may have issued or
+// be about to: this one would say that it did not, and issue too.
+func (s *Server) useCA(ctx context.Context) error {
+	id := fmt.Appendf(nil, "%T", s.ca) // whom the same CA is asked through counts: each looks up in its own way
+	for _, c := range s.ca.Roots() {
+		id = append(id, c.Raw...)
+	}
+	outstanding, err := s.store.UseCA(ctx, hexSHA256(id))
+	if err == nil && outstanding > 0 {
+		err = fmt.Errorf("%d units wait for a certificate of another CA than this one: start with the CA of before until none is ISSUING or ISSUE_UNKNOWN", outstanding)
+	}
+	return err
 }
 
 // agree refuses to work beside servers that have other keys: stations and customers

@@ -142,6 +142,7 @@ func (s *Server) Start() {
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.background.Go(s.sweepLoop)
+	s.background.Go(s.crlLoop)
 	if !s.store.Shared() {
 		return
 	}

@@ -58,6 +58,7 @@ func unitOf(u store.UnitRecord) api.Unit {
 		TokenSerial: optional(u.TokenSerial), TokenLabel: optional(u.TokenLabel), TokenModel: optional(u.TokenModel),
 		KeyId: optional(u.KeyID), Subject: optional(u.Subject), CertificateSerial: optional(u.CertificateSerial),
 		CertificateSha256: optional(u.CertificateSHA256), CertificateNotAfter: optionalTime(u.CertificateNotAfter),
+		PendingReason: optional(u.PendingReason), PendingUntil: optionalTime(u.PendingUntil),
 		EscrowId: optional(u.EscrowID), Seconds: u.Seconds, UpdatedAt: u.UpdatedAt,
 	}
 }

@@ -32,6 +32,8 @@ func elsewhere() map[crashpoint.Label]string {
 	return map[crashpoint.Label]string{
 		"revoke station *": "no command of the server leads to it",
 		"hold unit *":      "the development CA refuses nothing that the server lets through",
+		"note that the CA has not decided about unit *": "the development CA decides at once",
+		"GetCrl": "nobody who takes part in a job asks for it",
 	}
 }
 

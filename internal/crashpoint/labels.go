@@ -96,6 +96,7 @@ func Transactions() []Label {
 		"record station *", "revoke station *", "open session of station *", "accept order *", "claim for station *",
 		"heartbeat of station *", "release unit *", "escrow *", "name the token of escrow *", "bind unit *",
 		"intend to issue for unit *", "keep the certificate of unit *", "note that nothing was issued for unit *",
+		"note that the CA has not decided about unit *", "take up the CA",
 		"note an unknown outcome for unit *", "hold unit *", "take the result of unit *", "sweep",
 	}
 }
@@ -106,7 +107,7 @@ func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
 		"PutCsr", "GetCertificate", "PutResult",
-		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates",
+		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates", "GetCrl",
 	}
 }
 

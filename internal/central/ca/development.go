@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -41,17 +42,21 @@ const (
 
 // Development is a CA for demonstrations and tests: for each kind of key a root and
 // an issuing CA of that kind, their keys in files, and a record in a database of
-// its own, which servers with the same keys may share. An RSA key is certified under the RSA root, an EC key under the ECDSA
-// root, so that relying parties need one kind of signature only.
+// its own, which servers with the same keys may share. An RSA key is certified under
+// the RSA root, an EC key under the ECDSA root, so that relying parties need one
+// kind of signature only.
 type Development struct {
+	dir   string
 	db    *database.DB
 	ecdsa hierarchy
 	rsa   hierarchy
 	clock func() time.Time
+	crlMu sync.Mutex
 }
 
 // hierarchy is a root and the issuing CA under it.
 type hierarchy struct {
+	name   string // of its files
 	root   *x509.Certificate
 	issuer *x509.Certificate
 	key    crypto.Signer // the issuer's
@@ -69,7 +74,7 @@ func OpenDevelopment(ctx context.Context, dir string, record database.Place, clo
 			return nil, fmt.Errorf("make the development CA: %w", err)
 		}
 	}
-	d := &Development{clock: clock}
+	d := &Development{dir: dir, clock: clock}
 	var err error
 	if d.ecdsa, err = openHierarchy(dir, "ecdsa"); err != nil {
 		return nil, fmt.Errorf("open the development CA: %w", err)
@@ -84,10 +89,14 @@ func OpenDevelopment(ctx context.Context, dir string, record database.Place, clo
 	if d.db, err = database.Open(ctx, record, sub); err != nil {
 		return nil, err
 	}
+	if _, err := d.CRLs(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
 	return d, nil
 }
 
 func openHierarchy(dir, kind string) (h hierarchy, err error) {
+	h.name = kind
 	path := func(name string) string { return filepath.Join(dir, kind+"-"+name) }
 	if h.root, err = keyfile.ReadCertificate(path("root.pem")); err != nil {
 		return h, err

@@ -16,6 +16,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
@@ -76,7 +78,60 @@ func ReadCertificate(path string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-func readPEM(path, kind string) ([]byte, error) {
+// ReadCertificates reads a file of one or more certificates.
+func ReadCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s: a PEM block of type %s among certificates", path, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: certificate %d: %w", path, len(out)+1, err)
+		}
+		out = append(out, cert)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: no PEM block of type CERTIFICATE", path)
+	}
+	return out, nil
+}
+
+// ErrOpen says that others than its owner may read a secret's file.
+var ErrOpen = errors.New("others may read it; chmod 600")
+
+// CheckMode says ErrOpen for a secret's file that others may read. Windows says
+// who may read a file by other means than the mode, which is not looked at there.
+func CheckMode(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		err = fmt.Errorf("%s: mode %04o: %w", path, info.Mode().Perm(), ErrOpen)
+	}
+	return err
+}
+
+// ReadSecret reads a secret of one line, without its line end, from a file that
+// only its owner may read.
+func ReadSecret(path string) (string, error) {
+	if err := CheckMode(path); err != nil {
+		return "", err
+	}
+	data, err := readFile(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if text == "" || strings.ContainsAny(text, "\r\n\x00") {
+		return "", fmt.Errorf("%s: not a secret of one line", path)
+	}
+	return text, nil
+}
+
+func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -84,7 +139,11 @@ func readPEM(path, kind string) ([]byte, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, maxFile)
 	}
-	data, err := os.ReadFile(path)
+	return os.ReadFile(path)
+}
+
+func readPEM(path, kind string) ([]byte, error) {
+	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +197,14 @@ func WriteNew(path string, f File) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("write %s: %w", path, fs.ErrExist)
 	}
+	return write(path, f)
+}
+
+// Replace is WriteNew for a file that may be there: at any moment the name stands
+// for the whole old content or the whole new one.
+func Replace(path string, f File) error { return write(path, f) }
+
+func write(path string, f File) error {
 	mode := os.FileMode(0o644)
 	if f.Secret {
 		mode = 0o600

@@ -15,9 +15,11 @@ func RequestID(unitID string, generation int32) string {
 type Task struct {
 	Unit    Unit
 	Binding Binding
-	// Fresh says that the intent was written just now, so that the CA has certainly
-	// not been asked yet.
+	// Fresh says that the intent was written just now, or that the CA said that it
+	// made nothing yet: it certainly has made nothing, and may be asked.
 	Fresh bool
+	// Waiting says that the CA must not be asked yet.
+	Waiting bool
 }
 
 // Issuer is who asks the CA: one server of those on the store.
@@ -28,8 +30,8 @@ type Issuer struct {
 	Hold time.Duration
 }
 
-// Unissued lists units whose certificate is outstanding and which no other server
-// is busy with, oldest change first.
+// Unissued lists units whose certificate is outstanding, about which the CA may be
+// asked now, and which no other server is busy with, oldest change first.
 func (s *Store) Unissued(ctx context.Context, by Issuer) ([]Unit, error) {
 	now, err := s.now(ctx, s.db.Read)
 	if err != nil {
@@ -37,7 +39,8 @@ func (s *Store) Unissued(ctx context.Context, by Issuer) ([]Unit, error) {
 	}
 	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
 		JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
-		WHERE u.state IN ($1, $2, $3) AND (b.intended_by = $4 OR b.intended_until <= $5)
+		LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation
+		WHERE u.state IN ($1, $2, $3) AND (b.intended_by = $4 OR b.intended_until <= $5) AND (w.again_at IS NULL OR w.again_at <= $5)
 		ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown, by.Server, now)
 	if err != nil {
 		return nil, fmt.Errorf("list units without certificate: %w", err)
@@ -65,7 +68,18 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 		if err != nil {
 			return err
 		}
-		if u.State != Bound && u.State != Issuing && u.State != IssueUnknown {
+		var waiting, due bool
+		switch u.State {
+		case Bound:
+		case Issuing, IssueUnknown:
+			if waiting, due, err = t.askAgain(ctx, unitID, generation); err != nil {
+				return err
+			}
+			if waiting && !due {
+				task = Task{Unit: u, Binding: b, Waiting: true}
+				return nil
+			}
+		default:
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
 		}
 		b.RequestID = RequestID(unitID, generation)
@@ -80,7 +94,7 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 			return refuse(Busy, "another server is getting the certificate of unit %s", unitID)
 		}
 		if u.State != Bound {
-			task = Task{Unit: u, Binding: b}
+			task = Task{Unit: u, Binding: b, Fresh: due && u.State == Issuing}
 			return nil
 		}
 		u, err = t.advance(ctx, u, EventIntend, b.RequestID, nil)
@@ -124,14 +138,16 @@ func (t *txn) owned(ctx context.Context, unitID string, generation int32, by Iss
 	return u, nil
 }
 
-// outstanding says whether the unit, or what a stranded one was, waits for the CA.
-func (u Unit) outstanding() bool {
-	s := u.State
-	if s == Stranded {
-		s = u.StrandedFrom
+// at is where the unit is, or where a stranded one was.
+func (u Unit) at() State {
+	if u.State == Stranded {
+		return u.StrandedFrom
 	}
-	return s == Issuing || s == IssueUnknown
+	return u.State
 }
+
+// outstanding says whether the unit, or what a stranded one was, waits for the CA.
+func (u Unit) outstanding() bool { return u.at() == Issuing || u.at() == IssueUnknown }
 
 // Unknown writes down that the CA's answer was lost.
 func (s *Store) Unknown(ctx context.Context, unitID string, generation int32, by Issuer, why string) error {
@@ -152,6 +168,9 @@ func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by 
 		u, err := t.owned(ctx, unitID, generation, by)
 		if err != nil || u.State != IssueUnknown && (u.State != Stranded || u.StrandedFrom != IssueUnknown) {
 			return err
+		}
+		if _, err := t.count(ctx, "end wait", `DELETE FROM waits WHERE unit_id = $1 AND generation = $2`, unitID, generation); err != nil {
+			return err // custody of what is asked now counts from now
 		}
 		_, err = t.advance(ctx, u, EventAbsent, "the CA issued nothing under this id", nil)
 		return err

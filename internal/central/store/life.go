@@ -33,6 +33,7 @@ const (
 	EventRefused        Event = "refused"
 	EventUnknown        Event = "unknown"
 	EventAbsent         Event = "absent"
+	EventPending        Event = "pending"
 	EventInstalled      Event = "installed"
 	EventFailed         Event = "failed"
 	EventCustodyExpired Event = "custody-expired"
@@ -58,7 +59,7 @@ func next(from State, e Event) (State, error) {
 		return Issuing, nil
 	case pair{Issuing, EventUnknown}:
 		return IssueUnknown, nil
-	case pair{IssueUnknown, EventAbsent}:
+	case pair{IssueUnknown, EventAbsent}, pair{IssueUnknown, EventPending}, pair{Issuing, EventPending}:
 		return Issuing, nil
 	case pair{Issuing, EventIssued}, pair{IssueUnknown, EventIssued}:
 		return Issued, nil
@@ -72,7 +73,7 @@ func next(from State, e Event) (State, error) {
 		pair{IssueUnknown, EventCustodyExpired}, pair{Issued, EventCustodyExpired}:
 		return Stranded, nil
 	// A stranded unit goes on inside (see advance), and a late result is a fact.
-	case pair{Stranded, EventIssued}, pair{Stranded, EventUnknown}, pair{Stranded, EventAbsent}:
+	case pair{Stranded, EventIssued}, pair{Stranded, EventUnknown}, pair{Stranded, EventAbsent}, pair{Stranded, EventPending}:
 		return Stranded, nil
 	case pair{Stranded, EventRefused}, pair{Stranded, EventFailed}:
 		return Held, nil

@@ -24,23 +24,29 @@ type UnitRecord struct {
 	CertificateSHA256   string
 	CertificateNotAfter time.Time
 	Seconds             *float64
+	// PendingReason is what the CA last said about a certificate that it has not
+	// decided; PendingUntil is when it is asked again.
+	PendingReason string
+	PendingUntil  time.Time
 }
 
 const recordTables = `FROM units u JOIN orders o ON o.order_id = u.order_id
 	LEFT JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
-	LEFT JOIN results r ON r.unit_id = u.unit_id AND r.generation = u.generation `
+	LEFT JOIN results r ON r.unit_id = u.unit_id AND r.generation = u.generation
+	LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation AND u.state IN ('ISSUING', 'STRANDED') AND b.pkcs7 IS NULL `
 
 const recordColumns = unitColumns + `, o.quantity, o.company, o.product_code,
 	COALESCE(b.token_serial, ''), COALESCE(b.token_model, ''), COALESCE(b.key_id, ''), COALESCE(b.escrow_id, ''), COALESCE(b.subject, ''),
-	COALESCE(b.certificate_serial, ''), COALESCE(b.certificate_sha256, ''), COALESCE(b.not_after, 0), COALESCE(r.token_label, ''), r.seconds `
+	COALESCE(b.certificate_serial, ''), COALESCE(b.certificate_sha256, ''), COALESCE(b.not_after, 0), COALESCE(r.token_label, ''), r.seconds,
+	COALESCE(w.why, ''), COALESCE(w.again_at, 0) `
 
 func scanRecord(row rowScanner) (UnitRecord, error) {
 	var u UnitRecord
-	var expires, updated, notAfter int64
+	var expires, updated, notAfter, again int64
 	err := row.Scan(append(u.targets(&expires, &updated), &u.Of, &u.Company, &u.ProductCode,
 		&u.TokenSerial, &u.TokenModel, &u.KeyID, &u.EscrowID, &u.Subject,
-		&u.CertificateSerial, &u.CertificateSHA256, &notAfter, &u.TokenLabel, &u.Seconds)...)
-	u.ExpiresAt, u.UpdatedAt, u.CertificateNotAfter = fromMillis(expires), fromMillis(updated), fromMillis(notAfter)
+		&u.CertificateSerial, &u.CertificateSHA256, &notAfter, &u.TokenLabel, &u.Seconds, &u.PendingReason, &again)...)
+	u.ExpiresAt, u.UpdatedAt, u.CertificateNotAfter, u.PendingUntil = fromMillis(expires), fromMillis(updated), fromMillis(notAfter), fromMillis(again)
 	return u, err
 }
 
