@@ -64,6 +64,7 @@ func may() map[string][]string {
 		"pkcs11/pkcs11test":         {"pkcs11"},
 		"pkcs11/pkcs11test/usbrig":  {"pkcs11/pkcs11test/pivcard"},
 		"pkcs11/pkcs11test/pivcard": {},
+		"pkcs11/pkcs11test/winerig": {},
 		"csr":                       {},
 		"csr/envelope":              {},
 		"config":                    {},
@@ -84,9 +85,11 @@ func may() map[string][]string {
 		"internal/output":           {},
 		"internal/pcsc":             {},
 		"internal/qualify":          {"pkcs11"},
+		"internal/stationload":      {"api", "csr"},
 		"internal/stationtest":      {"api", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
 		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
+		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},
 		"cmd/usbkey-central":        {"api", "csr/...", "internal/buildinfo", "internal/central/...", "internal/output"},
 	}
 }
@@ -106,7 +109,7 @@ func only() map[string]struct {
 		"github.com/goccy/go-yaml":      {[]string{"config"}, "settings are written down in one place"},
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
 		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},
-		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/central/ca/est", "internal/central/ca/esttest", "internal/conformance", "cmd/usbkey-central"}, "the pipeline must not know the network"},
+		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/central/ca/est", "internal/central/ca/esttest", "internal/conformance", "internal/stationload", "cmd/usbkey-central"}, "the pipeline must not know the network"},
 		"github.com/getkin/kin-openapi": {[]string{"internal/central", "internal/central/contract"}, "only the server judges by the document"},
 	}
 }

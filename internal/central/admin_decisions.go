@@ -107,7 +107,7 @@ func (s *adminAPI) PostReturn(ctx context.Context, r adminserver.PostReturnReque
 	if err != nil {
 		return nil, err
 	}
-	s.changed.ring()
+	s.changed.ringAll()
 	return adminserver.PostReturn200JSONResponse(unitStateOf(u)), nil
 }
 
@@ -126,8 +126,8 @@ func (s *adminAPI) PostDecision(ctx context.Context, r adminserver.PostDecisionR
 	if err != nil {
 		return nil, err
 	}
-	s.ready.ring()
-	s.changed.ring()
+	s.ready.ringAll()
+	s.changed.ringAll()
 	s.revoker.kick()
 	return adminserver.PostDecision200JSONResponse(answer), nil
 }

@@ -40,8 +40,8 @@ func (s *adminAPI) PutOrder(ctx context.Context, r adminserver.PutOrderRequestOb
 		return nil, err
 	}
 	if revised.Changed {
-		s.ready.ring()
-		s.changed.ring()
+		s.ready.ring(forProduct(o.ProductCode))
+		s.changed.ringAll()
 	}
 	if len(revised.Dropped) > 0 {
 		status.Dropped = &revised.Dropped
@@ -125,7 +125,7 @@ func (s *adminAPI) PutOrderFlags(ctx context.Context, r adminserver.PutOrderFlag
 	if err := s.store.FlagOrder(ctx, r.OrderId, r.Body.Hold, r.Body.Urgent); err != nil {
 		return nil, err
 	}
-	s.ready.ring()
+	s.ready.ringAll()
 	status, err := s.orderStatus(ctx, r.OrderId)
 	return adminserver.PutOrderFlags200JSONResponse(status), err
 }
@@ -140,7 +140,7 @@ func (s *adminAPI) PostCancel(ctx context.Context, r adminserver.PostCancelReque
 	if err != nil {
 		return nil, err
 	}
-	s.changed.ring()
+	s.changed.ringAll()
 	s.revoker.kick()
 	answer := adminserver.PostCancel200JSONResponse{OrderId: r.OrderId, Units: make([]api.CancelledUnit, len(units))}
 	for i, u := range units {

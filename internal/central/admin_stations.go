@@ -60,7 +60,7 @@ func (s *adminAPI) PutStationDrain(ctx context.Context, r adminserver.PutStation
 	if err != nil {
 		return nil, err
 	}
-	s.ready.ring()
+	s.ready.ringAll()
 	return adminserver.PutStationDrain200JSONResponse(stationOfRow(st)), nil
 }
 
@@ -70,7 +70,7 @@ func (s *adminAPI) PostStationReset(ctx context.Context, r adminserver.PostStati
 	if err != nil {
 		return nil, err
 	}
-	s.ready.ring()
+	s.ready.ringAll()
 	return adminserver.PostStationReset200JSONResponse(stationOfRow(st)), nil
 }
 
@@ -83,7 +83,7 @@ func (s *adminAPI) PostStationRevoke(ctx context.Context, r adminserver.PostStat
 	if err != nil {
 		return nil, err
 	}
-	s.ready.ring()
-	s.changed.ring()
+	s.ready.ringAll()
+	s.changed.ringAll()
 	return adminserver.PostStationRevoke200JSONResponse(stationOfRow(st)), nil
 }

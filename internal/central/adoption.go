@@ -65,6 +65,6 @@ func (s *stationAPI) PutShipment(ctx context.Context, r stationserver.PutShipmen
 	if err != nil {
 		return nil, err
 	}
-	s.changed.ring()
+	s.changed.ringAll()
 	return stationserver.PutShipment200JSONResponse(unitStateOf(u)), nil
 }

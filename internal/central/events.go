@@ -26,13 +26,18 @@ func (s *adminAPI) ListEvents(ctx context.Context, r adminserver.ListEventsReque
 	return out, nil
 }
 
+// outgoingEvents is what waits of events are rung for.
+const outgoingEvents = "events"
+
 func (s *Server) waitForEvents(ctx context.Context, after int64, limit int, wait time.Duration) ([]store.OutgoingEvent, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	poll := time.NewTicker(slowPoll)
 	defer poll.Stop()
+	events := s.changed.local.listen(outgoingEvents)
+	defer events.leave()
 	for {
-		bell := s.changed.next()
+		bell := events.next()
 		rows, err := s.store.Events(ctx, after, limit)
 		if err != nil || len(rows) > 0 {
 			return rows, err

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// caCalls is how many calls of the CA run at the same time.
-	caCalls = 8
+	// caCalls is how many units get their certificates at the same time. Each waits for
+	// the disk three times on its way, so fewer would leave it idle.
+	caCalls = 64
 	// maxRetryWait is the longest pause between two questions to a CA that does not answer.
 	maxRetryWait = time.Minute
 	// holdMargin is what an intent's hold has beyond the timeout of the CA.
@@ -34,7 +35,7 @@ type issuer struct {
 	log     *slog.Logger
 	timeout time.Duration
 	pause   time.Duration // the first pause after a failure; doubled each time
-	changed *sharedBell
+	changed *shared[*bell]
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -52,7 +53,7 @@ type retry struct {
 	wait time.Duration
 }
 
-func newIssuer(st *store.Store, authority ca.CA, cfg Config, serverID string, changed *sharedBell) *issuer {
+func newIssuer(st *store.Store, authority ca.CA, cfg Config, serverID string, changed *shared[*bell]) *issuer {
 	self := store.Issuer{Server: serverID}
 	if st.Shared() {
 		self.Hold = cfg.CATimeout + holdMargin
@@ -98,7 +99,8 @@ func (i *issuer) run(id, unitID string, generation int32) {
 		i.retries[id] = r
 	}
 	i.mu.Unlock()
-	i.changed.ring()
+	i.changed.ring(unitID)
+	i.changed.ring(outgoingEvents)
 	if err != nil && i.ctx.Err() == nil {
 		i.log.Error("no certificate yet", "request", id, "error", err)
 	}

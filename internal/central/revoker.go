@@ -23,8 +23,8 @@ type revoker struct {
 	ca      ca.CA
 	log     *slog.Logger
 	timeout time.Duration
-	ready   *sharedBell
-	changed *sharedBell
+	ready   *shared[*queue]
+	changed *shared[*bell]
 	wanted  chan struct{}
 	// one keeps two rounds of this server from running at once.
 	one sync.Mutex
@@ -78,8 +78,8 @@ func (r *revoker) round(ctx context.Context) error {
 		}
 	}
 	if len(wanted) > len(errs) {
-		r.ready.ring()
-		r.changed.ring()
+		r.ready.ringAll()
+		r.changed.ringAll()
 	}
 	return errors.Join(errs...)
 }

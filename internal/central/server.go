@@ -34,9 +34,10 @@ type Server struct {
 	issuer      *issuer
 	revoker     *revoker
 	// ready rings when a unit may be claimed, changed when one got its certificate or not.
-	ready, changed *sharedBell
-	neighbours     *neighbours
-	claims         *claimFlights
+	ready      *shared[*queue]
+	changed    *shared[*bell]
+	neighbours *neighbours
+	claims     *claimFlights
 	// stopping is done when Close begins, so that long polls end.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -57,7 +58,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, ready: newSharedBell("ready"), changed: newSharedBell("changed"), claims: newClaimFlights(), failed: make(chan error, 2)}
+	s := &Server{cfg: cfg, ready: newShared("ready", newQueue()), changed: newShared("changed", newBell()), claims: newClaimFlights(), failed: make(chan error, 2)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -71,7 +72,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 		return nil, err
 	}
 	self := uuid.NewString()
-	s.neighbours = &neighbours{store: s.store, self: self, bells: []*sharedBell{s.ready, s.changed}}
+	s.neighbours = &neighbours{store: s.store, self: self, bells: []neighbourly{s.ready.neighbourly(), s.changed.neighbourly()}}
 	s.revoker = newRevoker(s)
 	s.issuer = newIssuer(s.store, s.ca, s.cfg, self, s.changed)
 	return s, nil
@@ -113,6 +114,7 @@ func (s *Server) openListeners(ctx context.Context) error {
 	}
 
 	s.stationHTTP = s.httpServer(withLog(s.cfg.Logger, "station", stations))
+	s.stationHTTP.ConnContext = withPeer
 	s.stationHTTP.TLSConfig = &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{cert},
@@ -244,7 +246,7 @@ func (s *Server) Sweep(ctx context.Context) error {
 		}
 		if ready > 0 {
 			s.cfg.Logger.Info("leases ran out", "units", ready)
-			s.ready.ring()
+			s.ready.ringAll()
 		}
 	}
 	if _, err := s.store.FindBlocked(ctx); err != nil {

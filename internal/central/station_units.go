@@ -103,8 +103,10 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 	defer end.Stop()
 	poll := time.NewTicker(slowPoll)
 	defer poll.Stop()
+	unit := s.changed.local.listen(unitID)
+	defer unit.leave()
 	for last := false; ; {
-		bell := s.changed.next()
+		rung := unit.next()
 		u, b, err := s.store.Collect(ctx, stationOf(ctx), unitID, generation)
 		if err == nil {
 			err = collectable(u, generation)
@@ -113,7 +115,7 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 			return u, b, err
 		}
 		select {
-		case <-bell:
+		case <-rung:
 		case <-poll.C:
 		case <-end.C:
 			last = true
@@ -165,7 +167,8 @@ func (s *stationAPI) PutResult(ctx context.Context, r stationserver.PutResultReq
 	if err != nil {
 		return nil, err
 	}
-	s.changed.ring()
+	s.changed.ring(r.UnitId)
+	s.changed.ring(outgoingEvents)
 	return stationserver.PutResult200JSONResponse(unitStateOf(u)), nil
 }
 

@@ -41,12 +41,16 @@ func (p *Process) exchange(ctx context.Context, op operation, touchesOthers bool
 		p.bus.enter(p)
 	}
 	wait := p.patience(ctx, limit, touchesOthers)
+	// A child that takes nothing is killed, for a pipe of Windows knows no deadline; and
+	// the pipe has one, for a child that is stuck in the kernel keeps it open.
+	overdue := time.AfterFunc(limit, func() { _ = p.cmd.Process.Kill() })
 	_ = p.in.SetWriteDeadline(time.Now().Add(limit))
 	err := writeFrame(p.in, e)
 	clear(e.buf) // it may hold a PIN
-	if err != nil {
+	late := !overdue.Stop()
+	if err != nil || late {
 		wait.timer.Stop()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if late || errors.Is(err, os.ErrDeadlineExceeded) {
 			return p.hung(op, fmt.Sprintf("the request was not taken within %s", limit))
 		}
 		_ = p.cmd.Process.Kill() // what does not take requests is of no use

@@ -102,6 +102,10 @@ func (p *Process) launch() error {
 	if err != nil {
 		return startError(err.Error())
 	}
+	dir, err := directory()
+	if err != nil {
+		return startError(err.Error())
+	}
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return startError(err.Error())
@@ -112,11 +116,11 @@ func (p *Process) launch() error {
 	}
 	p.in, p.out = in, out
 	p.cmd = &exec.Cmd{
-		Path: self, Args: []string{childName, p.spec.Path, p.spec.Lock, string(p.spec.Trust), p.spec.SHA256, p.spec.Reserved}, Env: env, Dir: rootDirectory,
-		Stdin: childIn, Stdout: childOut,
+		Path: self, Args: []string{childName, p.spec.Path, p.spec.Lock, string(p.spec.Trust), p.spec.SHA256, p.spec.Reserved}, Env: env, Dir: dir,
 	}
-	isolate(p.cmd)
-	err = p.cmd.Start()
+	if err = handOver(p.cmd, childIn, childOut); err == nil {
+		err = p.cmd.Start()
+	}
 	_ = childIn.Close() // the child's ends; it has its own copies or never was
 	_ = childOut.Close()
 	if err != nil {

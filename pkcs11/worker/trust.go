@@ -28,8 +28,9 @@ const (
 
 // checkModule looks at the module file before it is loaded, and returns the path
 // to load it by. With a SHA-256 (hexadecimal) the opened file is compared. One that
-// others than root could exchange before it is loaded is then loaded by its descriptor:
-// the path leads there only as long as the caller keeps the file, which is nil otherwise.
+// others than root could exchange before it is loaded is then loaded so that they cannot:
+// by its descriptor, or because Windows lets nobody write or move it. Both last only as
+// long as the caller keeps the file, which is nil otherwise.
 func checkModule(path string, trust Trust, sha256Hex string) (load string, keep *os.File, err error) {
 	refuse := func(why string) (string, *os.File, error) {
 		return "", nil, &pkcs11.Error{Op: "open module", Kind: pkcs11.ErrModuleUnusable, Detail: path + ": " + why}
@@ -42,7 +43,7 @@ func checkModule(path string, trust Trust, sha256Hex string) (load string, keep 
 	if sha256Hex == "" {
 		return path, nil, nil
 	}
-	f, err := os.Open(path)
+	f, err := openModule(path)
 	if err != nil {
 		return refuse(err.Error())
 	}

@@ -54,6 +54,8 @@ type DB struct {
 	Read *sql.DB
 
 	server Postgres
+	// together is nil where transactions run beside each other.
+	together *together
 }
 
 // Open opens or creates the database and brings its schema up to date with the
@@ -72,6 +74,9 @@ func Open(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 
 // Close closes both sides; the last one to close a SQLite file folds the log into it.
 func (db *DB) Close() error {
+	if db.together != nil {
+		db.together.close()
+	}
 	var errs []error
 	for _, d := range []*sql.DB{db.Read, db.Write} {
 		if d != nil {

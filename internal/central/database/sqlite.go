@@ -12,7 +12,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+	"modernc.org/sqlite"
 )
 
 // sqliteReaders is how many connections may read at the same time. WAL lets them read beside the writer.
@@ -35,17 +35,15 @@ func openSQLite(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{Engine: SQLite}
-	if db.Write, err = sql.Open("sqlite", sqliteDSN(path, "_txlock=immediate")); err != nil {
-		return nil, err
-	}
+	db.Write = sql.OpenDB(keeping{sqliteDSN(path, "_txlock=immediate"), &sqlite.Driver{}})
 	db.Write.SetMaxOpenConns(1)
-	if db.Read, err = sql.Open("sqlite", sqliteDSN(path, "_pragma=query_only(ON)")); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
+	db.Read = sql.OpenDB(keeping{sqliteDSN(path, "_pragma=query_only(ON)"), &sqlite.Driver{}})
 	db.Read.SetMaxOpenConns(sqliteReaders)
+	db.Read.SetMaxIdleConns(sqliteReaders)
 	if err := migrate(ctx, goose.DialectSQLite3, db.Write, migrations); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	db.together = newTogether(db.Write)
 	return db, nil
 }
 

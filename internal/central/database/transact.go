@@ -42,6 +42,9 @@ func (db *DB) Transact(ctx context.Context, fn func(*sql.Tx) error) error {
 }
 
 func (db *DB) once(ctx context.Context, fn func(*sql.Tx) error) error {
+	if db.together != nil {
+		return db.together.do(ctx, fn)
+	}
 	tx, err := db.Write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)

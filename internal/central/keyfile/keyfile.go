@@ -197,6 +197,14 @@ func WriteNew(path string, f File) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("write %s: %w", path, fs.ErrExist)
 	}
+	return write(path, f)
+}
+
+// Replace is WriteNew for a file that may be there: at any moment the name stands
+// for the whole old content or the whole new one.
+func Replace(path string, f File) error { return write(path, f) }
+
+func write(path string, f File) error {
 	mode := os.FileMode(0o644)
 	if f.Secret {
 		mode = 0o600
@@ -218,28 +226,6 @@ func WriteNew(path string, f File) error {
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(next))
-	}
-	return nil
-}
-
-// Replace writes a file in place of the one of that name, or anew: at any moment
-// the name stands for the whole old content or the whole new one.
-func Replace(path string, f File) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-")
-	if err != nil {
-		return err
-	}
-	mode := os.FileMode(0o644)
-	if f.Secret {
-		mode = 0o600
-	}
-	_, err = tmp.Write(f.Content)
-	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(tmp.Name()))
 	}
 	return nil
 }

@@ -173,22 +173,43 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 const livingHome = `SELECT 1 FROM sessions se JOIN stations st ON st.name = se.station
 	WHERE se.station = o.home_station AND se.seen_at >= $3 AND st.revoked_at IS NULL AND st.drain = 0 AND st.tripped_until <= $4`
 
+// absentHomes are the stations whose orders others may take; see livingHome.
+const absentHomes = `SELECT station FROM sessions WHERE seen_at < $3
+	UNION ALL SELECT name FROM stations WHERE revoked_at IS NOT NULL
+	UNION ALL SELECT name FROM stations WHERE drain = 1
+	UNION ALL SELECT name FROM stations WHERE tripped_until > $4`
+
+// spareOrders is how many more orders than units are looked at, for those that other
+// claims are just taking.
+const spareOrders = 64
+
+// near is the orders of one kind of home in which a station may find units, best first.
+// Each kind is a search by index, so that what waits for other stations costs nothing.
+func near(home, products string) string {
+	return `SELECT order_id FROM (SELECT o.order_id FROM orders o
+		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
+			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id LIMIT $5 + ` + strconv.Itoa(spareOrders) + `) near`
+}
+
 // candidates is what a station may take, best first. An order is taken by one
 // station: its home, until that has been silent for HomeGrace or is revoked, or
 // gets no units itself. A station that drains or whose breaker is open may take
-// nothing.
+// nothing. CROSS JOIN makes SQLite begin with the orders; it would look through all
+// READY units first.
 func (d dialect) candidates(products int, lock string) string {
-	in := []string{"NULL"} // for a station that can make nothing
+	numbers := []string{"NULL"} // for a station that can make nothing
 	for i := range products {
-		in = append(in, "$"+strconv.Itoa(6+i))
+		numbers = append(numbers, "$"+strconv.Itoa(6+i))
 	}
+	in := strings.Join(numbers, ", ")
 	return `SELECT ` + unitColumns + `, ` + orderColumns + `
-		FROM units u JOIN orders o ON o.order_id = u.order_id
-		WHERE u.state = $1
+		FROM orders o CROSS JOIN units u
+		WHERE u.order_id = o.order_id AND u.state = $1
+			AND o.order_id IN (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `)
 			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
 			AND o.on_hold = 0 AND o.cancelled_at = 0
 			AND NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
-			AND o.product_code IN (` + strings.Join(in, ", ") + `)
 		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $5 ` + lock
 }
 
@@ -264,7 +285,22 @@ func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease
 		}
 		l.Left = length
 	}
-	return leases, nil
+	return leases, t.closeTaken(ctx, leases)
+}
+
+// closeTaken notes which of the orders, all of them locked, have no READY unit left.
+func (t *txn) closeTaken(ctx context.Context, leases []Lease) error {
+	for i, l := range leases {
+		if i > 0 && leases[i-1].Order.ID == l.Order.ID {
+			continue
+		}
+		_, err := t.count(ctx, "close order "+l.Order.ID, `UPDATE orders SET open = 0 WHERE order_id = $1
+			AND NOT EXISTS (SELECT 1 FROM units u WHERE u.order_id = $1 AND u.state = $2)`, l.Order.ID, Ready)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withoutForeignHome looks once more at the home of each order, now that it is

@@ -119,6 +119,13 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	if err := t.save(ctx, &u); err != nil {
 		return Unit{}, err
 	}
+	if to == Ready {
+		// Locked after its unit, against the rule: claims have the order first, but they
+		// pass over a unit that is locked and do not wait for it.
+		if err := t.exactlyOne(ctx, "open order "+u.OrderID, `UPDATE orders SET open = 1 WHERE order_id = $1`, u.OrderID); err != nil {
+			return Unit{}, err
+		}
+	}
 	err = t.exactlyOne(ctx, "write history of unit "+u.ID,
 		`INSERT INTO history (unit_id, version, epoch, generation, from_state, to_state, event, station, why, happened_at)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,

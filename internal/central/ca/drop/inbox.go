@@ -131,7 +131,6 @@ func (a *arrival) open(path string, info fs.FileInfo, l *ledger) {
 	case isNamed && named.RequestID != a.entry.RequestID:
 		a.fault = fmt.Sprintf("its certificate is for the key of %s, its name is that of another request", a.entry.RequestID)
 	}
-	return
 }
 
 // keySum is the SHA-256 of a certificate's public key in canonical form, as

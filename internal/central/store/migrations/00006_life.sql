@@ -15,9 +15,14 @@ ALTER TABLE orders ADD COLUMN blocked TEXT NOT NULL DEFAULT '';
 ALTER TABLE orders ADD COLUMN cleared_at BIGINT NOT NULL DEFAULT 0;
 UPDATE orders SET numbered = quantity;
 
+DROP INDEX orders_open;
+CREATE INDEX orders_open ON orders (home_station, urgent DESC, due_at, accepted_at, order_id) WHERE open = 1 AND on_hold = 0 AND cancelled_at = 0;
+
 ALTER TABLE stations ADD COLUMN drain BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE stations ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE stations ADD COLUMN tripped_until BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX stations_draining ON stations (name) WHERE drain = 1;
+CREATE INDEX stations_tripped ON stations (tripped_until);
 -- What the session claimed last: a JSON list, empty before the first claim.
 ALTER TABLE sessions ADD COLUMN products TEXT NOT NULL DEFAULT '';
 
@@ -128,9 +133,13 @@ DROP TABLE revocations;
 DROP TABLE surplus_certificates;
 DROP TABLE adoptions;
 ALTER TABLE sessions DROP COLUMN products;
+DROP INDEX stations_tripped;
+DROP INDEX stations_draining;
 ALTER TABLE stations DROP COLUMN tripped_until;
 ALTER TABLE stations DROP COLUMN failures;
 ALTER TABLE stations DROP COLUMN drain;
+DROP INDEX orders_open;
+CREATE INDEX orders_open ON orders (home_station, due_at, accepted_at, order_id) WHERE open = 1;
 ALTER TABLE orders DROP COLUMN cleared_at;
 ALTER TABLE orders DROP COLUMN blocked;
 ALTER TABLE orders DROP COLUMN cancelled_at;
