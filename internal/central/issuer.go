@@ -259,6 +259,12 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 		return i.unknown(task, errors.New("the CA answered without a certificate"))
 	}
 	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
+	var twice *store.TwiceError
+	if errors.As(err, &twice) {
+		i.log.Error("ALARM: the CA issued more than one certificate for one request", "request", task.Binding.RequestID,
+			"certificateSerials", []string{twice.First, twice.Second})
+		return nil // both are kept; a person decides
+	}
 	if err == nil {
 		i.log.Info("certificate issued", "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
 	}
