@@ -85,6 +85,12 @@ func (s *Server) useCA(ctx context.Context) error {
 	for _, c := range s.ca.Roots() {
 		id = append(id, c.Raw...)
 	}
+	if placed, ok := s.ca.(ca.Placed); ok {
+		if s.store.Shared() {
+			return errors.New("this CA keeps at one server what it was asked for, and other servers on the same store could ask it again: leave out --store, or choose another CA")
+		}
+		id = append(id, placed.Place()...)
+	}
 	outstanding, err := s.store.UseCA(ctx, hexSHA256(id))
 	if err == nil && outstanding > 0 {
 		err = fmt.Errorf("%d units wait for a certificate of another CA than this one: start with the CA of before until none is ISSUING or ISSUE_UNKNOWN", outstanding)

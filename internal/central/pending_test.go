@@ -259,12 +259,10 @@ func testESTServer(t *testing.T, e engine) {
 }
 
 // The whole way with an offline CA: the server stops and starts while its request
-// is carried about.
-func TestOfflineCA(t *testing.T) { onBothEngines(t, testOfflineCA) }
-
-func testOfflineCA(t *testing.T, e engine) {
+// is carried about, and will not go on with another folder meanwhile.
+func TestOfflineCA(t *testing.T) {
 	t.Parallel()
-	r := &rig{t: t, dir: t.TempDir(), postgres: e(t), clock: &clock{}, spec: specRouter(t)}
+	r := &rig{t: t, dir: t.TempDir(), clock: &clock{}, spec: specRouter(t)}
 	offline := r.developmentCA()
 	dir := t.TempDir()
 	var folder *drop.CA
@@ -292,6 +290,16 @@ func testOfflineCA(t *testing.T, e engine) {
 	if err := os.Remove(request); err != nil { // taken away by hand
 		t.Fatal(err)
 	}
+	empty, err := drop.Open(drop.Config{Dir: t.TempDir(), Roots: offline.Roots()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if srv, err := central.New(t.Context(), central.Config{DataDir: r.dir, Clock: r.clock.now, CA: empty}); err == nil || !strings.Contains(err.Error(), "another CA") {
+		t.Errorf("with an empty folder: %v %v", srv, err)
+	}
+	if err := empty.Close(); err != nil {
+		t.Fatal(err)
+	}
 	start()
 	defer func() { stop() }()
 	time.Sleep(100 * time.Millisecond)
@@ -313,6 +321,21 @@ func testOfflineCA(t *testing.T, e engine) {
 	w.take(c)
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	r.wantState("OFFLINE-001", api.INSTALLED)
+}
+
+// A folder knows what was given out from it; servers that share a store would each prove
+// the absence of what the others gave out.
+func TestOfflineCAIsForOneServer(t *testing.T) {
+	t.Parallel()
+	r := &rig{t: t, dir: t.TempDir(), clock: &clock{}}
+	folder, err := drop.Open(drop.Config{Dir: t.TempDir(), Roots: r.developmentCA().Roots()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = folder.Close() }()
+	if srv, err := central.New(t.Context(), central.Config{DataDir: r.dir, Postgres: postgres(t), Clock: r.clock.now, CA: folder}); err == nil || !strings.Contains(err.Error(), "leave out --store") {
+		t.Errorf("%v %v", srv, err)
+	}
 }
 
 // Another CA is not taken up while the one before has not answered: it would say

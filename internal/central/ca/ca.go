@@ -39,6 +39,13 @@ type CA interface {
 	Roots() []*x509.Certificate
 }
 
+// Placed is a CA whose knowledge of what was asked is in one place, at one server. At
+// another place the same CA would prove the absence of what it was asked for here.
+type Placed interface {
+	// Place names it, and stays the same when it is moved.
+	Place() string
+}
+
 // Recorder is a CA that can list everything it ever issued, from its own record.
 type Recorder interface {
 	// Issued lists in the order of issue, and says how many there are in all.

@@ -10,6 +10,7 @@
 //	DIR/in/ID.refused       a refusal for good; the text is the reason
 //	DIR/done/               answers that were taken
 //	DIR/aside/              what is no answer, or one too many, each with NAME.why in words
+//	DIR/id                  a random name of this folder and its ledger; never taken away
 //	DIR/ledger.jsonl        every request that was ever given out; never taken away
 //
 // A file that is missing from in proves nothing about the CA. What proves absence
@@ -32,8 +33,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
 )
 
@@ -45,8 +49,9 @@ const (
 
 // CA exchanges files in one folder. Its methods are safe for use by many goroutines.
 type CA struct {
-	cfg  Config
-	lock *filelock.Lock
+	cfg   Config
+	lock  *filelock.Lock
+	place string
 
 	mu     sync.Mutex
 	ledger *ledger
@@ -56,7 +61,10 @@ type CA struct {
 	work sync.WaitGroup
 }
 
-var _ ca.CA = (*CA)(nil)
+var (
+	_ ca.CA     = (*CA)(nil)
+	_ ca.Placed = (*CA)(nil)
+)
 
 // Open takes the folder for this process alone, and finishes what a crash left half-done.
 func Open(cfg Config) (_ *CA, err error) {
@@ -83,6 +91,9 @@ func Open(cfg Config) (_ *CA, err error) {
 		}
 	}
 	if err := ledgerLost(cfg.Dir); err != nil {
+		return fail(err)
+	}
+	if c.place, err = openPlace(filepath.Join(cfg.Dir, "id")); err != nil {
 		return fail(err)
 	}
 	if c.ledger, err = openLedger(filepath.Join(cfg.Dir, "ledger.jsonl")); err != nil {
@@ -114,6 +125,25 @@ func (c *CA) watch() {
 		}
 	}
 }
+
+// openPlace reads the folder's name, or gives it one.
+func openPlace(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		text = []byte(uuid.NewString())
+		err = keyfile.WriteNew(path, keyfile.File{Content: text, Secret: true})
+	}
+	if err != nil {
+		return "", fmt.Errorf("name of the folder: %w", err)
+	}
+	if err := uuid.Validate(string(text)); err != nil {
+		return "", fmt.Errorf("%s does not hold the folder's name: restore the file", path)
+	}
+	return string(text), nil
+}
+
+// Place implements ca.Placed.
+func (c *CA) Place() string { return c.place }
 
 // ledgerLost refuses a folder in which requests were given out and nobody knows
 // which: they would be given out again.
