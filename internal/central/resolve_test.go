@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 
 	"github.com/usbkeyd/usbkeyd/api"
@@ -76,6 +77,8 @@ func testCancelWhileTheCAWorks(t *testing.T, e engine) {
 	t.Parallel()
 	r, authority, _ := faultyRig(t, e)
 	goOn := make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release) // before the server is closed, which waits for the CA
 	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
 		<-goOn
 		return authority.Development.Issue(ctx, q)
@@ -93,7 +96,7 @@ func testCancelWhileTheCAWorks(t *testing.T, e engine) {
 	w.result.Outcome, w.result.SealedUserPin = api.Destroyed, nil
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	r.wantState("STOP-001", api.CANCELLING)
-	close(goOn)
+	release()
 	u := r.waitState("STOP-001", api.CANCELLED)
 	if u.RevokedAt == nil {
 		t.Errorf("its certificate is not revoked: %+v", u)
