@@ -63,8 +63,8 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 		case err == nil:
 		case errors.Is(err, provision.ErrLeaseLost) && r.Kind == provision.ReportRelease:
 			answer = "not ours any more" // somebody else has the unit: there is nothing to give back
-		case errors.Is(err, provision.ErrCancelled) && r.Kind == provision.ReportRelease:
-			answer = "cancelled"
+		case errors.Is(err, provision.ErrCancelled) && r.Outcome != provision.OutcomeInstalled:
+			answer = "cancelled" // and nothing of it is left here
 		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost):
 			answer = "refused: " + err.Error()
 			a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)
