@@ -198,6 +198,9 @@ func binding(ctx context.Context, q queryer, unitID string, generation int32) (b
 // same request again finds what there is; the answer is the unit and its binding.
 func (s *Store) Bind(ctx context.Context, in Binding) (u Unit, b Binding, err error) {
 	err = s.write(ctx, "bind unit "+in.UnitID, func(t *txn) error {
+		if err := t.present(ctx); err != nil {
+			return err
+		}
 		if u, err = t.unit(ctx, in.UnitID); err != nil {
 			return err
 		}

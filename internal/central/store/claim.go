@@ -65,6 +65,9 @@ func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
 
 func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) {
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
+		if err := t.present(ctx); err != nil {
+			return err
+		}
 		length, err := t.touch(ctx, c.Station, c.SessionID)
 		if err != nil {
 			return err

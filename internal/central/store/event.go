@@ -44,6 +44,9 @@ func kindOf(from, to State, e Event) EventKind {
 	if e == EventIssued {
 		return KindIssued
 	}
+	if e == EventFound && to == Held {
+		return KindHeld
+	}
 	if from == to {
 		return ""
 	}

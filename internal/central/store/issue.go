@@ -68,6 +68,9 @@ func (s *Store) LeaveIntents(ctx context.Context, by Issuer) error {
 func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by Issuer) (task Task, err error) {
 	err = s.write(ctx, "intend to issue for unit "+unitID, func(t *txn) error {
 		task = Task{}
+		if err := t.present(ctx); err != nil {
+			return err
+		}
 		u, b, err := t.bound(ctx, unitID, generation)
 		if err != nil {
 			return err

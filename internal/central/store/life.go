@@ -52,6 +52,8 @@ const (
 	EventRevoked        Event = "revoked"      // a certificate of it is known to be revoked
 	EventAcknowledged   Event = "acknowledged" // the station's last word on a cancelled unit
 	EventCancelled      Event = "cancelled"    // nothing is left of it
+	EventRecover        Event = "recover"      // an older state of the server was restored
+	EventFound          Event = "found"        // something of it came to light that was lost with the older state
 )
 
 // next is the transition table: the only place that says where an event leads. A
@@ -125,10 +127,37 @@ func next(from State, e Event) (State, error) {
 	case pair{Cancelled, EventAcknowledged}:
 		return Cancelled, nil
 	}
+	if to, ok := recovered(from, e); ok {
+		return to, nil
+	}
 	if !from.known() {
 		return "", fmt.Errorf("unknown unit state %q", from)
 	}
 	return "", fmt.Errorf("a unit that is %s cannot take %q", from, e)
+}
+
+// recovered is the part of the table for a server that was restored: a lease is over,
+// what may have been asked of the CA is unknown, and what comes to light holds the unit.
+func recovered(from State, e Event) (to State, ok bool) {
+	if !from.known() || from == Cancelled {
+		return "", false
+	}
+	switch e {
+	case EventRecover:
+		switch from {
+		case Leased:
+			return Ready, true
+		case Bound, Issuing:
+			return IssueUnknown, true
+		}
+		return from, true
+	case EventFound:
+		if from == Cancelling {
+			return from, true
+		}
+		return Held, true
+	}
+	return "", false
 }
 
 func (s State) known() bool {

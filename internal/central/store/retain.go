@@ -70,6 +70,7 @@ func (s *Store) clear(ctx context.Context, orderID string, before int64, clean f
 			{`UPDATE surplus_certificates SET pkcs7 = NULL` + mine, []any{orderID}},
 			{`UPDATE decisions SET pkcs7 = NULL, subject = '', reason = ''` + mine, []any{orderID}},
 			{`UPDATE results SET reason = ''` + mine, []any{orderID}},
+			{`UPDATE late_results SET reason = ''` + mine, []any{orderID}},
 			{`UPDATE units SET held_reason = '' WHERE order_id = $1`, []any{orderID}},
 			{`UPDATE history SET why = ''` + mine, []any{orderID}},
 		} {

@@ -42,7 +42,9 @@ func (s *Store) PutOrder(ctx context.Context, o Order) (out Revised, err error) 
 func (t *txn) makeUnits(ctx context.Context, orderID string, from, to int) error {
 	for i := from; i <= to; i++ {
 		err := t.exactlyOne(ctx, "insert unit",
-			`INSERT INTO units (unit_id, order_id, sequence, state, updated_at) VALUES ($1, $2, $3, $4, $5)`,
+			// Stations may know the unit from before a recovery, under lower epochs.
+			`INSERT INTO units (unit_id, order_id, sequence, state, updated_at, epoch)
+			 SELECT $1, $2, $3, $4, $5, a.epoch_floor FROM store_age a`,
 			UnitID(orderID, i), orderID, i, Ready, t.now)
 		if err != nil {
 			return err

@@ -21,6 +21,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/database"
@@ -78,6 +79,10 @@ type Store struct {
 	dialect dialect
 	clock   Clock
 	rules   Rules
+	// mark is the last mark of the store's age that this server saw, changed whether it
+	// wrote since.
+	mark    atomic.Int64
+	changed atomic.Bool
 }
 
 // Open opens or creates the database and brings its schema up to date.
@@ -127,6 +132,15 @@ type txn struct {
 // write runs fn in a transaction that is on disk when write returns nil. fn may be
 // run again, so it sets whatever it gives back anew.
 func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) error {
+	err := s.transact(ctx, what, fn)
+	if err == nil {
+		s.changed.Store(true)
+	}
+	return err
+}
+
+// transact is write without the note that something changed.
+func (s *Store) transact(ctx context.Context, what string, fn func(*txn) error) error {
 	err := s.db.Transact(ctx, func(tx *sql.Tx) error {
 		now, err := s.now(ctx, tx)
 		if err != nil {
