@@ -82,7 +82,8 @@ func newRoot(s streams) *cobra.Command {
 		Long: `usbkey-central takes approved orders, hands their units to issuing workstations
 (stations), has the keys certified that stations make, and takes the results.
 
-"serve" runs the server, "ca check" looks at its CA. All other commands talk to a
+"serve" runs the server, "recover" comes before it when its store was restored from a
+backup, "ca check" looks at its CA. All other commands talk to a
 running server; they find it by --data, or by --admin-url and --token-file.
 
 ` + exitHelp,
@@ -103,6 +104,7 @@ running server; they find it by --data, or by --admin-url and --token-file.
 	root.PersistentFlags().StringVar(&where.tokenFile, "token-file", "", "`file` with the administration token")
 	root.AddCommand(
 		newServe(s, &where.data),
+		newRecover(s, &where.data),
 		group("orders", "Submit orders and look at them",
 			newOrdersSubmit(s, where.connect), newOrdersList(s, where.connect), newOrdersShow(s, where.connect),
 			newOrdersFlag(s, where.connect, "hold", "Give no new leases of an order", func(f *api.OrderFlags) { f.Hold = true }),

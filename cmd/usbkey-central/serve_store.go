@@ -6,11 +6,18 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/spf13/pflag"
+
 	"github.com/usbkeyd/usbkeyd/internal/central/database"
 )
 
 // maxStoreURL bounds the file of a store's URL.
 const maxStoreURL = 4096
+
+func (o *serveOptions) addStoreFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.store, "store", "", "`URL` of a PostgreSQL database, postgres://user@host/database?sslmode=verify-full; without it, a SQLite file in the data directory")
+	f.StringVar(&o.storeFile, "store-file", "", "`file` (mode 0600) with that URL, for one that holds a password")
+}
 
 // postgres is the database that the options name, if they name one.
 func (o serveOptions) postgres() (database.Postgres, error) {

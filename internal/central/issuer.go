@@ -36,6 +36,9 @@ type issuer struct {
 	timeout time.Duration
 	pause   time.Duration // the first pause after a failure; doubled each time
 	changed *shared[*bell]
+	// wary says that the store was once restored to an older state: the CA may have
+	// issued for a unit that came to this server as a new one.
+	wary bool
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -172,7 +175,7 @@ func (i *issuer) issue(unitID string, generation int32) error {
 	if err != nil || task.Waiting {
 		return err
 	}
-	if !task.Fresh {
+	if !task.Fresh || i.wary {
 		done, err := i.ask(ctx, task)
 		if done || err != nil {
 			return err

@@ -22,7 +22,8 @@ const (
 	caSchema    = "usbkey_ca"
 )
 
-func (s *Server) openData(ctx context.Context) error {
+// openStore takes the data directory and opens the store.
+func (s *Server) openStore(ctx context.Context) error {
 	dir := s.cfg.DataDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
@@ -44,9 +45,21 @@ func (s *Server) openData(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.store.Close)
-	if err := s.openCA(ctx, filepath.Join(dir, "ca")); err != nil {
+	return nil
+}
+
+func (s *Server) openData(ctx context.Context) error {
+	if err := s.openStore(ctx); err != nil {
 		return err
 	}
+	if err := s.checkAge(ctx); err != nil {
+		return err
+	}
+	if err := s.openCA(ctx); err != nil {
+		return err
+	}
+	dir := s.cfg.DataDir
+	var err error
 	rootDir := filepath.Join(dir, "station-root")
 	if s.stationRoot, err = stationroot.Open(rootDir, s.cfg.Clock); err != nil {
 		return err
@@ -58,7 +71,8 @@ func (s *Server) openData(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) openCA(ctx context.Context, dir string) error {
+func (s *Server) openCA(ctx context.Context) error {
+	dir := filepath.Join(s.cfg.DataDir, "ca")
 	if s.ca = s.cfg.CA; s.ca != nil {
 		return s.useCA(ctx)
 	}

@@ -58,7 +58,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, ready: newShared("ready", newQueue()), changed: newShared("changed", newBell()), claims: newClaimFlights(), failed: make(chan error, 2)}
+	s := &Server{cfg: cfg, ready: newShared("ready", newQueue()), changed: newShared("changed", newBell()), claims: newClaimFlights(), failed: make(chan error, 3)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -75,7 +75,9 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	s.neighbours = &neighbours{store: s.store, self: self, bells: []neighbourly{s.ready.neighbourly(), s.changed.neighbourly()}}
 	s.revoker = newRevoker(s)
 	s.issuer = newIssuer(s.store, s.ca, s.cfg, self, s.changed)
-	return s, nil
+	age, err := s.store.Age(ctx)
+	s.issuer.wary = age.EpochFloor > 0 && s.ca.CanLookup()
+	return s, err
 }
 
 func (s *Server) openListeners(ctx context.Context) error {
@@ -192,6 +194,9 @@ func (s *Server) Close() error {
 		s.background.Wait()
 		if s.issuer != nil {
 			s.issuer.close(s.cfg.StopGrace)
+			if err := s.keepAge(ctx); err != nil {
+				errs = append(errs, err)
+			}
 		}
 		s.closeErr = errors.Join(append(errs, s.closeAll())...)
 	})
@@ -235,6 +240,9 @@ func (s *Server) sweepLoop() {
 
 // Sweep does at once what otherwise happens at every SweepInterval.
 func (s *Server) Sweep(ctx context.Context) error {
+	if err := s.keepAge(ctx); err != nil {
+		return err
+	}
 	expired, err := s.store.Expired(ctx)
 	if err != nil {
 		return err

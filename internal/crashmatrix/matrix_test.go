@@ -32,12 +32,16 @@ func elsewhere() map[crashpoint.Label]string {
 	const (
 		person = "a person begins it, and no setting plays one"
 		shared = "it needs PostgreSQL, and these servers have SQLite"
+		backup = "no setting restores a backup"
 	)
 	out := map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
 		"note that the CA has not decided about unit *": "the development CA decides at once",
 		"compare *":                          shared,
 		"leave intents":                      shared,
+		"begin recovery":                     backup,
+		"recover unit *":                     backup,
+		"finish recovery":                    backup,
 		"adopt unit *":                       "no setting lets a station lose a bound unit",
 		"POST /v1/units/*/adopt":             "no setting lets a station lose a bound unit",
 		"PostAdopt":                          "no setting lets a station lose a bound unit",

@@ -64,6 +64,7 @@ func rhythmic() []crashpoint.Label {
 	return []crashpoint.Label{
 		"POST /v1/claims", "POST /v1/heartbeat", crashpoint.JournalRoom,
 		"PostClaims", "PostHeartbeat", "claim for station *", "heartbeat of station *", "sweep",
+		"grow older", crashpoint.AgeFile,
 		// How often the harness asks depends on how long a start takes.
 		"PutStation", "record station *", "PutOrder", "accept order *",
 	}

@@ -67,6 +67,8 @@ const (
 	KeyFolder Label = "key folder"
 	KeyFile   Label = "key file"
 	Schema    Label = "database: schema"
+	// AgeFile says how far the store has come, again and again.
+	AgeFile Label = "store age file"
 )
 
 // What usbkey-central asks of its CA.
@@ -102,6 +104,7 @@ func Transactions() []Label {
 		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
+		"grow older", "begin recovery", "recover unit *", "finish recovery",
 	}
 }
 
@@ -119,7 +122,7 @@ func Operations() []Label {
 
 // Central lists the labels of usbkey-central.
 func Central() []Label {
-	return append(append([]Label{KeyFolder, KeyFile, Schema, CAIssue, CALookup, CARevoke}, Transactions()...), Operations()...)
+	return append(append([]Label{KeyFolder, KeyFile, AgeFile, Schema, CAIssue, CALookup, CARevoke}, Transactions()...), Operations()...)
 }
 
 // Listed finds the entry of a list that a label used in the code falls under.

@@ -197,14 +197,17 @@ func WriteNew(path string, f File) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("write %s: %w", path, fs.ErrExist)
 	}
-	return write(path, f)
+	return write(path, f, crashpoint.KeyFile)
 }
 
 // Replace is WriteNew for a file that may be there: at any moment the name stands
 // for the whole old content or the whole new one.
-func Replace(path string, f File) error { return write(path, f) }
+func Replace(path string, f File) error { return write(path, f, crashpoint.KeyFile) }
 
-func write(path string, f File) error {
+// ReplaceAs is Replace under a label of the file's own.
+func ReplaceAs(label crashpoint.Label, path string, f File) error { return write(path, f, label) }
+
+func write(path string, f File, label crashpoint.Label) error {
 	mode := os.FileMode(0o644)
 	if f.Secret {
 		mode = 0o600
@@ -220,9 +223,9 @@ func write(path string, f File) error {
 	}
 	_, err = out.Write(f.Content)
 	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
-		crashpoint.Before(crashpoint.KeyFile)
+		crashpoint.Before(label)
 		err = os.Rename(next, path)
-		crashpoint.After(crashpoint.KeyFile)
+		crashpoint.After(label)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(next))

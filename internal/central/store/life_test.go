@@ -20,7 +20,7 @@ func TestTransitions(t *testing.T) {
 	events := []Event{
 		EventClaim, EventRelease, EventLeaseExpired, EventHold, EventBind, EventIntend, EventIssued, EventRefused, EventUnknown, EventAbsent, EventPending,
 		EventInstalled, EventFailed, EventCustodyExpired, EventAdopt, EventGiveUp, EventReissue, EventShip, EventReturn,
-		EventCancel, EventRevoked, EventAcknowledged, EventCancelled,
+		EventCancel, EventRevoked, EventAcknowledged, EventCancelled, EventRecover, EventFound,
 	}
 	var got []string
 	for _, s := range states {

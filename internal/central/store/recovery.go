@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 )
 
 // ErrNotOlder says that nothing tells of a restored store.
@@ -101,36 +102,58 @@ func (s *Store) FinishRecovery(ctx context.Context) (mark int64, err error) {
 type Recoverable struct {
 	UnitID     string
 	Generation int32
-	// Outstanding says that a key is bound to this generation and its certificate is
-	// not known here; Bound that one is bound at all.
-	Outstanding, Bound bool
+	// Bound says that a key is bound to this generation.
+	Bound bool
+	// Over says that it is cancelled, so that there is nothing to recover.
+	Over bool
 }
 
-// Recoverables lists all units that are not cancelled.
+// Recoverables lists all units.
 func (s *Store) Recoverables(ctx context.Context) ([]Recoverable, error) {
 	out, err := collect(ctx, s.db.Read, func(r rowScanner) (Recoverable, error) {
 		var c Recoverable
-		var bound, outstanding int
-		err := r.Scan(&c.UnitID, &c.Generation, &bound, &outstanding)
-		c.Bound, c.Outstanding = bound > 0, outstanding > 0
+		var bound int
+		var state State
+		err := r.Scan(&c.UnitID, &c.Generation, &state, &bound)
+		c.Bound, c.Over = bound > 0, state == Cancelled
 		return c, err
-	}, `SELECT u.unit_id, u.generation, CASE WHEN b.unit_id IS NULL THEN 0 ELSE 1 END,
-			CASE WHEN b.unit_id IS NOT NULL AND b.request_id IS NOT NULL AND b.certificate_sha256 = '' THEN 1 ELSE 0 END
-		FROM units u LEFT JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
-		WHERE u.state <> $1 ORDER BY u.unit_id`, Cancelled)
+	}, `SELECT u.unit_id, u.generation, u.state, (SELECT COUNT(*) FROM bindings b WHERE b.unit_id = u.unit_id AND b.generation = u.generation)
+		FROM units u ORDER BY u.unit_id`)
 	if err != nil {
 		return nil, fmt.Errorf("list units to recover: %w", err)
 	}
 	return out, nil
 }
 
-// Found keeps a certificate that the CA issued for a generation of which nothing is
-// known here, until persons have it revoked. The unit is HELD at that generation, so
-// that its next one is new to the CA too.
-func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Certificate) error {
-	return s.write(ctx, "recover unit "+unitID, func(t *txn) error {
+// FoundAs says what a certificate is that the CA has.
+type FoundAs int
+
+// What Found finds.
+const (
+	FoundKnown FoundAs = iota // nothing is new
+	FoundBound                // its key is bound here
+	FoundLost                 // its key is not known here
+)
+
+// Found keeps a certificate that the CA has. Where its key is bound, it is the
+// unit's. Else the unit is HELD at that generation, so that its next one is new to the
+// CA too, and persons have the certificate revoked.
+func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Certificate) (as FoundAs, err error) {
+	err = s.write(ctx, "recover unit "+unitID, func(t *txn) error {
+		as = FoundKnown
 		u, err := t.unit(ctx, unitID)
 		if err != nil {
+			return err
+		}
+		b, bound, err := binding(ctx, t, unitID, generation)
+		if err != nil {
+			return err
+		}
+		if bound && b.RequestID != "" && (b.Certificate != nil || b.PublicKeySHA256 == c.PublicKeySHA256) {
+			if b.Certificate == nil {
+				as = FoundBound
+			}
+			_, _, err = t.issued(ctx, u, generation, c)
 			return err
 		}
 		n, err := t.count(ctx, "keep certificate",
@@ -140,6 +163,7 @@ func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Ce
 		if err != nil || n == 0 {
 			return err
 		}
+		as = FoundLost
 		why := fmt.Sprintf("the CA issued certificate %s for generation %d, whose key was lost when the server was restored", c.Serial, generation)
 		if u, err = t.holdFound(ctx, u, generation, why); err != nil {
 			return err
@@ -147,17 +171,18 @@ func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Ce
 		_, err = t.settle(ctx, u)
 		return err
 	})
+	return as, err
 }
 
 // Doubt holds a unit for which the CA may have issued something that nobody can know
 // of here.
-func (s *Store) Doubt(ctx context.Context, unitID, why string) error {
+func (s *Store) Doubt(ctx context.Context, unitID string, generation int32, why string) error {
 	return s.write(ctx, "recover unit "+unitID, func(t *txn) error {
 		u, err := t.unit(ctx, unitID)
-		if err != nil || u.State != Ready {
+		if err != nil || strings.Contains(u.HeldReason, why) {
 			return err
 		}
-		_, err = t.holdFound(ctx, u, u.Generation, why)
+		_, err = t.holdFound(ctx, u, generation, why)
 		return err
 	})
 }

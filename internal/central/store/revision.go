@@ -44,7 +44,7 @@ func (t *txn) makeUnits(ctx context.Context, orderID string, from, to int) error
 		err := t.exactlyOne(ctx, "insert unit",
 			// Stations may know the unit from before a recovery, under lower epochs.
 			`INSERT INTO units (unit_id, order_id, sequence, state, updated_at, epoch)
-			 SELECT $1, $2, $3, $4, $5, a.epoch_floor FROM store_age a`,
+			 VALUES ($1, $2, $3, $4, $5, (SELECT a.epoch_floor FROM store_age a))`,
 			UnitID(orderID, i), orderID, i, Ready, t.now)
 		if err != nil {
 			return err
