@@ -67,6 +67,35 @@ func Database(t testing.TB) string {
 	return s.url(name)
 }
 
+// Backup copies a database of this server, to which nobody may be connected, and
+// returns what puts the copy in its place.
+func Backup(t testing.TB, databaseURL string) (restore func()) {
+	t.Helper()
+	s, err := running()
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	run := func(statements ...string) {
+		t.Helper()
+		for _, q := range statements {
+			if _, err := s.admin.ExecContext(context.Background(), q); err != nil {
+				t.Fatalf("%s: %v", q, err)
+			}
+		}
+	}
+	run("CREATE DATABASE " + name + "b TEMPLATE " + name)
+	t.Cleanup(func() { run("DROP DATABASE " + name + "b WITH (FORCE)") })
+	return func() {
+		t.Helper()
+		run("DROP DATABASE "+name+" WITH (FORCE)", "CREATE DATABASE "+name+" TEMPLATE "+name+"b")
+	}
+}
+
 func (s *server) url(database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}
 	return u.String()
