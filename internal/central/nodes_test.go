@@ -25,6 +25,14 @@ type countingCA struct {
 	told   map[string]int
 	before func(id string) // while a request is under way
 	answer func() error    // instead of the CA's, if not nil
+	deaf   error           // instead of an answer to Lookup, if not nil
+}
+
+func (c *countingCA) Lookup(ctx context.Context, id string) (ca.Certificate, bool, error) {
+	if c.deaf != nil {
+		return ca.Certificate{}, false, c.deaf
+	}
+	return c.Development.Lookup(ctx, id)
 }
 
 func (c *countingCA) Issue(ctx context.Context, r ca.Request) (ca.Certificate, error) {

@@ -1,7 +1,6 @@
 package central_test
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -137,9 +136,11 @@ func testRecoveryFromABackup(t *testing.T, e backupEngine) {
 	r.wantRefusedStart(store.ErrOlder, `run "usbkey-central recover"`)
 	r.wantRefusedStart(store.ErrOlder, "Stop all servers")
 	// A recovery whose CA does not answer is not one.
-	if _, err := central.Recover(t.Context(), r.config(&deafCA{r.authority.Development}), false); err == nil || !errors.Is(err, errDeaf) {
+	r.authority.deaf = errDeaf
+	if _, err := central.Recover(t.Context(), r.config(r.authority), false); !errors.Is(err, errDeaf) {
 		t.Fatalf("recovered without the CA: %v", err)
 	}
+	r.authority.deaf = nil
 	r.wantRefusedStart(store.ErrRecovering, "again")
 	got, err := central.Recover(t.Context(), r.config(r.authority), false)
 	if err != nil {
@@ -209,13 +210,6 @@ func testRecoveryFromABackup(t *testing.T, e backupEngine) {
 }
 
 var errDeaf = errors.New("nobody answers")
-
-// deafCA does not answer when it is asked what it issued.
-type deafCA struct{ *ca.Development }
-
-func (deafCA) Lookup(context.Context, string) (ca.Certificate, bool, error) {
-	return ca.Certificate{}, false, errDeaf
-}
 
 // blindCA cannot look up what it issued.
 type blindCA struct{ ca.CA }

@@ -70,11 +70,12 @@ func (s *Store) Grow(ctx context.Context, known int64) (mark int64, err error) {
 // present refuses what may be given out once only while the store may be older than
 // what was given out: before it is known to be restored, and until it is recovered.
 func (t *txn) present(ctx context.Context) error {
+	seen := t.store.mark.Load() // before the store is read: it may grow in between
 	a, err := t.store.age(ctx, t)
 	if err != nil {
 		return err
 	}
-	if a.Recovering || a.Mark < t.store.mark.Load() {
+	if a.Recovering || a.Mark < seen {
 		return refuse(Busy, "the server was restored to an older state and is not recovered")
 	}
 	return nil

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+)
+
+// A store that is set back beneath a server that is at work gives nothing out, from
+// the first moment on, and until it is recovered.
+func TestNothingIsGivenOutByAnOlderStore(t *testing.T) { onBothEngines(t, testNothingIsGivenOut) }
+
+func testNothingIsGivenOut(t *testing.T, at database.Place) {
+	s, _ := newStore(t, at)
+	ctx := t.Context()
+	l := claim(t, s, "bay-1")[0]
+	if !s.Changed() {
+		t.Error("a lease is no change")
+	}
+	mark, err := s.Grow(ctx, 0)
+	if err != nil || s.Changed() {
+		t.Fatalf("grow: %v", err)
+	}
+	// A session, as the restored store would have it, for a claim that is refused for no
+	// other reason.
+	session, _, err := s.PutSession(ctx, Session{Station: "bay-1", InstanceID: "bay-1", Lease: 2 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantBusy := func(when string) {
+		t.Helper()
+		_, err := s.Claim(ctx, Claim{Station: "bay-1", SessionID: session.ID, Key: uuid.NewString(), Max: 1, Products: []string{"P"}})
+		if !isRefusal(err, Busy) {
+			t.Errorf("%s a claim is answered: %v", when, err)
+		}
+		if err := bind(t, s, l, "k"+when); !isRefusal(err, Busy) {
+			t.Errorf("%s a key is bound: %v", when, err)
+		}
+		if _, err := s.Intend(ctx, l.Unit.ID, 1, alone); !isRefusal(err, Busy) {
+			t.Errorf("%s the CA is asked: %v", when, err)
+		}
+	}
+	set := func(query string, args ...any) {
+		t.Helper()
+		if _, err := s.db.Write.ExecContext(ctx, query, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(`UPDATE store_age SET mark = $1`, mark-1)
+	wantBusy("older")
+	if _, err := s.Grow(ctx, 0); !errors.Is(err, ErrOlder) {
+		t.Errorf("an older store grows: %v", err)
+	}
+	set(`UPDATE store_age SET recovering = 1, mark = $1`, mark+1)
+	wantBusy("recovering")
+	if _, err := s.Grow(ctx, 0); !errors.Is(err, ErrRecovering) {
+		t.Errorf("a store grows while it is recovered: %v", err)
+	}
+	if mark, err = s.FinishRecovery(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Grow(ctx, mark); err != nil || again != mark+1 {
+		t.Errorf("after the recovery: %d %v", again, err)
+	}
+	if err := bind(t, s, l, "k"); err != nil {
+		t.Errorf("after the recovery: %v", err)
+	}
+}
+
+// Recovery ends leases, makes unknown what may have been asked, and raises epochs.
+func TestBeginRecovery(t *testing.T) { onBothEngines(t, testBeginRecovery) }
+
+func testBeginRecovery(t *testing.T, at database.Place) {
+	s, _ := newStore(t, at)
+	ctx := t.Context()
+	bound := claim(t, s, "bay-1")[0]
+	if err := bind(t, s, bound, "k1"); err != nil {
+		t.Fatal(err)
+	}
+	leased := claim(t, s, "bay-1")[0]
+	if err := s.BeginRecovery(ctx, 0, false); !errors.Is(err, ErrNotOlder) {
+		t.Fatalf("a store that is not older is recovered: %v", err)
+	}
+	for range 2 { // the second goes on with the first
+		if err := s.BeginRecovery(ctx, 7, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[string]State{bound.Unit.ID: IssueUnknown, leased.Unit.ID: Ready} {
+		history, err := s.History(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := history[len(history)-1]
+		if last.Event != EventRecover || last.To != want || last.Epoch != 1+epochLeap {
+			t.Errorf("unit %s: %+v", id, last)
+		}
+	}
+	if units, err := s.Recoverables(ctx); err != nil || len(units) != 2 || !units[0].Bound || units[1].Bound {
+		t.Errorf("to recover: %+v %v", units, err)
+	}
+	// The key of the unit's certificate is another one than is bound.
+	c := Certificate{PKCS7: []byte("p7"), Serial: "4a", SHA256: "ff", NotAfter: time.Now(), PublicKeySHA256: hexSum([]byte("other"))}
+	for _, want := range []FoundAs{FoundLost, FoundKnown} {
+		if as, err := s.Found(ctx, bound.Unit.ID, 1, c); err != nil || as != want {
+			t.Errorf("found as %d, want %d: %v", as, want, err)
+		}
+	}
+	// A generation that the backup does not know holds the unit at it.
+	c.SHA256, c.Serial = "ee", "4b"
+	if as, err := s.Found(ctx, leased.Unit.ID, 3, c); err != nil || as != FoundLost {
+		t.Errorf("found as %d: %v", as, err)
+	}
+	for id, generation := range map[string]int32{bound.Unit.ID: 1, leased.Unit.ID: 3} {
+		u, err := scanUnit(s.db.Read.QueryRowContext(ctx, `SELECT `+unitColumns+` FROM units u WHERE u.unit_id = $1`, id))
+		if err != nil || u.State != Held || u.Generation != generation {
+			t.Errorf("unit %s: %+v %v", id, u, err)
+		}
+	}
+}
