@@ -51,6 +51,7 @@ func Recover(ctx context.Context, cfg Config, folderToo bool) (r Recovery, err e
 	if err := s.openStore(ctx); err != nil {
 		return Recovery{}, err
 	}
+	r.Strangers = []string{}
 	known, there, err := readAge(cfg.DataDir)
 	if err != nil && !folderToo {
 		return Recovery{}, err
@@ -58,7 +59,7 @@ func Recover(ctx context.Context, cfg Config, folderToo bool) (r Recovery, err e
 	force := folderToo || !there && !s.store.Shared()
 	if err := s.store.BeginRecovery(ctx, known, force); err != nil {
 		if errors.Is(err, store.ErrNotOlder) {
-			return Recovery{}, fmt.Errorf("%w than this folder knows, so nothing is to be recovered. If the folder itself came from the same backup or is new, add --folder-too", err)
+			return Recovery{}, fmt.Errorf("%w, as far as this folder knows: nothing is to be recovered. If the folder itself came from the same backup or is new, add --folder-too", err)
 		}
 		return Recovery{}, err
 	}
