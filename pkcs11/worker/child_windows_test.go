@@ -136,10 +136,11 @@ func TestModuleHangs(t *testing.T) {
 			if hangs := strings.HasPrefix(rule, "C_"); hangs != errors.Is(err, pkcs11.ErrModuleHung) || !hangs && err != nil {
 				t.Errorf("error is %v", err)
 			}
-			if err := p.Close(); err != nil && !errors.Is(err, pkcs11.ErrModuleHung) {
+			if err := p.Close(); err != nil && !(strings.HasPrefix(rule, "C_") && errors.Is(err, pkcs11.ErrModuleHung)) {
 				t.Error(err)
 			}
-			if took := time.Since(begun); took > 15*time.Second {
+			// A child has so long to end by itself: none of these needs all of it.
+			if took := time.Since(begun); took > 2*time.Second {
 				t.Errorf("it took %s", took)
 			}
 			if alive(p.PID()) {
