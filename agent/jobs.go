@@ -364,13 +364,13 @@ func (a *Agent) parked(j *job, err error, at provision.StepName) {
 		signal(a.beat)
 	case why.Class == provision.ClassRetry && why.Waiting == provision.WaitingNetwork:
 		// The network may be away for long; that says nothing against the job.
-		j.after = time.Now().Add(backoff(j.failures))
+		j.after = time.Now().Add(a.backoff(j.failures))
 		j.failures = min(j.failures+1, maxFailures-1)
 	case why.Class == provision.ClassRetry:
-		j.after = time.Now().Add(backoff(j.failures))
+		j.after = time.Now().Add(a.backoff(j.failures))
 		j.failures++
 	case j.failures < quickRetries:
-		j.after = time.Now().Add(backoff(j.failures))
+		j.after = time.Now().Add(a.backoff(j.failures))
 		j.failures++
 	default:
 		j.after = time.Now().Add(slowRetry)
@@ -464,7 +464,7 @@ const claimWait = 20
 func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 	if err := a.Runner.Journal.Check(context.WithoutCancel(ctx)); err != nil {
 		a.log.Error("no unit is claimed: the journal cannot be written", "error", err)
-		a.sleep(ctx, backoff(3), nil)
+		a.sleep(ctx, a.backoff(3), nil)
 		return claimAnswer{err: err}
 	}
 	wait := claimWait
@@ -497,7 +497,7 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 		default:
 			a.log.Warn("claim failed", "error", err)
 		}
-		a.sleep(ctx, backoff(n), nil)
+		a.sleep(ctx, a.backoff(n), nil)
 	}
 }
 

@@ -169,8 +169,19 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 func (s *Server) Start() {
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
-	s.background.Go(s.sweepLoop)
+	s.Work()
 }
+
+// Work is the part of Start that goes on in the background, for whoever hands requests
+// to the handlers himself.
+func (s *Server) Work() { s.background.Go(s.sweepLoop) }
+
+// StationHandler answers stations; whoever calls it puts the client certificate into the
+// request's TLS state, as the listener does. AdminHandler answers the administration.
+func (s *Server) StationHandler() http.Handler { return s.stationHTTP.Handler }
+
+// AdminHandler is described at StationHandler.
+func (s *Server) AdminHandler() http.Handler { return s.adminHTTP.Handler }
 
 // Serve starts, waits until ctx is done or a listener fails, and closes.
 func (s *Server) Serve(ctx context.Context) error {
