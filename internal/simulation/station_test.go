@@ -37,6 +37,7 @@ type station struct {
 	down        time.Time // off until then
 	life        *life     // nil while it is off
 	lives       int
+	instance    string // its UUID
 }
 
 // life is one start of a station's daemon.
@@ -57,7 +58,9 @@ func (w *world) addStation(name string, slots int) *station {
 	w.must(err)
 	var credential struct{ Certificate []byte }
 	w.admin("PUT", "/stations/"+name, map[string]any{"csr": request}, &credential)
-	s := &station{w: w, name: name, dir: filepath.Join(w.dir, name), hub: newHub(name, slots)}
+	s := &station{w: w, name: name, dir: filepath.Join(w.dir, name), hub: newHub(name, slots),
+		instance: fmt.Sprintf("00000000-0000-4000-8000-%012d", 1+len(w.stations)),
+	}
 	s.certificate, err = x509.ParseCertificate(credential.Certificate)
 	w.must(err)
 	s.credential = tls.Certificate{Certificate: [][]byte{credential.Certificate}, PrivateKey: key}
@@ -119,7 +122,7 @@ func (s *station) start() {
 		Central: central, Instances: []agent.Instance{{Name: "hub", Pool: pool{s.hub}}},
 		Products: []string{product}, Capabilities: []agent.Capability{{TokenModel: "simulated", Algorithms: []string{"ec-p256"}, WorstKeyGeneration: worstKey}},
 		UserPINRecipients: []string{w.recipient.sha256}, SOPINRecipients: []string{w.recipient.sha256},
-		InstanceID: fmt.Sprintf("00000000-0000-4000-8000-%012x", s.name), BootID: fmt.Sprint("boot-", s.lives), Version: "simulation",
+		InstanceID: s.instance, BootID: fmt.Sprint("boot-", s.lives), Version: "simulation",
 		WatchInterval: time.Second, Log: slog.New(slog.NewTextHandler(&ear{s}, nil)),
 		Label:  func(string) (*csr.Text, error) { return csr.CompileText("{{.UnitID}}") },
 		Clock:  func() time.Duration { return time.Since(w.began) },
