@@ -108,7 +108,11 @@ func (s *station) start() {
 	w.must(err)
 	journal, err := provision.OpenJournal(path)
 	w.must(err)
-	gate, err := provision.NewKeyGate(journal)
+	if w.keys == nil {
+		w.keys, err = provision.NewKeyGate(journal)
+		w.must(err)
+	}
+	gate, err := w.keys.For(journal)
 	w.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.lives++

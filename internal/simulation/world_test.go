@@ -53,6 +53,7 @@ type world struct {
 	cards    []*card
 	table    []*card // taken out of a station
 	began    time.Time
+	keys     *provision.KeyGate // every station's has its tables
 	product  func(string) (provision.Product, error)
 
 	recipient struct {
