@@ -237,6 +237,42 @@ func TestTheUnitComesBackUnderANewEpoch(t *testing.T) {
 	r.installed(1)
 }
 
+// TestALostUnitSaysNothingAgainstItsToken: the lease has run out before the token was
+// written. The same token, which nobody has taken out, is written when the unit comes back.
+func TestALostUnitSaysNothingAgainstItsToken(t *testing.T) {
+	r := newRig(t, 1, 2*time.Second)
+	r.order(1)
+	r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+		early := r.units()[0].Epoch < 2
+		switch {
+		case early && strings.HasSuffix(req.URL.Path, "/heartbeat"):
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case early && strings.Contains(req.URL.Path, "/escrows/"):
+			w.Header().Set("Content-Type", api.ProblemMediaType)
+			w.WriteHeader(http.StatusConflict)
+			_, _ = w.Write([]byte(`{"type":"urn:usbkeyd:problem:stale-epoch","title":"The epoch is stale","status":409,"retryable":false}`))
+		default:
+			return false
+		}
+		return true
+	})
+	r.config.Drain = false
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { _, err := r.run(ctx); done <- err }()
+	r.waitFor("the unit to be installed", func() bool { return r.units()[0].State == api.INSTALLED })
+	stop()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	records, err := r.journal.All()
+	if err != nil || len(records) < 2 || records[0].State != provision.StateFailed {
+		t.Errorf("%d jobs (%v), wanted one that failed and another one", len(records), err)
+	}
+	r.installed(1)
+}
+
 // TestOutboxOutlivesTheNetwork: the network goes away once the key is bound; the
 // token is finished all the same, and the result arrives when the network is back.
 func TestOutboxOutlivesTheNetwork(t *testing.T) {

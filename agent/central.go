@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -121,6 +122,7 @@ type failover struct {
 
 // RoundTrip implements http.RoundTripper.
 func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
+	what := crashpoint.Request(req.Method, req.URL.Path)
 	at := f.current.Load()
 	base := f.bases[int(at)%len(f.bases)]
 	req = req.Clone(req.Context())
@@ -128,9 +130,13 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 	// A base may be written with or without the contract's version.
 	req.URL.Path = strings.TrimSuffix(strings.TrimRight(base.Path, "/"), "/v1") + req.URL.Path
 	req.Host = ""
+	crashpoint.Before(what)
 	resp, err := f.next.RoundTrip(req)
+	crashpoint.After(what)
 	if err != nil {
-		if req.Context().Err() == nil {
+		// Whoever gave up by himself says nothing about the server; one that let the time
+		// of a call go by is as good as gone.
+		if !errors.Is(req.Context().Err(), context.Canceled) {
 			f.current.CompareAndSwap(at, at+1)
 		}
 		return nil, fmt.Errorf("central server %s: %w", base.Host, explainTLS(err))

@@ -253,6 +253,8 @@ type testCA struct {
 	signer crypto.Signer
 	// always is handed out instead when set.
 	always []*x509.Certificate
+	// revoked are serial numbers, as text.
+	revoked map[string]bool
 }
 
 func newTestCA(t *testing.T) *testCA {
@@ -268,12 +270,20 @@ func newTestCA(t *testing.T) *testCA {
 	}
 	return &testCA{
 		t: t, root: certificate(t, template, template, key.Public(), key), rootKey: key,
-		byID: map[string]ca.Certificate{}, keys: map[string]bool{},
+		byID: map[string]ca.Certificate{}, keys: map[string]bool{}, revoked: map[string]bool{},
 	}
 }
 
 func (c *testCA) CanLookup() bool            { return true }
+func (c *testCA) CanRevoke() bool            { return true }
 func (c *testCA) Roots() []*x509.Certificate { return []*x509.Certificate{c.root} }
+
+func (c *testCA) Revoke(_ context.Context, r ca.Revocation) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revoked[r.Serial.String()] = true
+	return nil
+}
 
 func (c *testCA) Lookup(_ context.Context, id string) (ca.Certificate, bool, error) {
 	c.mu.Lock()

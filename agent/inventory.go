@@ -213,6 +213,9 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 	if _, ok := i.busy[id]; ok {
 		return TokenBusy
 	}
+	if inv.elsewhere(i, s, id) {
+		return TokenRefused
+	}
 	twice := 0
 	for _, other := range all {
 		if other == id {
@@ -236,6 +239,34 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 		return TokenUsed
 	}
 	return TokenBlank
+}
+
+// elsewhere reports whether a token is another instance's: one that is configured before
+// this one shows it, or a job has it there, or it was refused or set aside there. Two
+// libraries may reach the same hub.
+func (inv *inventory) elsewhere(here *instanceState, s pkcs11.Slot, id pkcs11.Identity) bool {
+	if id.Serial == "" || id.SlotDescription != "" {
+		return false // nothing about it says that it is the same
+	}
+	before := true
+	for _, i := range inv.instances {
+		if i == here {
+			before = false
+			continue
+		}
+		if i.busy[id] != "" || i.refused[id] || i.aside[id] {
+			return true
+		}
+		if before && slices.ContainsFunc(i.slots, func(o pkcs11.Slot) bool { return sameToken(o, s) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameToken reports whether two slots of different instances show one token.
+func sameToken(a, b pkcs11.Slot) bool {
+	return a.Token != nil && b.Token != nil && a.Token.Serial == b.Token.Serial && a.Token.Model == b.Token.Model && a.Token.Manufacturer == b.Token.Manufacturer
 }
 
 // free returns the tokens that may be written now, in configured order.

@@ -246,3 +246,38 @@ func TestATokenPulledForGoodLeavesItsPlace(t *testing.T) {
 		t.Errorf("free: %v", free)
 	}
 }
+
+// TestOneTokenBehindTwoModules: two libraries that reach one hub both show a token; it is
+// offered once, and to nobody while a job has it, wherever that found it.
+func TestOneTokenBehindTwoModules(t *testing.T) {
+	inv := newInventory([]Instance{{Name: "m"}, {Name: "n"}}, sampleProfile)
+	look := func(names ...string) {
+		for _, n := range names {
+			inv.saw(inv.instance(n), time.Now(), []pkcs11.Slot{slot("reader", "A1", 0)}, nil)
+		}
+	}
+	look("m", "n")
+	free := inv.free()
+	if len(free) != 1 || free[0].Module != "m" {
+		t.Fatalf("free: %+v", free)
+	}
+	inv.occupy(free[0], "job", true)
+	look("n")
+	if free := inv.free(); len(free) != 0 {
+		t.Errorf("free while a job has it: %+v", free)
+	}
+	inv.vacate(provision.TokenRef{Module: "m", Identity: pkcs11.Identity{Serial: "A1"}}, "job", true)
+	inv.saw(inv.instance("m"), time.Now(), nil, errors.New("the library has crashed"))
+	look("n")
+	if free := inv.free(); len(free) != 0 {
+		t.Errorf("free although it failed: %+v", free)
+	}
+	// Another model's token may have the same serial by chance.
+	other := slot("reader", "B2", 0)
+	other.Token.Model = "another"
+	inv.saw(inv.instance("m"), time.Now(), []pkcs11.Slot{slot("reader", "B2", 0)}, nil)
+	inv.saw(inv.instance("n"), time.Now(), []pkcs11.Slot{other}, nil)
+	if free := inv.free(); len(free) != 2 {
+		t.Errorf("free: %+v, want two tokens", free)
+	}
+}

@@ -324,9 +324,11 @@ func (a *Agent) jobEnded(e jobEnd) {
 		if a.inventory.breaker.ended(j.at, rec, e.err) {
 			a.log.Error("alarm", "code", AlarmPlace, "module", j.at.module, "slot", j.at.slot, "reason", rec.Reason)
 		}
-		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !provision.OrderAtFault(e.err))
+		// Whoever lost a unit has learned nothing about the token.
+		blameless := provision.OrderAtFault(e.err) || errors.Is(e.err, provision.ErrLeaseLost)
+		a.inventory.vacate(rec.Token, rec.Job.ID, rec.State != provision.StateFinished && !blameless)
 		written := rec.State == provision.StateFinished && rec.Facts.AsMade // its flags do not say so
-		if rec.State == provision.StateQuarantined || written || errors.Is(e.err, provision.ErrFactorySOPIN) || errors.Is(e.err, provision.ErrFactoryTried) {
+		if rec.State == provision.StateQuarantined || written || rec.Facts.FactoryInVain() {
 			a.inventory.setAside(rec.Token)
 		}
 		if errors.Is(e.err, provision.ErrFactorySOPIN) {

@@ -132,6 +132,7 @@ func TestTheWatcherLeavesABusyTokenAlone(t *testing.T) {
 				a, stop := watching(t, Config{Instances: []Instance{{Name: "m", Pool: busy}, {Name: "other", Pool: other}}})
 				defer stop()
 				time.Sleep(10 * time.Second)
+				synctest.Wait() // a look that is due at this moment is over
 				busy.count()
 				other.count()
 

@@ -371,6 +371,24 @@ func (e UnitStateName) Valid() bool {
 	}
 }
 
+// Defines values for GetCrlParamsCrl.
+const (
+	Ecdsa GetCrlParamsCrl = "ecdsa"
+	Rsa   GetCrlParamsCrl = "rsa"
+)
+
+// Valid indicates whether the value is a known member of the GetCrlParamsCrl enum.
+func (e GetCrlParamsCrl) Valid() bool {
+	switch e {
+	case Ecdsa:
+		return true
+	case Rsa:
+		return true
+	default:
+		return false
+	}
+}
+
 // AdoptAnswer defines model for AdoptAnswer.
 type AdoptAnswer struct {
 	Lease Lease `json:"lease"`
@@ -1053,21 +1071,27 @@ type Trust struct {
 
 // Unit defines model for Unit.
 type Unit struct {
-	Attempts            int         `json:"attempts"`
-	CertificateNotAfter *time.Time  `json:"certificateNotAfter,omitempty"`
-	CertificateSerial   *string     `json:"certificateSerial,omitempty"`
-	CertificateSha256   *string     `json:"certificateSha256,omitempty"`
-	Company             string      `json:"company"`
-	Epoch               int64       `json:"epoch"`
-	EscrowId            *string     `json:"escrowId,omitempty"`
-	Generation          Generation  `json:"generation"`
-	HeldReason          *string     `json:"heldReason,omitempty"`
-	KeyId               *string     `json:"keyId,omitempty"`
-	LeaseExpiresAt      *time.Time  `json:"leaseExpiresAt,omitempty"`
-	Of                  int         `json:"of"`
-	OrderId             OrderId     `json:"orderId"`
-	Phase               *string     `json:"phase,omitempty"`
-	ProductCode         ProductCode `json:"productCode"`
+	Attempts            int        `json:"attempts"`
+	CertificateNotAfter *time.Time `json:"certificateNotAfter,omitempty"`
+	CertificateSerial   *string    `json:"certificateSerial,omitempty"`
+	CertificateSha256   *string    `json:"certificateSha256,omitempty"`
+	Company             string     `json:"company"`
+	Epoch               int64      `json:"epoch"`
+	EscrowId            *string    `json:"escrowId,omitempty"`
+	Generation          Generation `json:"generation"`
+	HeldReason          *string    `json:"heldReason,omitempty"`
+	KeyId               *string    `json:"keyId,omitempty"`
+	LeaseExpiresAt      *time.Time `json:"leaseExpiresAt,omitempty"`
+	Of                  int        `json:"of"`
+	OrderId             OrderId    `json:"orderId"`
+
+	// PendingReason What the CA last said about a certificate that it has not decided
+	PendingReason *string `json:"pendingReason,omitempty"`
+
+	// PendingUntil When the CA is asked again
+	PendingUntil *time.Time  `json:"pendingUntil,omitempty"`
+	Phase        *string     `json:"phase,omitempty"`
+	ProductCode  ProductCode `json:"productCode"`
 
 	// RevokedAt Since when its certificate is known to be revoked
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
@@ -1172,6 +1196,9 @@ type PostClaimsParams struct {
 	// IdempotencyKey Required; its absence is answered `idempotency-key-missing`
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
+
+// GetCrlParamsCrl defines parameters for GetCrl.
+type GetCrlParamsCrl string
 
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
@@ -1360,6 +1387,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetCrl A certificate revocation list of the CA, where the CA makes its own
+	//
+	// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+	GetCrl(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListDecisions Decisions that wait for a second person, oldest first
 	//
@@ -1899,6 +1931,21 @@ func (c *Client) PostClaimsWithBody(ctx context.Context, params *PostClaimsParam
 // Corresponds with POST /claims (the `PostClaims` operationId).
 func (c *Client) PostClaims(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPostClaimsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetCrl A certificate revocation list of the CA, where the CA makes its own
+//
+// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+func (c *Client) GetCrl(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetCrlRequest(c.Server, crl)
 	if err != nil {
 		return nil, err
 	}
@@ -3042,6 +3089,40 @@ func NewPostClaimsRequestWithBody(server string, params *PostClaimsParams, conte
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewGetCrlRequest constructs an http.Request for the GetCrl method
+func NewGetCrlRequest(server string, crl GetCrlParamsCrl) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "crl", crl, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/crls/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -4580,6 +4661,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /claims (the `PostClaims` operationId).
 	PostClaimsWithResponse(ctx context.Context, params *PostClaimsParams, body PostClaimsJSONRequestBody, reqEditors ...RequestEditorFn) (*PostClaimsResponse, error)
 
+	// GetCrlWithResponse A certificate revocation list of the CA, where the CA makes its own
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+	GetCrlWithResponse(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*GetCrlResponse, error)
+
 	// ListDecisionsWithResponse Decisions that wait for a second person, oldest first
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -5196,6 +5284,47 @@ func (r PostClaimsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PostClaimsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetCrlResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetCrlResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetCrlResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetCrlResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetCrlResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetCrlResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6813,6 +6942,19 @@ func (c *ClientWithResponses) PostClaimsWithResponse(ctx context.Context, params
 	return ParsePostClaimsResponse(rsp)
 }
 
+// GetCrlWithResponse A certificate revocation list of the CA, where the CA makes its own
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /crls/{crl} (the `GetCrl` operationId).
+func (c *ClientWithResponses) GetCrlWithResponse(ctx context.Context, crl GetCrlParamsCrl, reqEditors ...RequestEditorFn) (*GetCrlResponse, error) {
+	rsp, err := c.GetCrl(ctx, crl, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetCrlResponse(rsp)
+}
+
 // ListDecisionsWithResponse Decisions that wait for a second person, oldest first
 //
 // Returns a wrapper object for the known response body format(s).
@@ -7708,6 +7850,32 @@ func ParsePostClaimsResponse(rsp *http.Response) (*PostClaimsResponse, error) {
 			headers.RetryAfter = &value
 		}
 		response.Headers204 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetCrlResponse parses an HTTP response from a GetCrlWithResponse call
+func ParseGetCrlResponse(rsp *http.Response) (*GetCrlResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetCrlResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil

@@ -131,6 +131,12 @@ func (v *validator) modules(modules []Module) {
 			v.fault(field+".name", "%q is given twice", m.Name)
 		}
 		v.check(field+".path", checkModule(m.Path))
+		same := func(o Module) bool {
+			return filepath.Clean(o.Path) == filepath.Clean(m.Path) && maps.Equal(o.Env, m.Env) && o.Reserved == m.Reserved
+		}
+		if at := slices.IndexFunc(modules[:i], same); at >= 0 {
+			v.fault(field+".path", "modules[%d] is the same library in the same environment, so both would show the same tokens: leave one of them out", at)
+		}
 		for _, name := range slices.Sorted(maps.Keys(m.Env)) {
 			switch value := m.Env[name]; {
 			case !slices.Contains(AllowedEnvironment(), name):

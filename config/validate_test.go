@@ -99,6 +99,7 @@ func TestValidate(t *testing.T) {
 		{"trust of certificates not named", func(s *Station, _ string) { s.CertificateTrust = "" }, "certificateTrust"},
 
 		{"no module", func(s *Station, _ string) { s.Modules = nil }, "modules"},
+		{"the same module twice", func(s *Station, _ string) { s.Modules[1] = s.Modules[0]; s.Modules[1].Name = "again" }, "modules[1].path"},
 		{"module without a name", func(s *Station, _ string) { s.Modules[1].Name = "" }, "modules[1].name"},
 		{"module's name twice", func(s *Station, _ string) { s.Modules[1].Name = "bay-01" }, "modules[1].name"},
 		{"module's path relative", func(s *Station, _ string) { s.Modules[1].Path = "module.so" }, "modules[1].path"},

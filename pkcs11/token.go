@@ -81,6 +81,12 @@ type TokenInfo struct {
 	FirmwareVersion string
 }
 
+// TakesPIN reports whether a PIN of n bytes is within the token's bounds, of which the
+// upper one may be unknown (0).
+func (i TokenInfo) TakesPIN(n int) bool {
+	return n >= i.MinPINLen && (i.MaxPINLen == 0 || n <= i.MaxPINLen)
+}
+
 // Initialized reports CKF_TOKEN_INITIALIZED. Look at it first: the PIN flags of
 // an uninitialised token mean nothing (SoftHSM sets SO_PIN_LOCKED there).
 func (i TokenInfo) Initialized() bool { return i.Flags.Has(FlagTokenInitialized) }

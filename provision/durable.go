@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 // WriteDurably writes a small file (0600) as a whole: after a crash at any moment
@@ -18,7 +20,9 @@ func WriteDurably(path string, data []byte) error {
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		crashpoint.Before(crashpoint.StateFile)
 		err = os.Rename(next, path)
+		crashpoint.After(crashpoint.StateFile)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(next))

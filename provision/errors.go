@@ -45,7 +45,7 @@ const (
 	ErrFactorySOPIN       Sentinel = "the factory SO PIN does not open the token"
 	ErrFactoryUserPIN     Sentinel = "the factory user PIN does not open"
 	ErrNotAttested        Sentinel = "the token's maker does not vouch for the key"
-	ErrFactoryTried       Sentinel = "the factory SO PIN was tried before, and how that ended is not known"
+	ErrFactoryTried       Sentinel = "a factory PIN was tried before, and how that ended is not known"
 	ErrUnexpected         Sentinel = "the token holds something that this job did not put there"
 	ErrKeyUnfit           Sentinel = "the generated key is not as ordered"
 	ErrRefusedCertificate Sentinel = "the CA's answer does not fit the order"
@@ -117,6 +117,7 @@ func classify(at Step, err error) *StepError {
 		{pkcs11.ErrNotFound, ClassOperator, WaitingToken, "Put the token back."},
 		{pkcs11.ErrModuleCrashed, ClassRetry, WaitingToken, "The token's library crashed. The job is tried again by itself."},
 		{pkcs11.ErrModuleHung, ClassRetry, WaitingToken, "The token's library did not answer. The job is tried again by itself."},
+		{pkcs11.ErrNotLoggedIn, ClassRetry, WaitingToken, "Another program has disturbed the token. The job is tried again by itself."},
 		{pkcs11.ErrPINIncorrect, ClassTerminal, WaitingNothing, "The token does not take the PIN that was set on it. Put it aside; do not try other PINs."},
 		{pkcs11.ErrPINLocked, ClassTerminal, WaitingNothing, "The token's PIN is locked. Put it aside."},
 		{pkcs11.ErrPINLastTry, ClassTerminal, WaitingNothing, "Only one PIN try is left on the token. Put it aside."},

@@ -73,6 +73,12 @@ type Facts struct {
 	Factory bool   `json:",omitempty"`
 	Lot     string `json:",omitempty"`
 
+	// SettingSOPIN and SettingUserPIN are set when C_SetPIN is about to replace a factory's
+	// PIN, FactoryUserTries before each try of the factory's user PIN until it opens.
+	SettingSOPIN     bool `json:",omitempty"`
+	SettingUserPIN   bool `json:",omitempty"`
+	FactoryUserTries int  `json:",omitempty"`
+
 	EscrowID          string   `json:",omitempty"`
 	SOPINBox          []byte   `json:",omitempty"`
 	UserPINBox        []byte   `json:",omitempty"`
@@ -98,6 +104,10 @@ type Facts struct {
 	// CertificateSubject is for people.
 	CertificateSubject string `json:",omitempty"`
 }
+
+// FactoryInVain reports that a try of the factory SO PIN was begun, and is not known to
+// have opened the token.
+func (f Facts) FactoryInVain() bool { return f.FactoryTried && !f.Factory }
 
 // Record is a job with everything that the journal knows of it.
 type Record struct {

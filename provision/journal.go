@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
@@ -99,7 +100,7 @@ func (j *Journal) prepare() error {
 	case version > journalVersion:
 		return fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d): install that version again", j.path, version, journalVersion)
 	}
-	return j.transact(func(tx *sql.Tx) error {
+	return j.transact(crashpoint.JournalSchema, func(tx *sql.Tx) error {
 		for n := version + 1; n <= journalVersion; n++ {
 			step, err := journalSchema.ReadFile(fmt.Sprintf("schema_%d.sql", n))
 			if err != nil {
@@ -118,7 +119,7 @@ func (j *Journal) prepare() error {
 func (j *Journal) Close() error { return j.db.Close() }
 
 // transact runs f in one durable transaction; whatever fails is an ErrJournal.
-func (j *Journal) transact(f func(*sql.Tx) error) error {
+func (j *Journal) transact(what crashpoint.Label, f func(*sql.Tx) error) error {
 	tx, err := j.db.Begin()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
@@ -126,9 +127,11 @@ func (j *Journal) transact(f func(*sql.Tx) error) error {
 	if err := f(tx); err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", ErrJournal, err), ignoreDone(tx.Rollback()))
 	}
+	crashpoint.Before(what)
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
+	crashpoint.After(what)
 	return nil
 }
 
@@ -146,7 +149,7 @@ func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) 
 	if steps := Plan(job); len(steps) > 0 {
 		rec.Step = steps[0].Name
 	}
-	err := j.transact(func(tx *sql.Tx) error {
+	err := j.transact(crashpoint.JournalJob, func(tx *sql.Tx) error {
 		var attempt int
 		err := tx.QueryRow("SELECT 1 + COALESCE(MAX(attempt), 0) FROM job WHERE unit_id = $1 AND generation = $2",
 			job.UnitID(), job.Generation).Scan(&attempt)
@@ -176,12 +179,12 @@ func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) 
 
 // Save makes the record durable, with a note of what is about to be done.
 func (j *Journal) Save(rec *Record, note string) error {
-	return j.transact(func(tx *sql.Tx) error { return j.save(tx, rec, note) })
+	return j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error { return j.save(tx, rec, note) })
 }
 
 // Finish makes a final state durable together with its report, if there is one.
 func (j *Journal) Finish(rec *Record, report *Report) error {
-	return j.transact(func(tx *sql.Tx) error {
+	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
 		if err := j.save(tx, rec, string(rec.State)); err != nil || report == nil {
 			return err
 		}
@@ -232,10 +235,12 @@ const roomForAJob = 64 << 10
 // Check writes as much as a job does and makes it durable, so that a full disk is
 // found before a unit is claimed.
 func (j *Journal) Check(ctx context.Context) error {
+	crashpoint.Before(crashpoint.JournalRoom)
 	_, err := j.db.ExecContext(ctx, "INSERT INTO room (id, filler) VALUES (1, randomblob($1)) ON CONFLICT (id) DO UPDATE SET filler = excluded.filler", roomForAJob)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
+	crashpoint.After(crashpoint.JournalRoom)
 	return nil
 }
 
@@ -310,7 +315,7 @@ func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err 
 	}
 	lots = map[string]time.Time{}
 	for _, r := range records {
-		inVain := r.Facts.FactoryTried && !r.Facts.Factory
+		inVain := r.Facts.FactoryInVain()
 		if inVain {
 			lots[r.Facts.Lot] = r.UpdatedAt
 		}

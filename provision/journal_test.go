@@ -2,7 +2,6 @@ package provision
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -173,35 +172,6 @@ func TestDamagedAndNewerJournals(t *testing.T) {
 	}
 	if _, err := OpenJournal(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a journal that others may read: %v", err)
-	}
-}
-
-// TestOutboxNoticesDamage: a report that was changed on disk is not sent.
-func TestOutboxNoticesDamage(t *testing.T) {
-	j, _ := openTestJournal(t)
-	rec, err := j.Create(sampleJob(1), 1, token("A1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec.State = StateFinished
-	if err := j.Finish(rec, &Report{JobID: rec.Job.ID, Kind: ReportResult, Outcome: OutcomeInstalled}); err != nil {
-		t.Fatal(err)
-	}
-	reports, err := j.PendingReports(10)
-	if err != nil || len(reports) != 1 {
-		t.Fatal(reports, err)
-	}
-	if _, err := j.db.ExecContext(context.Background(), "UPDATE report SET body = replace(body, 'installed', 'destroyed')"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := j.PendingReports(10); !errors.Is(err, ErrJournal) {
-		t.Errorf("a changed report: %v", err)
-	}
-	if err := j.ReportSent(reports[0].ID, "INSTALLED"); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := j.CountPendingReports(); err != nil || n != 0 {
-		t.Errorf("%d reports wait (%v)", n, err)
 	}
 }
 

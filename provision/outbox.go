@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 // The outbox is the journal's table of reports: they enter it with the job's last
@@ -47,7 +49,7 @@ func (j *Journal) CountPendingReports() (int, error) {
 
 // ReportSent takes a report out of the outbox with the central server's answer.
 func (j *Journal) ReportSent(id int64, answer string) error {
-	return j.transact(func(tx *sql.Tx) error {
+	return j.transact(crashpoint.OutboxSent, func(tx *sql.Tx) error {
 		_, err := tx.Exec("UPDATE report SET sent_at = $1, answer = $2 WHERE id = $3 AND sent_at IS NULL", time.Now().UnixMilli(), answer, id)
 		return err
 	})

@@ -78,20 +78,13 @@ const (
 	UserPINChange UserPINBy = "change"
 )
 
+// bySlot reports whether a serial does not tell the model's tokens apart.
+func (p TokenProfile) bySlot() bool { return p.Identity == ByReader || p.Identity == BySingle }
+
 // Identify names the token in a slot in the way of its model.
 func (p TokenProfile) Identify(s pkcs11.Slot) pkcs11.Identity {
 	id := s.Identity()
-	if p.Identity == ByReader || p.Identity == BySingle {
-		id.SlotDescription = s.Description
-	}
-	return id
-}
-
-// fixed is the identity with the serial that the token has now, held by its slot too
-// when it was before.
-func fixed(s pkcs11.Slot, was pkcs11.Identity) pkcs11.Identity {
-	id := s.Identity()
-	if was.Serial != "" && was.SlotDescription != "" {
+	if p.bySlot() {
 		id.SlotDescription = s.Description
 	}
 	return id

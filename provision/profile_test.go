@@ -3,6 +3,7 @@ package provision
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,5 +135,60 @@ func TestDeadlinesOfTheModel(t *testing.T) {
 				t.Errorf("error is %v, want %v", err, row.want)
 			}
 		})
+	}
+}
+
+// TestSOPINIsProved: a token that says that it has a new SO PIN and has not is found out,
+// also where nobody needs that PIN any more.
+func TestSOPINIsProved(t *testing.T) {
+	s := newStation(t)
+	rec := s.asMade(t)
+	shim := pkcs11test.NewShim(t, s.bay)
+	s.bay = shim.Bay
+	shim.Rules(t, "C_SetPIN#1 return 0x0") // which it says without doing it
+	if err := s.runner.Run(t.Context(), rec, s.module(), alwaysOurs{}); !errors.Is(err, ErrReadBack) || rec.State != StateQuarantined {
+		t.Errorf("error is %v, state %s", err, rec.State)
+	}
+}
+
+// TestWrongPINsDoNotAddUp: a module that dies at the factory PIN again and again is not
+// shown one wrong PIN after another meanwhile, nor that PIN for ever.
+func TestWrongPINsDoNotAddUp(t *testing.T) {
+	s := newStation(t)
+	rec := s.asMade(t)
+	shim := pkcs11test.NewShim(t, s.bay)
+	s.bay = shim.Bay
+	a := &attempt{station: s, cell: cell{scene: &scene{}}}
+	shim.Rules(t, "C_Login#4 segv") // after both of the SO PIN and the proof of the new one
+	for range 5 {
+		if err := s.runner.Run(t.Context(), rec, watchedModule{s.module(), t, a}, alwaysOurs{}); err == nil || rec.State.Final() {
+			break
+		}
+		shim.Rules(t, "C_Login#1 segv")
+	}
+	if a.logins.worst > 1 {
+		t.Errorf("%d wrong PINs in a row", a.logins.worst)
+	}
+	if rec.State != StateQuarantined || !strings.Contains(rec.Reason, ErrFactoryTried.Error()) {
+		t.Errorf("state %s at %s: %s", rec.State, rec.Step, rec.Reason)
+	}
+}
+
+// TestReaderHoldsABlankToken: a token that shows no serial before it is initialised, and
+// one that all of its model show after, is held by its reader from then on.
+func TestReaderHoldsABlankToken(t *testing.T) {
+	s := newStation(t)
+	shim := pkcs11test.NewShim(t, s.bay)
+	s.bay = shim.Bay
+	s.runner.TokenProfile = func(pkcs11.TokenInfo) (TokenProfile, error) {
+		return TokenProfile{Name: "alike", Identity: ByReader, SOPIN: PINPolicy{Length: 16, Alphabet: "0123456789"}, WorstKeyGeneration: time.Minute}, nil
+	}
+	m := s.module()
+	rec := s.create(m, 1)
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); err != nil {
+		t.Fatal(err)
+	}
+	if id := rec.Token.Identity; id.Serial == "" || id.SlotDescription == "" {
+		t.Errorf("the token is held as %+v", id)
 	}
 }

@@ -138,7 +138,7 @@ const (
 // When ctx ends, the call into the module that is under way comes to its end and
 // the job is parked before the next step.
 func (r *Runner) Run(ctx context.Context, rec *Record, module pkcs11.Module, lease Lease) (err error) {
-	j := &run{Runner: r, rec: rec, module: module, lease: lease, steps: planOf(rec)}
+	j := &run{Runner: r, rec: rec, module: labelled(module), lease: lease, steps: planOf(rec)}
 	if len(j.steps) == 0 {
 		return fmt.Errorf("job %s: unknown kind %q", rec.Job.ID, rec.Job.Kind)
 	}

@@ -83,7 +83,7 @@ func Plan(job Job) []Step {
 			{Name: StepPrepare, Effect: EffectReads, run: prepare},
 			{Name: StepEscrowSOPIN, Effect: EffectRepeatable, Network: true, run: escrowSOPIN},
 			{Name: StepInitialise, Effect: EffectIrreversible, WritesToken: true, when: isInitialised, observe: observeInitialise, run: initialise, verify: verifyInitialise},
-			{Name: StepSetSOPIN, Effect: EffectIrreversible, WritesToken: true, when: hasFactoryPIN, observe: observeSetSOPIN, run: setSOPIN},
+			{Name: StepSetSOPIN, Effect: EffectIrreversible, WritesToken: true, when: hasFactoryPIN, observe: observeSetSOPIN, run: setSOPIN, verify: verifySOPIN},
 			{Name: StepNameEscrow, Effect: EffectRepeatable, Network: true, run: nameEscrow},
 			{Name: StepSetUserPIN, Effect: EffectRepeatable, WritesToken: true, observe: observeSetUserPIN, run: setUserPIN},
 			{Name: StepGenerateKey, Effect: EffectIrreversible, WritesToken: true, observe: observeGenerateKey, run: generateKey},

@@ -36,7 +36,7 @@ func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 		case o.Class == pkcs11.ClassPublicKey && o.ID.Equal(j.rec.Facts.KeyID):
 			public++
 			j.rec.Facts.PublicKey, j.dirty = o.PublicKey, true
-		case o.Class == pkcs11.ClassCertificate && o.ID.Equal(profile.KeyID):
+		case o.Class == pkcs11.ClassCertificate && len(profile.KeyID) > 0 && o.ID.Equal(profile.KeyID):
 			// ykcs11 makes a certificate with the key, which ours replaces.
 		default:
 			return NotDone, fmt.Errorf("%w: an object with CKA_ID %s", ErrUnexpected, o.ID)

@@ -204,11 +204,11 @@ func identify(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	if n := product.UserPIN.Length; n < info.MinPINLen || n > info.MaxPINLen {
+	if n := product.UserPIN.Length; !info.TakesPIN(n) {
 		return fmt.Errorf("%w: product %s wants a user PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, product.Code, n, info.MinPINLen, info.MaxPINLen)
 	}
 	// The bounds say nothing of SO PINs that are keys (ykcs11: 48 hexadecimal digits).
-	if n := profile.SOPIN.Length; !profile.AsMade && (n < info.MinPINLen || n > info.MaxPINLen) {
+	if n := profile.SOPIN.Length; !profile.AsMade && !info.TakesPIN(n) {
 		return fmt.Errorf("%w: token profile %s wants an SO PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, profile.Name, n, info.MinPINLen, info.MaxPINLen)
 	}
 	// An order that does not fit is found before it costs a token.
@@ -388,7 +388,11 @@ func observeInitialise(ctx context.Context, j *run) (Observed, error) {
 	case len(ours) == 0:
 		return NotDone, fmt.Errorf("%s: %w", j.rec.Token.Identity, pkcs11.ErrTokenRemoved)
 	}
-	j.reopen(fixed(ours[0], j.rec.Token.Identity))
+	id, err := j.identify(ours[0])
+	if err != nil {
+		return NotDone, err
+	}
+	j.reopen(id)
 	if j.rec.Facts.Blank {
 		j.rec.Facts.Factory = true
 	}
@@ -437,6 +441,40 @@ func initialise(ctx context.Context, j *run) error {
 	j.rec.Facts.Factory = j.rec.Facts.Factory || j.rec.Facts.Blank
 	j.info, j.login = &info, loginNone
 	j.rec.Token.Identity, j.dirty = token.Identity(), true
+	return j.holdBySlot(ctx, token.Identity())
+}
+
+// identify names a token that this job has initialised, in the way of its model.
+func (j *run) identify(s pkcs11.Slot) (pkcs11.Identity, error) {
+	p, err := j.TokenProfile(*s.Token)
+	if err != nil {
+		return pkcs11.Identity{}, fmt.Errorf("%w: %w", ErrProfileMisfit, err)
+	}
+	return p.Identify(s), nil
+}
+
+// holdBySlot holds a token by its slot from now on, when its serial is one that all of
+// its model show and it had none before.
+func (j *run) holdBySlot(ctx context.Context, id pkcs11.Identity) error {
+	if j.profile == nil || !j.profile.bySlot() || id.SlotDescription != "" {
+		return nil
+	}
+	slots, err := j.module.Slots(ctx)
+	if err != nil {
+		return err
+	}
+	var found []pkcs11.Slot
+	for _, s := range slots {
+		if s.Is(id) && s.Token.Label == j.rec.Job.TokenLabel {
+			found = append(found, s)
+		}
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("%s: %d tokens carry the label %q: %w", id, len(found), string(j.rec.Job.TokenLabel), pkcs11.ErrAmbiguous)
+	}
+	info := j.info
+	j.reopen(j.profile.Identify(found[0]))
+	j.info = info
 	return nil
 }
 
@@ -472,17 +510,30 @@ func verifyInitialise(ctx context.Context, j *run) error {
 	return nil
 }
 
-// observeSetSOPIN tries the new SO PIN before the factory one: each at most once.
+// observeSetSOPIN tries the new SO PIN, if C_SetPIN may have set it.
 func observeSetSOPIN(ctx context.Context, j *run) (Observed, error) {
-	_, err := j.loginAs(ctx, loginSO)
+	return j.observePIN(ctx, loginSO, &j.rec.Facts.SettingSOPIN, StepSetSOPIN)
+}
+
+// observePIN tries a new PIN that replaces a factory's. It is tried only when C_SetPIN
+// was about to be called, and once for each such call: that it was refused is durable
+// before anything else is tried, so that wrong tries do not add up over crashes.
+func (j *run) observePIN(ctx context.Context, who login, setting *bool, step StepName) (Observed, error) {
+	if !*setting {
+		return NotDone, nil
+	}
+	_, err := j.loginAs(ctx, who)
 	switch {
 	case err == nil:
 		return Done, nil
-	case errors.Is(err, pkcs11.ErrPINIncorrect):
-		return NotDone, j.stillThere(ctx)
-	default:
+	case !errors.Is(err, pkcs11.ErrPINIncorrect):
 		return NotDone, err
 	}
+	if err := j.stillThere(ctx); err != nil {
+		return NotDone, err
+	}
+	*setting = false
+	return NotDone, j.commit(step)
 }
 
 // setSOPIN replaces the factory SO PIN. A token that came uninitialised got the
@@ -504,33 +555,41 @@ func setSOPIN(ctx context.Context, j *run) error {
 		return err
 	}
 	j.login = loginSO
+	j.rec.Facts.SettingSOPIN = true
+	if err := j.commit(StepSetSOPIN); err != nil {
+		return err
+	}
 	if err := token.SetSOPIN(ctx, profile.FactorySOPIN, pin); err != nil {
 		return err
 	}
-	// The next step logs in with the new one, which proves it.
 	return j.logout(ctx)
+}
+
+// verifySOPIN logs in with the new SO PIN, which nobody else may do on models whose user
+// sets the user PIN and writes the keys. A token that kept its old one would lie.
+func verifySOPIN(ctx context.Context, j *run) error {
+	_, err := j.loginAs(ctx, loginSO)
+	if errors.Is(err, pkcs11.ErrPINIncorrect) {
+		if gone := j.stillThere(ctx); gone != nil {
+			return gone
+		}
+		return fmt.Errorf("%w: the new SO PIN does not open the token (%v)", ErrReadBack, err)
+	}
+	return err
 }
 
 func nameEscrow(ctx context.Context, j *run) error {
 	return j.Central.NameEscrow(ctx, j.rec.Facts.EscrowID, j.rec.Token.Identity.Serial)
 }
 
-// observeSetUserPIN tries the new user PIN before the factory's: each at most once.
-// Where the security officer sets the PIN it is simply set again.
+// observeSetUserPIN tries the new user PIN, if C_SetPIN may have set it. Where the
+// security officer sets the PIN it is simply set again.
 func observeSetUserPIN(ctx context.Context, j *run) (Observed, error) {
 	profile, err := j.tokenProfile(ctx)
 	if err != nil || profile.UserPIN != UserPINChange {
 		return NotDone, err
 	}
-	_, err = j.loginAs(ctx, loginUser)
-	switch {
-	case err == nil:
-		return Done, nil
-	case errors.Is(err, pkcs11.ErrPINIncorrect):
-		return NotDone, j.stillThere(ctx)
-	default:
-		return NotDone, err
-	}
+	return j.observePIN(ctx, loginUser, &j.rec.Facts.SettingUserPIN, StepSetUserPIN)
 }
 
 // setUserPIN sets the user PIN in the way of the model.
@@ -556,8 +615,9 @@ func setUserPIN(ctx context.Context, j *run) error {
 	return j.logout(ctx)
 }
 
-// changeUserPIN replaces the factory's. That it is about to is durable before: once
-// it is done the factory's is a wrong one.
+// changeUserPIN replaces the factory's. That it is about to try the factory's is durable
+// before, and so is that it is about to replace it: once that is done the factory's is a
+// wrong one. A factory PIN whose tries ended twice without an answer is not tried again.
 func (j *run) changeUserPIN(ctx context.Context, from, to pkcs11.UserPIN) error {
 	token, err := j.open(ctx)
 	if err != nil {
@@ -566,7 +626,13 @@ func (j *run) changeUserPIN(ctx context.Context, from, to pkcs11.UserPIN) error 
 	if err := j.logout(ctx); err != nil {
 		return err
 	}
+	f := &j.rec.Facts
+	if f.FactoryUserTries >= 2 {
+		return fmt.Errorf("%s: %w", j.rec.Token.Identity, ErrFactoryTried)
+	}
+	f.FactoryUserTries++
 	if err := j.commit(StepSetUserPIN); err != nil {
+		f.FactoryUserTries--
 		return err
 	}
 	if err := token.LoginUser(ctx, from); err != nil {
@@ -576,6 +642,10 @@ func (j *run) changeUserPIN(ctx context.Context, from, to pkcs11.UserPIN) error 
 		return err
 	}
 	j.login = loginUser
+	f.SettingUserPIN, f.FactoryUserTries = true, 0
+	if err := j.commit(StepSetUserPIN); err != nil {
+		return err
+	}
 	if err := token.SetUserPIN(ctx, from, to); err != nil {
 		return err
 	}

@@ -44,6 +44,12 @@ need_go() {
   command -v go >/dev/null 2>&1 || fail "Go is not installed. Version $(sed -n 's/^go //p' go.mod) or newer is needed: https://go.dev/doc/install"
 }
 
+# need_postgres installs PostgreSQL; tests and demo start servers of their own from it.
+need_postgres() { [ -n "$(postgres_bin)" ] || need /usr/lib/postgresql/initdb postgresql; }
+
+# postgres_bin prints where the programs of the newest PostgreSQL are.
+postgres_bin() { find /usr/lib/postgresql -path '*/bin/initdb' -printf '%h\n' 2>/dev/null | sort -V | tail -n 1; }
+
 # need_rig installs the parts of the virtual USB hub.
 need_rig() {
   [ "$(id -u)" -eq 0 ] || fail "The virtual USB hub's PC/SC daemon gets a mount namespace of its own: run this as root."

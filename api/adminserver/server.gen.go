@@ -23,6 +23,9 @@ type ServerInterface interface {
 	// ListCertificates The CA's own record of what it issued
 	// (GET /certificates)
 	ListCertificates(w http.ResponseWriter, r *http.Request, params ListCertificatesParams)
+	// GetCrl A certificate revocation list of the CA, where the CA makes its own
+	// (GET /crls/{crl})
+	GetCrl(w http.ResponseWriter, r *http.Request, crl GetCrlParamsCrl)
 	// ListDecisions Decisions that wait for a second person, oldest first
 	// (GET /decisions)
 	ListDecisions(w http.ResponseWriter, r *http.Request)
@@ -131,6 +134,32 @@ func (siw *ServerInterfaceWrapper) ListCertificates(w http.ResponseWriter, r *ht
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ListCertificates(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetCrl operation middleware
+func (siw *ServerInterfaceWrapper) GetCrl(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "crl" -------------
+	var crl GetCrlParamsCrl
+
+	err = runtime.BindStyledParameterWithOptions("simple", "crl", r.PathValue("crl"), &crl, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "crl", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetCrl(w, r, crl)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -871,6 +900,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/events", wrapper.ListEvents)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}/sealed-pin", wrapper.GetSealedPin)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/certificates", wrapper.ListCertificates)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/crls/{crl}", wrapper.GetCrl)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/stations", wrapper.ListStations)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/stations/{name}", wrapper.PutStation)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/stations/{name}/drain", wrapper.PutStationDrain)
@@ -910,6 +940,51 @@ type ListCertificatesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListCertificatesdefaultApplicationProblemPlusJSONResponse) VisitListCertificatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetCrlRequestObject struct {
+	Crl GetCrlParamsCrl `json:"crl"`
+}
+
+type GetCrlResponseObject interface {
+	VisitGetCrlResponse(w http.ResponseWriter) error
+}
+
+type GetCrl200ApplicationpkixCrlResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetCrl200ApplicationpkixCrlResponse) VisitGetCrlResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/pkix-crl")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetCrldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetCrldefaultApplicationProblemPlusJSONResponse) VisitGetCrlResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1733,6 +1808,9 @@ type StrictServerInterface interface {
 	// ListCertificates The CA's own record of what it issued
 	// (GET /certificates)
 	ListCertificates(ctx context.Context, request ListCertificatesRequestObject) (ListCertificatesResponseObject, error)
+	// GetCrl A certificate revocation list of the CA, where the CA makes its own
+	// (GET /crls/{crl})
+	GetCrl(ctx context.Context, request GetCrlRequestObject) (GetCrlResponseObject, error)
 	// ListDecisions Decisions that wait for a second person, oldest first
 	// (GET /decisions)
 	ListDecisions(ctx context.Context, request ListDecisionsRequestObject) (ListDecisionsResponseObject, error)
@@ -1853,6 +1931,32 @@ func (sh *strictHandler) ListCertificates(w http.ResponseWriter, r *http.Request
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ListCertificatesResponseObject); ok {
 		if err := validResponse.VisitListCertificatesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetCrl operation middleware
+func (sh *strictHandler) GetCrl(w http.ResponseWriter, r *http.Request, crl GetCrlParamsCrl) {
+	var request GetCrlRequestObject
+
+	request.Crl = crl
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetCrl(ctx, request.(GetCrlRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetCrl")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetCrlResponseObject); ok {
+		if err := validResponse.VisitGetCrlResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +10,10 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/ca/esttest"
+	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
+	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 )
 
 func TestMain(m *testing.M) {
@@ -34,8 +40,42 @@ func TestScripts(t *testing.T) {
 			"waitfile": waitFile,
 			"bigfile":  bigFile,
 			"exits":    exits,
+			// est DIR starts an EST server and writes into DIR how to reach it.
+			"est": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: est DIR")
+				}
+				ts.Check(writeEST(esttest.New(t), ts.MkAbs(args[0])))
+			},
+			// postgres NAME sets NAME to the URL of an empty PostgreSQL database.
+			"postgres": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: postgres NAME")
+				}
+				ts.Setenv(args[0], pgtest.Database(t))
+			},
 		},
 	})
+}
+
+// writeEST writes est.json and the files that it names.
+func writeEST(s *esttest.Server, dir string) error {
+	key, err := keyfile.KeyPEM(s.Client.PrivateKey.(crypto.Signer))
+	if err != nil {
+		return err
+	}
+	settings, err := json.Marshal(map[string]string{
+		"server": s.URL, "serverTrust": "trust.pem", "roots": "roots.pem", "clientCertificate": "client.pem", "clientKey": "client.key",
+	})
+	if err != nil {
+		return err
+	}
+	return keyfile.WriteDir(dir,
+		keyfile.File{Name: "est.json", Content: settings},
+		keyfile.File{Name: "trust.pem", Content: keyfile.CertificatePEM(s.ServerTrust[0].Raw)},
+		keyfile.File{Name: "roots.pem", Content: keyfile.CertificatePEM(s.Roots[0].Raw)},
+		keyfile.File{Name: "client.pem", Content: keyfile.CertificatePEM(s.Client.Certificate[0])},
+		keyfile.File{Name: "client.key", Content: key, Secret: true})
 }
 
 // waitFile waits until a file is there: waitfile FILE.

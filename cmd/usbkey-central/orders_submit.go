@@ -49,6 +49,7 @@ func (o ordersSubmitOptions) run(ctx context.Context, s streams, dial connect) e
 			errs = append(errs, err)
 			continue
 		}
+		before, _ := client.Order(ctx, id) // to tell a revision; whatever else is wrong, PutOrder says
 		status, created, err := client.PutOrder(ctx, id, document)
 		var refused *api.Problem
 		switch {
@@ -60,7 +61,11 @@ func (o ordersSubmitOptions) run(ctx context.Context, s streams, dial connect) e
 			continue
 		}
 		what := "accepted"
-		if !created {
+		switch {
+		case created:
+		case revision(status.Order) != revision(before.Order):
+			what = fmt.Sprintf("changed to revision %d", revision(status.Order))
+		default:
 			what = "known already, unchanged"
 		}
 		_, err = fmt.Fprintf(s.out, "%s: %s: %s × %d for %s\n", status.Order.OrderId, what, status.Order.ProductCode, status.Order.Quantity, status.Order.Company.Name)
@@ -69,6 +74,13 @@ func (o ordersSubmitOptions) run(ctx context.Context, s streams, dial connect) e
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func revision(o api.Order) int {
+	if o.Revision == nil {
+		return 1
+	}
+	return *o.Revision
 }
 
 // readOrder reads a document and finds its id; everything else is the server's to judge.

@@ -82,8 +82,8 @@ func newRoot(s streams) *cobra.Command {
 		Long: `usbkey-central takes approved orders, hands their units to issuing workstations
 (stations), has the keys certified that stations make, and takes the results.
 
-"serve" runs the server. All other commands talk to a running one; they find it
-by --data, or by --admin-url and --token-file.
+"serve" runs the server, "ca check" looks at its CA. All other commands talk to a
+running server; they find it by --data, or by --admin-url and --token-file.
 
 ` + exitHelp,
 		SilenceErrors: true,
@@ -104,12 +104,22 @@ by --data, or by --admin-url and --token-file.
 	root.AddCommand(
 		newServe(s, &where.data),
 		group("orders", "Submit orders and look at them",
-			newOrdersSubmit(s, where.connect), newOrdersList(s, where.connect), newOrdersShow(s, where.connect)),
+			newOrdersSubmit(s, where.connect), newOrdersList(s, where.connect), newOrdersShow(s, where.connect),
+			newOrdersFlag(s, where.connect, "hold", "Give no new leases of an order", func(f *api.OrderFlags) { f.Hold = true }),
+			newOrdersFlag(s, where.connect, "release", "Let a held order go on", func(f *api.OrderFlags) { f.Hold = false }),
+			newOrdersFlag(s, where.connect, "urgent", "Let an order go before all that are not urgent", func(f *api.OrderFlags) { f.Urgent = true }),
+			newOrdersFlag(s, where.connect, "not-urgent", "Let an order wait for its turn", func(f *api.OrderFlags) { f.Urgent = false }),
+			newOrdersCancel(s, where.connect)),
 		group("units", "Look at units: one key of an order each",
-			newUnitsList(s, where.connect), newUnitsSealedPIN(s, where.connect)),
+			newUnitsList(s, where.connect), newUnitsSealedPIN(s, where.connect), newUnitsHistory(s, where.connect),
+			newUnitsResolve(s, where.connect), newUnitsReissue(s, where.connect), newUnitsReturn(s, where.connect)),
+		group("decisions", "Approve what another person asked for", newDecisionsList(s, where.connect), newDecisionsApprove(s, where.connect)),
+		group("events", "Look at what other systems are told", newEventsList(s, where.connect)),
+		group("ca", "Look at the CA of the customers' certificates", newCACheck(s, &where.data)),
 		group("certificates", "Look at what the CA issued", newCertificatesList(s, where.connect)),
 		group("station", "Enrol issuing workstations and look at them",
-			newStationAdd(s, where.connect), newStationList(s, where.connect)),
+			newStationAdd(s, where.connect), newStationList(s, where.connect),
+			newStationDrain(s, where.connect), newStationReset(s, where.connect), newStationRevoke(s, where.connect)),
 		buildinfo.NewCommand(s.out, "usbkey-central", api.ProtocolVersion, noArgs),
 	)
 	return root

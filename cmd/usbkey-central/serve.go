@@ -21,11 +21,14 @@ const maxPEM = 1 << 20
 
 type serveOptions struct {
 	data                string
+	store, storeFile    string
 	listen, adminListen string
 	names               []string
 	userPINRecipients   []string
 	soPINRecipients     []string
 	leaseSeconds        int
+	retainDays          int
+	ca                  caOptions
 }
 
 func newServe(s streams, data *string) *cobra.Command {
@@ -38,6 +41,13 @@ The data directory holds everything: the database, the development CA, the root
 of the stations' certificates, the server's own TLS certificate and the
 administration token. It is made at the first start.
 
+With --store or --store-file the database is in PostgreSQL 15 or newer, and any
+number of servers may share it. Each has a data directory of its own; the folders
+station-root and ca in it are copies of the first server's.
+
+With --ca est or --ca drop another CA than the development CA certifies the keys;
+--ca-config says where it is. "ca check" tries the settings.
+
 The addresses are printed, one per line, once requests are answered, and written
 to addresses.json in the data directory. The log goes to standard error as JSON.`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -48,10 +58,14 @@ to addresses.json in the data directory. The log goes to standard error as JSON.
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`address` for stations (HTTPS); port 0 takes a free one")
 	f.StringVar(&o.adminListen, "admin-listen", "127.0.0.1:8444", "loopback `address` for administration (HTTP); port 0 takes a free one")
+	f.StringVar(&o.store, "store", "", "`URL` of a PostgreSQL database, postgres://user@host/database?sslmode=verify-full; without it, a SQLite file in the data directory")
+	f.StringVar(&o.storeFile, "store-file", "", "`file` (mode 0600) with that URL, for one that holds a password")
 	f.StringArrayVar(&o.names, "name", nil, "host `name` or IP address under which stations reach the server, beside localhost; may be repeated")
 	f.StringArrayVar(&o.userPINRecipients, "pin-recipient", nil, "`file` with the certificate (PEM) of one who may open user PINs; may be repeated")
 	f.StringArrayVar(&o.soPINRecipients, "so-pin-recipient", nil, "`file` with the certificate (PEM) of one who may open SO PINs; may be repeated")
 	f.IntVar(&o.leaseSeconds, "lease-seconds", 120, "shortest lease, at least 2; a session's lease is never shorter than its worst key generation plus 60 s (or half of this, where that is less)")
+	f.IntVar(&o.retainDays, "retain-days", 0, "`days` after which names, addresses and numbers of persons are removed from orders that are shipped or cancelled; 0 keeps them")
+	o.ca.addFlags(f)
 	return c
 }
 
@@ -62,6 +76,16 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	if o.leaseSeconds < 2 || o.leaseSeconds > 86400 {
 		return usagef("--lease-seconds is %d, must be from 2 to 86400", o.leaseSeconds)
 	}
+	if o.retainDays < 0 || o.retainDays > 36500 {
+		return usagef("--retain-days is %d, must be from 0 to 36500", o.retainDays)
+	}
+	if err := o.ca.check(); err != nil {
+		return err
+	}
+	postgres, err := o.postgres()
+	if err != nil {
+		return err
+	}
 	users, err := readRecipients(o.userPINRecipients)
 	if err != nil {
 		return err
@@ -70,11 +94,21 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	srv, err := central.New(ctx, central.Config{
-		DataDir: o.data, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
-		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second,
-		Logger: slog.New(slog.NewJSONHandler(s.err, nil)), Version: buildinfo.Version(),
+	log := slog.New(slog.NewJSONHandler(s.err, nil))
+	authority, closeCA, err := o.ca.open(log)
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, s, central.Config{
+		DataDir: o.data, Postgres: postgres, CA: authority, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
+		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second, RetainDays: o.retainDays,
+		Logger: log, Version: buildinfo.Version(),
 	})
+	return errors.Join(err, closeCA()) // after the server, which may still ask it
+}
+
+func serve(ctx context.Context, s streams, cfg central.Config) error {
+	srv, err := central.New(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 )
 
 // TestAbandon: a job whose token is lost is given up, and its unit is written on
@@ -19,7 +20,7 @@ func TestAbandon(t *testing.T) {
 			t.Fatalf("no job was parked by a stop in %d tries: %s", try, out)
 		}
 		s = newStation(t, 2, "rsa4096") // slow enough to be stopped in the middle
-		s.central.Order(t, 1)
+		s.Central.Order(t, 1)
 		out = s.stopInTheMiddle()
 	}
 	job := strings.Fields(strings.Split(out, "\n")[1])[0]
@@ -34,10 +35,10 @@ func TestAbandon(t *testing.T) {
 	if code, out, errOut := s.command("jobs", "abandon", job, "--yes", "--token-serial", serial); code != exitOK || !strings.Contains(out, "quarantined") {
 		t.Fatalf("exit code %d: %s%s", code, out, errOut)
 	}
-	if code, _, errOut := s.command("run", "--drain", "--log", filepath.Join(s.dir, "drain.log")); code != exitOK {
+	if code, _, errOut := s.command("run", "--drain", "--log", filepath.Join(s.Dir, "drain.log")); code != exitOK {
 		t.Errorf("run: exit code %d: %s", code, errOut)
 	}
-	if u := s.central.Units(t)[0]; u.State != api.INSTALLED || *u.TokenSerial == serial {
+	if u := s.Central.Units(t)[0]; u.State != api.INSTALLED || *u.TokenSerial == serial {
 		t.Errorf("unit: %+v", u)
 	}
 }
@@ -46,8 +47,8 @@ func TestAbandon(t *testing.T) {
 func (s *station) stopInTheMiddle() string {
 	t := s.t
 	t.Helper()
-	daemon := s.start(t.Context(), filepath.Join(s.dir, "log"), "run")
-	eventually(t, "work to begin", func() bool { return s.entries() >= 4 })
+	daemon := s.start(t.Context(), filepath.Join(s.Dir, "log"), "run")
+	stationtest.Eventually(t, "work to begin", func() bool { return s.Entries() >= 4 })
 	if err := daemon.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -33,10 +33,10 @@ func TestCommandsOfAWorkingStation(t *testing.T) {
 	if out := must("tokens", "list"); strings.Count(out, "uninitialised") != 2 {
 		t.Errorf("tokens list: %s", out)
 	}
-	s.central.Order(t, 2)
-	junit := filepath.Join(s.dir, "junit.xml")
-	must("run", "--drain", "--log", filepath.Join(s.dir, "log"), "--junit", junit)
-	s.checkBatch(2)
+	s.Central.Order(t, 2)
+	junit := filepath.Join(s.Dir, "junit.xml")
+	must("run", "--drain", "--log", filepath.Join(s.Dir, "log"), "--junit", junit)
+	s.CheckBatch(2)
 
 	var list tokenList
 	if err := json.Unmarshal([]byte(must("tokens", "list", "-o", "json")), &list); err != nil {
@@ -113,7 +113,7 @@ func TestBadInput(t *testing.T) {
 			if strings.Count(errOut, "usbkeyd:") != 1 {
 				t.Errorf("not one error: %q", errOut)
 			}
-			if _, err := os.Stat(filepath.Join(s.dir, "state")); err == nil {
+			if _, err := os.Stat(filepath.Join(s.Dir, "state")); err == nil {
 				t.Error("a state folder was made")
 			}
 		})
@@ -130,11 +130,11 @@ func moduleAt(path string) func(string) string {
 
 func (s *station) rewrite(change func(string) string) {
 	s.t.Helper()
-	data, err := os.ReadFile(s.config)
+	data, err := os.ReadFile(s.Config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := os.WriteFile(s.config, []byte(change(string(data))), 0o600); err != nil {
+	if err := os.WriteFile(s.Config, []byte(change(string(data))), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -142,7 +142,7 @@ func (s *station) rewrite(change func(string) string) {
 // TestAModuleThatIsNone is named, and the rest is listed and written all the same.
 func TestAModuleThatIsNone(t *testing.T) {
 	s := newStation(t, 2, "ec-p256")
-	file := filepath.Join(s.dir, "module.so")
+	file := filepath.Join(s.Dir, "module.so")
 	if err := os.WriteFile(file, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -151,15 +151,15 @@ func TestAModuleThatIsNone(t *testing.T) {
 	if code != exitFailure || !strings.Contains(errOut, "bay-01") || !strings.Contains(errOut, file) || !strings.Contains(out, "bay-02") {
 		t.Errorf("exit code %d, output %q, error %q", code, out, errOut)
 	}
-	s.central.Order(t, 1)
-	if code, _, errOut := s.command("run", "--drain", "--log", filepath.Join(s.dir, "log")); code != exitOK {
+	s.Central.Order(t, 1)
+	if code, _, errOut := s.command("run", "--drain", "--log", filepath.Join(s.Dir, "log")); code != exitOK {
 		t.Errorf("run: exit code %d: %s", code, errOut)
 	}
 }
 
 func TestOneDaemonPerStateFolder(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	st, err := openState(filepath.Join(s.dir, "state"))
+	st, err := openState(filepath.Join(s.Dir, "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,14 +175,14 @@ func TestOneDaemonPerStateFolder(t *testing.T) {
 // TestLostJournalKey: without the key beside an existing journal nothing is begun.
 func TestLostJournalKey(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	st, err := openState(filepath.Join(s.dir, "state"))
+	st, err := openState(filepath.Join(s.Dir, "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(s.dir, "state", "journal.key")); err != nil {
+	if err := os.Remove(filepath.Join(s.Dir, "state", "journal.key")); err != nil {
 		t.Fatal(err)
 	}
 	code, _, errOut := s.command("run", "--drain")
@@ -252,7 +252,7 @@ func TestServiceUnit(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "not installed") {
 		t.Errorf("service status: exit code %d: %s%s", code, out, errOut)
 	}
-	code, _, errOut = execute3("--config", filepath.Join(s.dir, "nowhere.yaml"), "service", "install")
+	code, _, errOut = execute3("--config", filepath.Join(s.Dir, "nowhere.yaml"), "service", "install")
 	if code != exitFailure || !strings.Contains(errOut, "nowhere.yaml") {
 		t.Errorf("service install without a configuration: exit code %d: %s", code, errOut)
 	}

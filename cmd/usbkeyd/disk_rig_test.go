@@ -17,13 +17,13 @@ import (
 func TestFullDisk(t *testing.T) {
 	const keys = 16
 	s := newStation(t, keys, "ec-p256")
-	s.central.Order(t, keys)
+	s.Central.Order(t, keys)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := filepath.Join(s.dir, "state")
-	usbkeyd := fmt.Sprintf("%s=1 timeout 60 %s --config %s run --drain --log %s/log", runMain, self, s.config, s.dir)
+	state := filepath.Join(s.Dir, "state")
+	usbkeyd := fmt.Sprintf("%s=1 timeout 60 %s --config %s run --drain --log %s/log", runMain, self, s.Config, s.Dir)
 	script := strings.Join([]string{
 		"set -e",
 		"mkdir -m 700 " + state,
@@ -40,11 +40,11 @@ func TestFullDisk(t *testing.T) {
 	}
 	out, err := exec.CommandContext(t.Context(), "unshare", args...).CombinedOutput()
 	if err != nil {
-		log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+		log, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
 		t.Fatalf("%v\n%s\n%s", err, out, log)
 	}
 	if strings.Contains(string(out), "SMALL-DISK-WAS-ENOUGH") || !strings.Contains(string(out), "the journal cannot be written") {
 		t.Errorf("the disk was not full in the middle of the batch:\n%s", out)
 	}
-	s.checkBatch(keys)
+	s.CheckBatch(keys)
 }

@@ -8,17 +8,19 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 )
 
 // TestReportThatCannotBeWritten: its folder goes while the daemon works. That is told
 // when the daemon is asked to stop, and is not taken for the server's fault.
 func TestReportThatCannotBeWritten(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	folder := filepath.Join(s.dir, "reports")
+	folder := filepath.Join(s.Dir, "reports")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	log := filepath.Join(s.dir, "log")
+	log := filepath.Join(s.Dir, "log")
 	daemon := s.start(t.Context(), log, "run", "--log", "-", "--junit", filepath.Join(folder, "junit.xml"))
 	said := func() string {
 		text, err := os.ReadFile(log)
@@ -27,7 +29,7 @@ func TestReportThatCannotBeWritten(t *testing.T) {
 		}
 		return string(text)
 	}
-	eventually(t, "the start", func() bool { return strings.Contains(said(), "usbkeyd starts") })
+	stationtest.Eventually(t, "the start", func() bool { return strings.Contains(said(), "usbkeyd starts") })
 	if err := os.Remove(folder); err != nil { // fails unless it is empty
 		t.Fatal(err)
 	}
@@ -38,7 +40,7 @@ func TestReportThatCannotBeWritten(t *testing.T) {
 	if err := daemon.Wait(); !errors.As(err, &exit) || exit.ExitCode() != exitFailure || !strings.Contains(said(), "usbkeyd: JUnit report:") {
 		t.Errorf("ended with %v, want exit code %d:\n%s", err, exitFailure, said())
 	}
-	if !strings.Contains(said(), `"config":"`+s.config+`"`) {
+	if !strings.Contains(said(), `"config":"`+s.Config+`"`) {
 		t.Errorf("the log does not say which configuration was read:\n%s", said())
 	}
 }

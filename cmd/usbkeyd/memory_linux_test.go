@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,9 +45,9 @@ func TestMemoryIsShut(t *testing.T) {
 // that is shut may execute its own image.
 func TestDaemonShutsItsMemory(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	log := filepath.Join(s.dir, "log")
+	log := filepath.Join(s.Dir, "log")
 	daemon := s.start(t.Context(), log, "run", "--log", "-")
-	eventually(t, "a module's process", func() bool { return len(children(t, daemon.Process.Pid)) > 0 })
+	stationtest.Eventually(t, "a module's process", func() bool { return len(children(t, daemon.Process.Pid)) > 0 })
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", daemon.Process.Pid))
 	if err != nil || !regexp.MustCompile(`(?m)^Max core file size +0 +0 `).Match(limits) {
 		t.Errorf("the daemon's limits are (%v)\n%s", err, limits)
@@ -71,8 +72,8 @@ func TestNoSecretWithoutAShutMemory(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
 	refused := errors.New("the system refuses")
 	var out lines
-	code := execute([]string{"--config", s.config, "run", "--drain"}, os.Stdin, &out, &out, func() error { return refused })
-	if _, err := os.Stat(filepath.Join(s.dir, "state")); code != exitFailure || err == nil {
+	code := execute([]string{"--config", s.Config, "run", "--drain"}, os.Stdin, &out, &out, func() error { return refused })
+	if _, err := os.Stat(filepath.Join(s.Dir, "state")); code != exitFailure || err == nil {
 		t.Errorf("exit code %d, state folder %v", code, err)
 	}
 }

@@ -67,7 +67,7 @@ func TestQualifyReads(t *testing.T) {
 // SO PIN in the file, which only its owner can read, opens the token.
 func TestQualifyWritesABlankToken(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	bay := s.bays[0]
+	bay := s.Bays[0]
 	code, out, errOut := qualifyBay(bay, "-o", "json")
 	if code != exitOK {
 		t.Fatalf("exit code %d: %s", code, errOut)
@@ -106,7 +106,7 @@ func TestQualifyWritesABlankToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.rewrite(func(y string) string { return y + string(yaml) })
-	station, err := config.Load(s.config)
+	station, err := config.Load(s.Config)
 	if err != nil {
 		t.Fatalf("the profile does not load: %v\n%s", err, yaml)
 	}
@@ -131,7 +131,7 @@ func TestProfilesLoad(t *testing.T) {
 	for _, p := range []qualify.Profile{usual, reader, single} {
 		s := newStation(t, 1, "ec-p256")
 		s.rewrite(func(y string) string { return y + p.YAML() })
-		station, err := config.Load(s.config)
+		station, err := config.Load(s.Config)
 		if err != nil {
 			t.Errorf("%v\n%s", err, p.YAML())
 			continue

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
@@ -22,11 +23,17 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 	var out []agent.Instance
 	var pools []*worker.Pool
 	sockets := pcscSockets(station.Modules)
+	buses := map[string]*worker.Bus{}
 	for _, m := range station.Modules {
 		spec := moduleSpec(station, m)
 		if m.Tokens == 1 {
 			spec.MaxProcesses = 1 // whoever looks and whoever writes take turns
 		}
+		hub := reaches(m, sockets[m.Name])
+		if buses[hub] == nil {
+			buses[hub] = worker.NewBus()
+		}
+		spec.Bus, spec.Refresh = buses[hub], refresh
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
 		p := worker.NewPool(spec)
 		pools = append(pools, p)
@@ -40,6 +47,19 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 		}
 	}, nil
 }
+
+// reaches names what a module gets its tokens from: modules of one pcscd, or of one
+// library in one environment, keep each other waiting.
+func reaches(m config.Module, socket string) string {
+	if socket != "" {
+		return socket
+	}
+	return fmt.Sprint(m.Path, m.Env)
+}
+
+// refresh is how long a new reader may stay unseen behind a module that looks for readers
+// only when it is loaded.
+const refresh = time.Minute
 
 // moduleSpec is how a configured module is loaded.
 func moduleSpec(station *config.Station, m config.Module) worker.Spec {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 )
@@ -90,12 +91,12 @@ func TestPCSCDIsNotRunning(t *testing.T) {
 		t.Errorf("tokens list -o json: %+v, %s", list, errOut)
 	}
 
-	s.central.Order(t, 1)
-	log := filepath.Join(s.dir, "log")
+	s.Central.Order(t, 1)
+	log := filepath.Join(s.Dir, "log")
 	var said bytes.Buffer
 	o := &runOptions{
-		streams: streams{strings.NewReader(""), io.Discard, &said}, config: &s.config, shutIn: notShutIn, drain: true, log: log,
-		load: func() (*config.Station, error) { return config.Load(s.config) }, alarmPatience: time.Second,
+		streams: streams{strings.NewReader(""), io.Discard, &said}, config: &s.Config, shutIn: notShutIn, drain: true, log: log,
+		load: func() (*config.Station, error) { return config.Load(s.Config) }, alarmPatience: time.Second,
 	}
 	err := o.run(t.Context())
 	if text := said.String(); exitCode(err) != exitUnfinished || strings.Count(text, "ALARM pcscd-not-running") != 1 || !strings.Contains(text, "1 finished") {
@@ -127,7 +128,7 @@ func TestPCSCDThatAnswersIsNoAlarm(t *testing.T) {
 func TestWatchTellsOfPCSCD(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
 	socket := s.behindPCSCD(t)
-	station, err := config.Load(s.config)
+	station, err := config.Load(s.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestWatchTellsOfPCSCD(t *testing.T) {
 	go func() { done <- root.ExecuteContext(ctx) }()
 	told := func(event string, alarms int) {
 		t.Helper()
-		eventually(t, event, func() bool {
+		stationtest.Eventually(t, event, func() bool {
 			for _, e := range out.events(t) {
 				if e.Event == event && len(e.Alarms) == alarms {
 					return true
@@ -165,7 +166,7 @@ func TestTrustOwnerIsShown(t *testing.T) {
 		t.Fatalf("without it: exit code %d: %s%s", code, out, errOut)
 	}
 	s.rewrite(func(y string) string { return strings.Replace(y, "{name: bay-02,", "{name: bay-02, trust: owner,", 1) })
-	log := filepath.Join(s.dir, "log")
+	log := filepath.Join(s.Dir, "log")
 	for _, args := range [][]string{{"config", "check"}, {"tokens", "list"}, {"run", "--drain", "--log", "-"}} {
 		code, out, errOut := s.command(args...)
 		if code != exitOK || strings.Count(out+errOut, "trust: owner") != 1 || !strings.Contains(out+errOut, "bay-02") {

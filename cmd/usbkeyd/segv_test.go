@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 )
 
 // TestModuleCrashes: processes of modules die of SIGSEGV in the middle of a batch, as
@@ -16,8 +18,8 @@ import (
 func TestModuleCrashes(t *testing.T) {
 	const keys = 8
 	s := newStation(t, keys, "rsa2048")
-	s.central.Order(t, keys)
-	log := filepath.Join(s.dir, "usbkeyd.log")
+	s.Central.Order(t, keys)
+	log := filepath.Join(s.Dir, "usbkeyd.log")
 	daemon := s.start(t.Context(), log, "run", "--drain", "--log", "-", "--log-level", "debug")
 	ended := make(chan error, 1)
 	go func() { ended <- daemon.Wait() }()
@@ -26,9 +28,9 @@ func TestModuleCrashes(t *testing.T) {
 	// A batch makes about 70 journal entries; a crash when there are so many.
 	for _, entries := range []int{10, 20, 30, 40, 50} {
 		over := false
-		eventually(t, "the journal to grow", func() bool {
+		stationtest.Eventually(t, "the journal to grow", func() bool {
 			over = len(ended) > 0
-			return over || s.entries() >= entries
+			return over || s.Entries() >= entries
 		})
 		pids := children(t, daemon.Process.Pid)
 		if over || len(pids) == 0 {
@@ -53,7 +55,7 @@ func TestModuleCrashes(t *testing.T) {
 	if !strings.Contains(string(text), "segmentation fault") {
 		t.Error("no crash in the middle of a call is in the log: the signals came when nothing was under way")
 	}
-	s.checkBatch(keys)
+	s.CheckBatch(keys)
 }
 
 // crash has a child of the daemon die; false when it had ended already.

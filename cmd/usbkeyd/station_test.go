@@ -3,19 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr/envelope"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
-	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 )
 
@@ -34,11 +31,8 @@ func TestMain(m *testing.M) {
 
 // station is a configured station beside a real central server.
 type station struct {
-	t       testing.TB
-	central *centraltest.Central
-	bays    []pkcs11test.Bay
-	dir     string
-	config  string
+	*stationtest.Station
+	t testing.TB
 }
 
 func newStation(t testing.TB, bays int, algorithm string) *station {
@@ -49,39 +43,7 @@ func newStation(t testing.TB, bays int, algorithm string) *station {
 // newStationAt is a station of the given central server.
 func newStationAt(t testing.TB, at *centraltest.Central, bays int, algorithm string) *station {
 	t.Helper()
-	s := &station{t: t, central: at, dir: t.TempDir()}
-	for range bays {
-		s.bays = append(s.bays, pkcs11test.NewBay(t))
-	}
-	fingerprint := fmt.Sprintf("%x", sha256.Sum256(s.central.Recipient.Raw))
-	var b strings.Builder
-	fmt.Fprintf(&b, `station: sample-station
-stateDir: %s
-central: {urls: [%q], trust: %s/central-root.pem, certificate: %[3]s/station.crt, key: %[3]s/station.key}
-recipients: {userPin: [%[4]q], soPin: [%[4]q]}
-certificateTrust: %[3]s/trust.pem
-modules:
-`, filepath.Join(s.dir, "state"), s.central.StationURL(), s.central.StationDir, fingerprint)
-	for i, bay := range s.bays {
-		fmt.Fprintf(&b, "  - {name: bay-%02d, path: %q, env: {SOFTHSM2_CONF: %q}}\n", i+1, bay.Path, bay.Env["SOFTHSM2_CONF"])
-	}
-	fmt.Fprintf(&b, `products:
-  - code: CERT272353
-    key: {algorithm: %s}
-    certificate:
-      subject:
-        - {type: C, value: CN}
-        - {type: O, value: "{{.Company.Name}}"}
-        - {type: organizationIdentifier, value: "NTRCN-{{.Company.USCC}}"}
-        - {type: CN, value: "{{.UnitID}}"}
-      keyUsage: [digitalSignature, contentCommitment]
-      extKeyUsage: [clientAuth, emailProtection]
-`, algorithm)
-	s.config = filepath.Join(s.dir, "station.yaml")
-	if err := os.WriteFile(s.config, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return &station{stationtest.New(t, &at.Access, t.TempDir(), bays, algorithm, ""), t}
 }
 
 // notShutIn is for commands that run in the tests' own process.
@@ -91,7 +53,7 @@ func notShutIn() error { return nil }
 func (s *station) command(args ...string) (code int, out, errOut string) {
 	s.t.Helper()
 	var o, e bytes.Buffer
-	code = execute(append([]string{"--config", s.config}, args...), strings.NewReader(""), &o, &e, notShutIn)
+	code = execute(append([]string{"--config", s.Config}, args...), strings.NewReader(""), &o, &e, notShutIn)
 	return code, o.String(), e.String()
 }
 
@@ -112,26 +74,11 @@ func (s *station) startProgram(ctx context.Context, program, log string, args ..
 		s.t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	cmd := exec.CommandContext(ctx, program, append([]string{"--config", s.config}, args...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{"--config", s.Config}, args...)...)
 	cmd.Env = append(os.Environ(), runMain+"=1")
 	cmd.Stdout, cmd.Stderr = f, f
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	return cmd
-}
-
-// eventually waits, bounded, until something holds that happens elsewhere.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.After(60 * time.Second)
-	tick := time.NewTicker(3 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
 }

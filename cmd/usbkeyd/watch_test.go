@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 )
 
@@ -44,12 +45,12 @@ func (l *lines) events(t *testing.T) []tokenEvent {
 // back and crashes the module; each is told within a second, and the watch goes on.
 func TestWatchTokens(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	s.bays[0].InitToken(t, "sample", "12345678", "123456")
-	shim := pkcs11test.NewShim(t, s.bays[0])
+	s.Bays[0].InitToken(t, "sample", "12345678", "123456")
+	shim := pkcs11test.NewShim(t, s.Bays[0])
 	var out lines
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	station, err := config.Load(s.config)
+	station, err := config.Load(s.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +64,7 @@ func TestWatchTokens(t *testing.T) {
 	expect := func(event string) {
 		t.Helper()
 		begun := time.Now()
-		eventually(t, event, func() bool { return len(out.events(t)) > next })
+		stationtest.Eventually(t, event, func() bool { return len(out.events(t)) > next })
 		e := out.events(t)[next]
 		next++
 		if e.Event != event || event != "fault" && event != "note" && e.Label != "sample" {

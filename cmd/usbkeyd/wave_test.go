@@ -14,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 )
 
@@ -65,17 +66,17 @@ func wave(b *testing.B, tokens, want int, misbehave func(int, pkcs11test.Shim)) 
 	station := s.shimmed(b, misbehave)
 	ctx, stop := context.WithCancel(b.Context())
 	var out bytes.Buffer
-	run := newRun(streams{strings.NewReader(""), &out, &out}, &s.config, func() (*config.Station, error) { return station, nil }, notShutIn)
-	run.SetArgs([]string{"--log", filepath.Join(s.dir, "log")})
+	run := newRun(streams{strings.NewReader(""), &out, &out}, &s.Config, func() (*config.Station, error) { return station, nil }, notShutIn)
+	run.SetArgs([]string{"--log", filepath.Join(s.Dir, "log")})
 	ended := make(chan error, 1)
 	go func() { ended <- run.ExecuteContext(ctx) }()
-	eventually(b, "a process for every module", func() bool { return len(children(b, os.Getpid())) >= tokens })
+	stationtest.Eventually(b, "a process for every module", func() bool { return len(children(b, os.Getpid())) >= tokens })
 	time.Sleep(2 * time.Second) // until it has looked at all of them and waits for work
 
 	begun := time.Now()
-	s.central.Order(b, tokens)
+	s.Central.Order(b, tokens)
 	time.Sleep(slow)
-	eventually(b, "the wave", func() bool {
+	stationtest.Eventually(b, "the wave", func() bool {
 		time.Sleep(20 * time.Millisecond) // asking costs time of its own
 		return s.installed(b) >= want
 	})
@@ -90,11 +91,11 @@ func wave(b *testing.B, tokens, want int, misbehave func(int, pkcs11test.Shim)) 
 // shimmed puts a slow module before every token of the station.
 func (s *station) shimmed(b *testing.B, misbehave func(int, pkcs11test.Shim)) *config.Station {
 	b.Helper()
-	station, err := config.Load(s.config)
+	station, err := config.Load(s.Config)
 	if err != nil {
 		b.Fatal(err)
 	}
-	for i, bay := range s.bays {
+	for i, bay := range s.Bays {
 		shim := pkcs11test.NewShim(b, bay)
 		shim.Rules(b, fmt.Sprintf("C_GenerateKeyPair wait %d", slow.Milliseconds()))
 		if misbehave != nil {
@@ -113,7 +114,7 @@ func (s *station) shimmed(b *testing.B, misbehave func(int, pkcs11test.Shim)) *c
 func (s *station) installed(b *testing.B) int {
 	b.Helper()
 	n := 0
-	for _, u := range s.central.Units(b) {
+	for _, u := range s.Central.Units(b) {
 		if u.State == api.INSTALLED {
 			n++
 		}

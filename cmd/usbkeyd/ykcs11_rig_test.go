@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test/pivcard"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test/usbrig"
@@ -54,24 +55,24 @@ func TestEightYubiKeys(t *testing.T) {
 	}
 	s := newStation(t, 0, "ec-p256")
 	s.yubiKeys(rig, maker)
-	s.central.Order(t, cards)
+	s.Central.Order(t, cards)
 	for i := range cards - 2 {
 		insert(i)
 	}
-	logFile := filepath.Join(s.dir, "log")
+	logFile := filepath.Join(s.Dir, "log")
 	daemon := s.start(t.Context(), logFile, "run", "--log", "-", "--log-level", "debug")
-	eventually(t, "work to begin", func() bool { return s.entries() > 12 })
+	stationtest.Eventually(t, "work to begin", func() bool { return s.Entries() > 12 })
 	insert(cards - 2)
 	insert(cards - 1)
 	installed := func() (n int) {
-		for _, u := range s.central.Units(t) {
+		for _, u := range s.Central.Units(t) {
 			if u.State == api.INSTALLED {
 				n++
 			}
 		}
 		return n
 	}
-	eventually(t, "all keys", func() bool {
+	stationtest.Eventually(t, "all keys", func() bool {
 		time.Sleep(50 * time.Millisecond)
 		return installed() == cards
 	})
@@ -93,7 +94,7 @@ func TestEightYubiKeys(t *testing.T) {
 // written out and attestation besides.
 func (s *station) yubiKeys(rig *usbrig.Rig, maker *pivcard.Maker) {
 	s.t.Helper()
-	root, so, user := filepath.Join(s.dir, "maker.pem"), filepath.Join(s.dir, "factory-so.pin"), filepath.Join(s.dir, "factory-user.pin")
+	root, so, user := filepath.Join(s.Dir, "maker.pem"), filepath.Join(s.Dir, "factory-so.pin"), filepath.Join(s.Dir, "factory-user.pin")
 	for path, data := range map[string][]byte{
 		root: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: maker.Root.Raw}),
 		so:   []byte(pivcard.FactoryManagementKey), user: []byte(pivcard.FactoryPIN),
@@ -102,7 +103,7 @@ func (s *station) yubiKeys(rig *usbrig.Rig, maker *pivcard.Maker) {
 			s.t.Fatal(err)
 		}
 	}
-	text, err := os.ReadFile(s.config)
+	text, err := os.ReadFile(s.Config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func (s *station) yubiKeys(rig *usbrig.Rig, maker *pivcard.Maker) {
     ownLabels: ["X.509 Certificate for PIV Attestation*", "Public key for PIV Attestation*", "Private key for PIV Attestation*"]
     attestationTrust: %s
 `, so, user, root)
-	if err := os.WriteFile(s.config, []byte(strings.Replace(string(text), "modules:\n", modules, 1)), 0o600); err != nil {
+	if err := os.WriteFile(s.Config, []byte(strings.Replace(string(text), "modules:\n", modules, 1)), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -134,9 +135,9 @@ func (s *station) checkYubiKeys(rig *usbrig.Rig, want int) {
 	t.Helper()
 	bay := pkcs11test.Bay{Path: rig.Module(), Env: rig.Env()}
 	serials := map[string]bool{}
-	for _, u := range s.central.Units(t) {
+	for _, u := range s.Central.Units(t) {
 		serials[*u.TokenSerial] = true
-		sealed, err := s.central.Admin.SealedPIN(t.Context(), u.UnitId)
+		sealed, err := s.Central.Admin.SealedPIN(t.Context(), u.UnitId)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,7 +149,7 @@ func (s *station) checkYubiKeys(rig *usbrig.Rig, want int) {
 		if want := "YubiKey PIV #" + *u.TokenSerial; *u.TokenLabel != want {
 			t.Errorf("the token of %s is reported with the label %q, not %q", u.UnitId, *u.TokenLabel, want)
 		}
-		bay.Tool(t, "pkcs11-tool", "--module", bay.Path, "--token-label", *u.TokenLabel, "--login", "--pin", s.central.OpenPIN(t, sealed),
+		bay.Tool(t, "pkcs11-tool", "--module", bay.Path, "--token-label", *u.TokenLabel, "--login", "--pin", s.Central.OpenPIN(t, sealed),
 			"--sign", "--id", "01", "-m", "ECDSA-SHA256", "-i", in, "-o", in+".sig")
 	}
 	if len(serials) != want {
@@ -159,7 +160,7 @@ func (s *station) checkYubiKeys(rig *usbrig.Rig, want int) {
 // checkAttested looks into the journal for what the maker said of each key.
 func (s *station) checkAttested(want int) {
 	s.t.Helper()
-	journal, err := provision.OpenJournal(journalPath(filepath.Join(s.dir, "state")))
+	journal, err := provision.OpenJournal(journalPath(filepath.Join(s.Dir, "state")))
 	if err != nil {
 		s.t.Fatal(err)
 	}

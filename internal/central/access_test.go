@@ -21,6 +21,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
 	"github.com/usbkeyd/usbkeyd/internal/central/stationroot"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
@@ -44,9 +45,11 @@ func forge(t *testing.T, root *x509.Certificate, rootKey any, name string, usage
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-func TestClientCertificates(t *testing.T) {
+func TestClientCertificates(t *testing.T) { onBothEngines(t, testClientCertificates) }
+
+func testClientCertificates(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	revoked := r.station("bay-2")
 	root, err := keyfile.ReadCertificate(filepath.Join(r.dir, "station-root", "root.pem"))
@@ -87,7 +90,11 @@ func TestClientCertificates(t *testing.T) {
 		{"of a known station, but not its own", forge(t, root, rootKey, "bay-1", client, now.Add(-time.Hour), now.Add(time.Hour)), 403, api.ProblemForbidden},
 		{"revoked", nil, 403, api.ProblemForbidden},
 	}
-	st, err := store.Open(t.Context(), filepath.Join(r.dir, "central.db"), time.Now, store.DefaultRules())
+	at := database.File(filepath.Join(r.dir, "central.db"))
+	if r.postgres.Given() {
+		at = r.postgres.Schema("usbkey_central")
+	}
+	st, err := store.Open(t.Context(), at, time.Now, store.DefaultRules())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,9 +124,11 @@ func TestClientCertificates(t *testing.T) {
 	wantProblem(t, s.send(http.MethodGet, "/trust", nil), 401, api.ProblemUnauthenticated)
 }
 
-func TestOldTLSIsRefused(t *testing.T) {
+func TestOldTLSIsRefused(t *testing.T) { onBothEngines(t, testOldTLSIsRefused) }
+
+func testOldTLSIsRefused(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	addr := strings.TrimSuffix(strings.TrimPrefix(r.srv.StationURL(), "https://"), "/v1")
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}}
 	if c, err := d.DialContext(t.Context(), "tcp", addr); err == nil {
@@ -128,9 +137,11 @@ func TestOldTLSIsRefused(t *testing.T) {
 	}
 }
 
-func TestAdministrationAccess(t *testing.T) {
+func TestAdministrationAccess(t *testing.T) { onBothEngines(t, testAdministrationAccess) }
+
+func testAdministrationAccess(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	port := r.srv.AdminURL()[strings.LastIndex(r.srv.AdminURL(), ":")+1:]
 	port = strings.TrimSuffix(port, "/v1")
 	token := "Bearer " + r.srv.AdminToken()
@@ -173,17 +184,21 @@ func TestAdministrationStaysOnTheLoopback(t *testing.T) {
 	}
 }
 
-func TestTwoServersOnOneDirectory(t *testing.T) {
+func TestTwoServersOnOneDirectory(t *testing.T) { onBothEngines(t, testTwoServersOnOneDirectory) }
+
+func testTwoServersOnOneDirectory(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	if _, err := central.New(t.Context(), central.Config{DataDir: r.dir}); err == nil || !strings.Contains(err.Error(), "in use by another server") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestStationEnrolment(t *testing.T) {
+func TestStationEnrolment(t *testing.T) { onBothEngines(t, testStationEnrolment) }
+
+func testStationEnrolment(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	key := newKey(t)
 	first, err := r.admin.EnrollStation(t.Context(), "bay-1", key)
 	if err != nil {
@@ -208,8 +223,12 @@ func TestStationEnrolment(t *testing.T) {
 }
 
 func TestServerCertificateIsRenewedInTime(t *testing.T) {
+	onBothEngines(t, testServerCertificateIsRenewedInTime)
+}
+
+func testServerCertificateIsRenewedInTime(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, func(c *central.Config) { c.ServerNames = []string{"central.example", "192.0.2.7"} })
+	r := newRig(t, e, func(c *central.Config) { c.ServerNames = []string{"central.example", "192.0.2.7"} })
 	read := func() *x509.Certificate {
 		c, err := keyfile.ReadCertificate(filepath.Join(r.dir, "tls", "server.pem"))
 		if err != nil {
@@ -241,10 +260,12 @@ func TestServerCertificateIsRenewedInTime(t *testing.T) {
 }
 
 // The log names units and problems, and nothing that identifies people or opens anything.
-func TestTheLogHoldsNoSecretsOrNames(t *testing.T) {
+func TestTheLogHoldsNoSecretsOrNames(t *testing.T) { onBothEngines(t, testTheLogHoldsNoSecretsOrNames) }
+
+func testTheLogHoldsNoSecretsOrNames(t *testing.T, e engine) {
 	t.Parallel()
 	var log lockedBuffer
-	r := newRig(t, func(c *central.Config) { c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	r := newRig(t, e, func(c *central.Config) { c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
 	w := r.station("bay-1").one("LOGGED").issued()
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
@@ -279,9 +300,11 @@ func (l *lockedBuffer) String() string {
 }
 
 // openssl judges what the server made: the bundle, the chain, the extensions, TLS.
-func TestOpenSSLAgrees(t *testing.T) {
+func TestOpenSSLAgrees(t *testing.T) { onBothEngines(t, testOpenSSLAgrees) }
+
+func testOpenSSLAgrees(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	w := s.one("WITNESS").escrowed()
 	c := must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
@@ -24,8 +26,14 @@ type stationKey struct{}
 
 // stationOf is the name of the station that calls. Only operations of aStation ask.
 func stationOf(ctx context.Context) string {
-	name, _ := ctx.Value(stationKey{}).(string)
-	return name
+	station, _ := ctx.Value(stationKey{}).(store.Station)
+	return station.Name
+}
+
+// drains says whether the station that calls is to finish what it has and no more.
+func drains(ctx context.Context) bool {
+	station, _ := ctx.Value(stationKey{}).(store.Station)
+	return station.Drain
 }
 
 // authenticateStation checks the client certificate. The handshake only asked for
@@ -42,7 +50,7 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 		return nil, problem(api.ProblemUnauthenticated, "a client certificate under the station root is needed")
 	}
 	cert := r.TLS.PeerCertificates[0]
-	name, err := s.stationRoot.Verify(cert)
+	name, err := s.peerName(r.Context(), cert)
 	if err != nil {
 		return nil, problem(api.ProblemUnauthenticated, "the client certificate is not accepted: "+err.Error())
 	}
@@ -59,7 +67,38 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 		return nil, problem(api.ProblemForbidden, "this is not the station's present certificate")
 	}
 	infoOf(r.Context()).station = name
-	return r.WithContext(context.WithValue(r.Context(), stationKey{}, name)), nil
+	return r.WithContext(context.WithValue(r.Context(), stationKey{}, station)), nil
+}
+
+// peer is who is at the other end of a connection. TLS has one certificate for each, so
+// its signatures are checked once; its time and the station's record at every request.
+type peer struct {
+	mu   sync.Mutex
+	name string
+}
+
+type peerKey struct{}
+
+// withPeer gives each connection its peer.
+func withPeer(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, &peer{})
+}
+
+func (s *Server) peerName(ctx context.Context, cert *x509.Certificate) (string, error) {
+	p, ok := ctx.Value(peerKey{}).(*peer)
+	if !ok {
+		return s.stationRoot.Verify(cert)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := s.cfg.Clock(); p.name != "" && !now.Before(cert.NotBefore) && !now.After(cert.NotAfter) {
+		return p.name, nil
+	}
+	name, err := s.stationRoot.Verify(cert)
+	if err == nil {
+		p.name = name
+	}
+	return name, err
 }
 
 // authenticateAdmin checks the bearer token (RFC 6750, 2.1).

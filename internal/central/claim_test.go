@@ -21,9 +21,11 @@ func unitIDs(leases []api.Lease) []string {
 	return out
 }
 
-func TestClaimsGoByDueTimeAndProduct(t *testing.T) {
+func TestClaimsGoByDueTimeAndProduct(t *testing.T) { onBothEngines(t, testClaimsGoByDueTimeAndProduct) }
+
+func testClaimsGoByDueTimeAndProduct(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	late, early, other := order("LATER", 2), order("EARLIER", 2), order("OTHER", 1)
 	late["dueAt"], early["dueAt"], other["dueAt"] = "2026-11-25T18:00:00+08:00", "2026-11-24T18:00:00+08:00", "2026-11-23T18:00:00+08:00"
@@ -39,9 +41,11 @@ func TestClaimsGoByDueTimeAndProduct(t *testing.T) {
 	}
 }
 
-func TestAnOrderStaysAtHome(t *testing.T) {
+func TestAnOrderStaysAtHome(t *testing.T) { onBothEngines(t, testAnOrderStaysAtHome) }
+
+func testAnOrderStaysAtHome(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	home, guest := r.station("bay-1"), r.station("bay-2")
 	r.submit(order("HOME", 3))
 	if got := unitIDs(home.claim(1)); len(got) != 1 {
@@ -61,9 +65,11 @@ func TestAnOrderStaysAtHome(t *testing.T) {
 	}
 }
 
-func TestClaimKeys(t *testing.T) {
+func TestClaimKeys(t *testing.T) { onBothEngines(t, testClaimKeys) }
+
+func testClaimKeys(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	key := uuid.NewString()
 	first := s.claimAs(key, 2, 0)
@@ -97,7 +103,11 @@ func TestClaimKeys(t *testing.T) {
 
 // A claim that waits, and a repeat of it, are woken by the order and get the same.
 func TestWaitingClaimsAreWokenAndJoined(t *testing.T) {
-	r := newRig(t, nil)
+	onBothEngines(t, testWaitingClaimsAreWokenAndJoined)
+}
+
+func testWaitingClaimsAreWokenAndJoined(t *testing.T, e engine) {
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	key := uuid.NewString()
 	answers := make([]answer, 2)
@@ -118,8 +128,10 @@ func TestWaitingClaimsAreWokenAndJoined(t *testing.T) {
 	}
 }
 
-func TestWaitingEndsWithTheServer(t *testing.T) {
-	r := newRig(t, nil)
+func TestWaitingEndsWithTheServer(t *testing.T) { onBothEngines(t, testWaitingEndsWithTheServer) }
+
+func testWaitingEndsWithTheServer(t *testing.T, e engine) {
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	done := make(chan answer)
 	go func() { done <- s.claimAs(uuid.NewString(), 1, 25) }()
@@ -132,10 +144,12 @@ func TestWaitingEndsWithTheServer(t *testing.T) {
 }
 
 // Sixteen stations at once: nobody gets what another has, and no order is split.
-func TestConcurrentClaims(t *testing.T) {
+func TestConcurrentClaims(t *testing.T) { onBothEngines(t, testConcurrentClaims) }
+
+func testConcurrentClaims(t *testing.T, e engine) {
 	t.Parallel()
 	const stations, orders, quantity = 16, 24, 5
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	var all []*station
 	for i := range stations {
 		all = append(all, r.station(fmt.Sprintf("bay-%d", i)))

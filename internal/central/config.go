@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
@@ -16,11 +17,16 @@ import (
 type Config struct {
 	// DataDir holds everything that must outlive the process; made with mode 0700.
 	DataDir string
+	// Postgres is the database that several servers share. Not given means a SQLite file
+	// in DataDir, which this one has to itself.
+	Postgres database.Postgres
 	// CA certifies the customers' keys. Nil means the development CA in DataDir.
 	CA ca.CA
-	// Clock tells the time of leases, history and certificates. Nil means time.Now.
+	// Clock tells the time of leases, history and certificates. Nil means time.Now; where
+	// servers share a database, leases and history go by the database's clock then.
 	// Waiting goes by the real clock.
-	Clock func() time.Time
+	Clock      func() time.Time
+	storeClock store.Clock // Clock as it was given
 	// StationAddr and AdminAddr are where to listen; port 0 takes a free one. Empty
 	// means 127.0.0.1:0. AdminAddr must be on the loopback.
 	StationAddr, AdminAddr string
@@ -36,6 +42,9 @@ type Config struct {
 	LeaseBase time.Duration
 	// Rules are the other lengths of time; zero fields get the defaults.
 	Rules store.Rules
+	// RetainDays is how many days personal data are kept once an order is done with: all
+	// units SHIPPED or CANCELLED. Zero keeps them for ever.
+	RetainDays int
 	// IssueWait is how long PUT …/csr waits for the certificate before it answers 202; 2 s if zero.
 	IssueWait time.Duration
 	// CATimeout bounds one call of the CA; 60 s if zero. Past it the outcome is unknown.
@@ -77,9 +86,18 @@ func (c Config) complete() (Config, error) {
 	orDefault(&c.Rules.SessionTTL, "the life of a silent session", def.SessionTTL, time.Second)
 	orDefault(&c.Rules.HomeGrace, "the life of an order's home", def.HomeGrace, time.Second)
 	orDefault(&c.Rules.ClaimKeyTTL, "the memory of an idempotency key", def.ClaimKeyTTL, time.Second)
+	orDefault(&c.Rules.BreakerPause, "the pause of a station whose units fail", def.BreakerPause, time.Millisecond)
+	orDefault(&c.Rules.BlockedAfter, "the wait before an order is told to be blocked", def.BlockedAfter, time.Millisecond)
+	if c.Rules.BreakerFailures == 0 {
+		c.Rules.BreakerFailures = def.BreakerFailures
+	}
+	if c.RetainDays < 0 {
+		errs = append(errs, fmt.Errorf("personal data are to be kept for %d days, must be 0 (for ever) or more", c.RetainDays))
+	}
 	if c.Rules.MaxAttempts == 0 {
 		c.Rules.MaxAttempts = def.MaxAttempts
 	}
+	c.storeClock = c.Clock
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}

@@ -43,10 +43,10 @@ func (c *faultyCA) Lookup(ctx context.Context, id string) (ca.Certificate, bool,
 func (c *faultyCA) CanLookup() bool { return !c.blind }
 
 // faultyRig starts a server on a CA that tests may break.
-func faultyRig(t *testing.T) (*rig, *faultyCA, func(*central.Config)) {
+func faultyRig(t *testing.T, e engine) (*rig, *faultyCA, func(*central.Config)) {
 	t.Helper()
 	authority := &faultyCA{}
-	r := &rig{t: t, dir: t.TempDir(), clock: &clock{}, spec: specRouter(t)}
+	r := &rig{t: t, dir: t.TempDir(), postgres: e(t), clock: &clock{}, spec: specRouter(t)}
 	authority.Development = r.developmentCA()
 	change := func(c *central.Config) {
 		c.CA, c.IssueWait = authority, 50*time.Millisecond
@@ -65,6 +65,10 @@ func wantCertificates(t *testing.T, authority *faultyCA, want int) {
 // The server stops between writing its intent and having the answer. The next
 // start asks the CA under the same id and never makes a second certificate.
 func TestIssuingIsResumedAfterARestart(t *testing.T) {
+	onBothEngines(t, testIssuingIsResumedAfterARestart)
+}
+
+func testIssuingIsResumedAfterARestart(t *testing.T, e engine) {
 	t.Parallel()
 	rows := []struct {
 		name   string
@@ -76,7 +80,7 @@ func TestIssuingIsResumedAfterARestart(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			r, authority, change := faultyRig(t)
+			r, authority, change := faultyRig(t, e)
 			authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
 				if row.issues {
 					if _, err := authority.Development.Issue(context.WithoutCancel(ctx), q); err != nil {
@@ -109,8 +113,10 @@ func TestIssuingIsResumedAfterARestart(t *testing.T) {
 }
 
 // A slow CA does not hold the answer up; the certificate is collected later.
-func TestSlowCA(t *testing.T) {
-	r, authority, _ := faultyRig(t)
+func TestSlowCA(t *testing.T) { onBothEngines(t, testSlowCA) }
+
+func testSlowCA(t *testing.T, e engine) {
+	r, authority, _ := faultyRig(t, e)
 	release := make(chan struct{})
 	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
 		<-release
@@ -136,9 +142,11 @@ func TestSlowCA(t *testing.T) {
 }
 
 // An answer that was lost is asked for, not blindly asked again.
-func TestLostAnswer(t *testing.T) {
+func TestLostAnswer(t *testing.T) { onBothEngines(t, testLostAnswer) }
+
+func testLostAnswer(t *testing.T, e engine) {
 	t.Parallel()
-	r, authority, _ := faultyRig(t)
+	r, authority, _ := faultyRig(t, e)
 	var down atomic.Bool
 	down.Store(true)
 	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
@@ -167,8 +175,12 @@ func TestLostAnswer(t *testing.T) {
 
 // A CA that cannot be asked leaves the unit to a person, also over a restart.
 func TestLostAnswerOfACAThatCannotBeAsked(t *testing.T) {
+	onBothEngines(t, testLostAnswerOfACAThatCannotBeAsked)
+}
+
+func testLostAnswerOfACAThatCannotBeAsked(t *testing.T, e engine) {
 	t.Parallel()
-	r, authority, change := faultyRig(t)
+	r, authority, change := faultyRig(t, e)
 	authority.blind = true
 	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
 		return ca.Certificate{}, errors.New("the connection broke")
@@ -185,9 +197,11 @@ func TestLostAnswerOfACAThatCannotBeAsked(t *testing.T) {
 	}
 }
 
-func TestRefusedByTheCA(t *testing.T) {
+func TestRefusedByTheCA(t *testing.T) { onBothEngines(t, testRefusedByTheCA) }
+
+func testRefusedByTheCA(t *testing.T, e engine) {
 	t.Parallel()
-	r, authority, _ := faultyRig(t)
+	r, authority, _ := faultyRig(t, e)
 	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) {
 		return ca.Certificate{}, &ca.RefusedError{Reason: "the company is on a list"}
 	}
@@ -210,9 +224,11 @@ func TestRefusedByTheCA(t *testing.T) {
 
 // The station gives up while the CA works: the certificate is kept, because
 // somebody has to revoke it.
-func TestCertificateThatComesTooLate(t *testing.T) {
+func TestCertificateThatComesTooLate(t *testing.T) { onBothEngines(t, testCertificateThatComesTooLate) }
+
+func testCertificateThatComesTooLate(t *testing.T, e engine) {
 	t.Parallel()
-	r, authority, _ := faultyRig(t)
+	r, authority, _ := faultyRig(t, e)
 	release := make(chan struct{})
 	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
 		<-release

@@ -12,13 +12,17 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 const (
-	// caCalls is how many calls of the CA run at the same time.
-	caCalls = 8
+	// caCalls is how many units get their certificates at the same time. Each waits for
+	// the disk three times on its way, so fewer would leave it idle.
+	caCalls = 64
 	// maxRetryWait is the longest pause between two questions to a CA that does not answer.
 	maxRetryWait = time.Minute
+	// holdMargin is what an intent's hold has beyond the timeout of the CA.
+	holdMargin = 15 * time.Second
 )
 
 // issuer gets certificates for bound units in the background, each unit by one
@@ -27,10 +31,11 @@ const (
 type issuer struct {
 	store   *store.Store
 	ca      ca.CA
+	self    store.Issuer
 	log     *slog.Logger
 	timeout time.Duration
 	pause   time.Duration // the first pause after a failure; doubled each time
-	changed *bell
+	changed *shared[*bell]
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -48,10 +53,14 @@ type retry struct {
 	wait time.Duration
 }
 
-func newIssuer(st *store.Store, authority ca.CA, cfg Config, changed *bell) *issuer {
+func newIssuer(st *store.Store, authority ca.CA, cfg Config, serverID string, changed *shared[*bell]) *issuer {
+	self := store.Issuer{Server: serverID}
+	if st.Shared() {
+		self.Hold = cfg.CATimeout + holdMargin
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &issuer{
-		store: st, ca: authority, log: cfg.Logger, timeout: cfg.CATimeout, pause: cfg.SweepInterval, changed: changed,
+		store: st, ca: authority, self: self, log: cfg.Logger, timeout: cfg.CATimeout, pause: cfg.SweepInterval, changed: changed,
 		ctx: ctx, cancel: cancel, calls: make(chan struct{}, caCalls),
 		running: make(map[string]bool), retries: make(map[string]retry),
 	}
@@ -90,7 +99,8 @@ func (i *issuer) run(id, unitID string, generation int32) {
 		i.retries[id] = r
 	}
 	i.mu.Unlock()
-	i.changed.ring()
+	i.changed.ring(unitID)
+	i.changed.ring(outgoingEvents)
 	if err != nil && i.ctx.Err() == nil {
 		i.log.Error("no certificate yet", "request", id, "error", err)
 	}
@@ -98,11 +108,14 @@ func (i *issuer) run(id, unitID string, generation int32) {
 
 // sweep takes up everything that is bound and not issued, such as after a restart.
 func (i *issuer) sweep(ctx context.Context) error {
-	units, err := i.store.Unissued(ctx)
+	units, err := i.store.Unissued(ctx, i.self)
 	if err != nil {
 		return err
 	}
 	for _, u := range units {
+		if askedOnly(u.State) && !i.ca.CanLookup() {
+			continue // it waits for a person
+		}
 		i.mu.Lock()
 		r, waiting := i.retries[store.RequestID(u.ID, u.Generation)]
 		i.mu.Unlock()
@@ -111,6 +124,11 @@ func (i *issuer) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// askedOnly says that nothing but a question may go to the CA.
+func askedOnly(s store.State) bool {
+	return s == store.IssueUnknown || s == store.Held || s == store.Stranded || s == store.Cancelling
 }
 
 // close lets running work end for a while, then cuts it off. A call that was cut
@@ -132,18 +150,26 @@ func (i *issuer) close(grace time.Duration) {
 	}
 	i.cancel()
 	<-done
+	if !i.store.Shared() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := i.store.LeaveIntents(ctx, i.self); err != nil {
+		i.log.Warn("the other servers must wait until this one's intents run out", "error", err)
+	}
 }
 
 // issue gets one certificate. An error means that it is to be tried again later.
 func (i *issuer) issue(unitID string, generation int32) error {
 	ctx, cancel := context.WithTimeout(i.ctx, i.timeout)
 	defer cancel()
-	task, err := i.store.Intend(ctx, unitID, generation)
+	task, err := i.store.Intend(ctx, unitID, generation, i.self)
 	var refusal *store.Refusal
 	if errors.As(err, &refusal) {
-		return nil // the unit moved on meanwhile; nothing is to be done
+		return nil // the unit moved on meanwhile, or another server is at it; nothing is to be done here
 	}
-	if err != nil {
+	if err != nil || task.Waiting {
 		return err
 	}
 	if !task.Fresh {
@@ -156,16 +182,32 @@ func (i *issuer) issue(unitID string, generation int32) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Before(crashpoint.CAIssue)
 	cert, err := i.ca.Issue(ctx, request)
+	crashpoint.After(crashpoint.CAIssue)
+	if err != nil {
+		return i.without(task, fmt.Errorf("call the CA: %w", err))
+	}
+	return i.keep(task, cert)
+}
+
+// without writes down what is known when the CA gave no certificate.
+func (i *issuer) without(task store.Task, err error) error {
+	unitID, generation := task.Unit.ID, task.Unit.Generation
 	var refused *ca.RefusedError
+	var pending *ca.PendingError
+	var twice *ca.TwiceError
 	switch {
 	case errors.As(err, &refused):
 		i.log.Warn("the CA refused a request for good", "request", task.Binding.RequestID)
-		return i.store.RefusedByCA(i.detached(), unitID, generation, refused.Reason)
-	case err != nil:
-		return i.unknown(task, fmt.Errorf("call the CA: %w", err))
+		return i.store.RefusedByCA(i.detached(), unitID, generation, i.self, refused.Reason)
+	case errors.As(err, &pending):
+		i.log.Info("the CA has not decided", "request", task.Binding.RequestID, "reason", pending.Reason)
+		return i.store.Pending(i.detached(), unitID, generation, i.self, store.Wait{Why: pending.Reason, After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
+	case errors.As(err, &twice):
+		i.log.Error("ALARM: the CA issued more than one certificate for one request", "request", task.Binding.RequestID, "certificateSerials", twice.Serials)
 	}
-	return i.keep(task, cert)
+	return i.unknown(task, err)
 }
 
 // ask finds out what became of a request that may have reached the CA before. It
@@ -173,23 +215,26 @@ func (i *issuer) issue(unitID string, generation int32) error {
 func (i *issuer) ask(ctx context.Context, task store.Task) (done bool, err error) {
 	if !i.ca.CanLookup() {
 		// Telling it again could make a second certificate. A person must find out.
-		return true, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, "the CA cannot be asked what it issued")
+		return true, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, "the CA cannot be asked what it issued")
 	}
+	crashpoint.Before(crashpoint.CALookup)
 	cert, found, err := i.ca.Lookup(ctx, task.Binding.RequestID)
+	crashpoint.After(crashpoint.CALookup)
 	if err != nil {
-		return false, i.unknown(task, fmt.Errorf("ask the CA: %w", err))
+		return true, i.without(task, fmt.Errorf("ask the CA: %w", err))
 	}
 	if found {
 		return true, i.keep(task, cert)
 	}
-	return false, i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation)
+	goesOn, err := i.store.Absent(i.detached(), task.Unit.ID, task.Unit.Generation, i.self)
+	return !goesOn, err
 }
 
 func (i *issuer) unknown(task store.Task, cause error) error {
 	if i.ctx.Err() != nil {
 		return cause // we are stopping; the intent alone tells the next start enough
 	}
-	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, cause.Error()))
+	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, cause.Error()))
 }
 
 // detached is for what must be written down even though the time of the call is up.
@@ -204,7 +249,7 @@ func (i *issuer) request(ctx context.Context, task store.Task) (ca.Request, erro
 	if err := json.Unmarshal(o.Content, &order); err != nil {
 		return ca.Request{}, fmt.Errorf("read order %s: %w", o.ID, err)
 	}
-	return ca.Request{ID: task.Binding.RequestID, CSR: task.Binding.CSR, Profile: ca.UserKey(order.ValidityYears)}, nil
+	return ca.Request{ID: task.Binding.RequestID, CSR: task.Binding.CSR, Profile: ca.UserKey(order.ValidityYears), Product: order.ProductCode}, nil
 }
 
 // keep stores what the CA answered, as it is: whether it is the certificate that
@@ -213,10 +258,13 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 	if cert.Leaf == nil || len(cert.PKCS7) == 0 {
 		return i.unknown(task, errors.New("the CA answered without a certificate"))
 	}
-	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, store.Certificate{
-		PKCS7: cert.PKCS7, Serial: ca.SerialText(cert.Leaf.SerialNumber), SHA256: ca.Digest(cert.Leaf),
-		Subject: ca.NameText(cert.Leaf.Subject), NotAfter: cert.Leaf.NotAfter,
-	})
+	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
+	var twice *store.TwiceError
+	if errors.As(err, &twice) {
+		i.log.Error("ALARM: the CA issued more than one certificate for one request", "request", task.Binding.RequestID,
+			"certificateSerials", []string{twice.First, twice.Second})
+		return nil // both are kept; a person decides
+	}
 	if err == nil {
 		i.log.Info("certificate issued", "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
 	}

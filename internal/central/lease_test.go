@@ -11,13 +11,16 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central"
 )
 
 // A lease that ran out goes to whoever claims next, and its old holder is told at
 // every turn that it has lost it.
-func TestZombieIsStopped(t *testing.T) {
+func TestZombieIsStopped(t *testing.T) { onBothEngines(t, testZombieIsStopped) }
+
+func testZombieIsStopped(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	old, next := r.station("bay-1"), r.station("bay-2")
 	w := old.one("ZOMBIE").escrowed()
 
@@ -67,9 +70,11 @@ func TestZombieIsStopped(t *testing.T) {
 }
 
 // With the present epoch, guessed, another station's unit is still not its own.
-func TestAnotherStationsUnit(t *testing.T) {
+func TestAnotherStationsUnit(t *testing.T) { onBothEngines(t, testAnotherStationsUnit) }
+
+func testAnotherStationsUnit(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	owner, thief := r.station("bay-1"), r.station("bay-2")
 	w := owner.one("OWNED").escrowed()
 	stolen := *w
@@ -99,9 +104,11 @@ func TestAnotherStationsUnit(t *testing.T) {
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 }
 
-func TestRelease(t *testing.T) {
+func TestRelease(t *testing.T) { onBothEngines(t, testRelease) }
+
+func testRelease(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, func(c *central.Config) { c.Rules.BreakerFailures = 100 }) // the unit is looked at here, not the station
 	s := r.station("bay-1")
 	r.submit(order("RELEASE", 1))
 	for i := range 7 {
@@ -129,16 +136,22 @@ func TestRelease(t *testing.T) {
 }
 
 func TestReleaseAfterBindingIsRefused(t *testing.T) {
+	onBothEngines(t, testReleaseAfterBindingIsRefused)
+}
+
+func testReleaseAfterBindingIsRefused(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	w := r.station("bay-1").one("LATE").issued()
 	wantProblem(t, w.release("LATE-001", 1, api.NoToken), http.StatusConflict, api.ProblemUnitState)
 }
 
 // Bound units never go back to READY by themselves; their station's late result is a fact.
-func TestCustody(t *testing.T) {
+func TestCustody(t *testing.T) { onBothEngines(t, testCustody) }
+
+func testCustody(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	w := s.one("CUSTODY").issued()
 	r.clock.advance(71 * time.Hour)
@@ -163,9 +176,11 @@ func TestCustody(t *testing.T) {
 	}
 }
 
-func TestSessions(t *testing.T) {
+func TestSessions(t *testing.T) { onBothEngines(t, testSessions) }
+
+func testSessions(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	r.submit(order("SESSION", 3))
 	leases := s.claim(2)
@@ -201,9 +216,11 @@ func TestSessions(t *testing.T) {
 	wantProblem(t, s.send(http.MethodPut, "/session", q), http.StatusConflict, api.ProblemProtocolUnsupported)
 }
 
-func TestHeartbeatOfManyIsOneAnswer(t *testing.T) {
+func TestHeartbeatOfManyIsOneAnswer(t *testing.T) { onBothEngines(t, testHeartbeatOfManyIsOneAnswer) }
+
+func testHeartbeatOfManyIsOneAnswer(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	r.submit(order("MANY", 3))
 	leases := s.claim(3)
@@ -231,9 +248,11 @@ func TestHeartbeatOfManyIsOneAnswer(t *testing.T) {
 
 // TestEscrowFollowsItsUnit: a station that lost the lease after the escrow and got
 // the unit again tells it again under the new epoch, and goes on with the same token.
-func TestEscrowFollowsItsUnit(t *testing.T) {
+func TestEscrowFollowsItsUnit(t *testing.T) { onBothEngines(t, testEscrowFollowsItsUnit) }
+
+func testEscrowFollowsItsUnit(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	w := s.one("AGAIN").escrowed()
 	r.clock.advance(121 * time.Second)

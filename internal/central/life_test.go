@@ -12,9 +12,11 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 )
 
-func TestWholeLifeOfAUnit(t *testing.T) {
+func TestWholeLifeOfAUnit(t *testing.T) { onBothEngines(t, testWholeLifeOfAUnit) }
+
+func testWholeLifeOfAUnit(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	r.submit(order("LIFE", 2))
 
@@ -72,9 +74,11 @@ func TestWholeLifeOfAUnit(t *testing.T) {
 }
 
 // Every PUT again gives the same answer and changes nothing.
-func TestRepeats(t *testing.T) {
+func TestRepeats(t *testing.T) { onBothEngines(t, testRepeats) }
+
+func testRepeats(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	w := r.station("bay-1").one("AGAIN").issued()
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	before := r.unit("AGAIN-001")
@@ -107,9 +111,11 @@ func TestRepeats(t *testing.T) {
 }
 
 // What is said differently the second time is refused.
-func TestContradictions(t *testing.T) {
+func TestContradictions(t *testing.T) { onBothEngines(t, testContradictions) }
+
+func testContradictions(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	w := s.one("CONTRA").issued()
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
@@ -139,9 +145,11 @@ func TestContradictions(t *testing.T) {
 }
 
 // A failed unit is held for a person, and its result is as final as a good one.
-func TestFailedOutcomesHold(t *testing.T) {
+func TestFailedOutcomesHold(t *testing.T) { onBothEngines(t, testFailedOutcomesHold) }
+
+func testFailedOutcomesHold(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	reason := "the hub lost power"
 	for _, outcome := range []api.ResultRequestOutcome{api.Faulty, api.Destroyed, api.RefusedCertificate} {
@@ -161,9 +169,11 @@ func TestFailedOutcomesHold(t *testing.T) {
 }
 
 // An installed unit must say all of what was bound and issued, rightly.
-func TestInstalledMustMatch(t *testing.T) {
+func TestInstalledMustMatch(t *testing.T) { onBothEngines(t, testInstalledMustMatch) }
+
+func testInstalledMustMatch(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	w := r.station("bay-1").one("MATCH").issued()
 	text := func(s string) *string { return &s }
 	rows := []struct {

@@ -107,6 +107,16 @@ func refusalType(r store.Reason) api.ProblemType {
 		return api.ProblemResultConflict
 	case store.ResultMismatch:
 		return api.ProblemInvalidContent
+	case store.Busy:
+		return api.ProblemUnavailable
+	case store.UnitCancelled:
+		return api.ProblemCancelled
+	case store.ProofInvalid:
+		return api.ProblemProofInvalid
+	case store.ShipmentConflict:
+		return api.ProblemShipmentConflict
+	case store.SamePerson:
+		return api.ProblemSamePerson
 	case store.OrderConflict:
 		return api.ProblemOrderConflict
 	case store.StationConflict:

@@ -15,9 +15,11 @@ import (
 )
 
 // Requests that are wrong in one way each, at the station's side.
-func TestBadStationRequests(t *testing.T) {
+func TestBadStationRequests(t *testing.T) { onBothEngines(t, testBadStationRequests) }
+
+func testBadStationRequests(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	used := s.one("USED").issued()
 	w := s.one("BAD").escrowed()
@@ -121,9 +123,11 @@ func TestBadStationRequests(t *testing.T) {
 	w.take(must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK)) // after all that it is still in order
 }
 
-func TestEveryWrongFieldIsNamed(t *testing.T) {
+func TestEveryWrongFieldIsNamed(t *testing.T) { onBothEngines(t, testEveryWrongFieldIsNamed) }
+
+func testEveryWrongFieldIsNamed(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	s := r.station("bay-1")
 	a := s.send(http.MethodPut, "/session", []byte(`{"instanceId":"x","bootId":"","protocolVersion":0,"surprise":1,"other/~":2,
 		"slots":[{"tokenModel":"m","algorithms":"rsa","worstKeyGenerationSeconds":0.5,"extra":true}]}`))
@@ -141,9 +145,11 @@ func TestEveryWrongFieldIsNamed(t *testing.T) {
 	}
 }
 
-func TestOrderRules(t *testing.T) {
+func TestOrderRules(t *testing.T) { onBothEngines(t, testOrderRules) }
+
+func testOrderRules(t *testing.T, e engine) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, e, nil)
 	admin := func(id string, body any, headers ...string) answer {
 		return send(t, r.spec, &http.Client{Timeout: 10 * time.Second}, r.srv.AdminURL(), http.MethodPut, "/orders/"+id, body,
 			append([]string{"Authorization", "Bearer " + r.srv.AdminToken()}, headers...)...)

@@ -31,6 +31,8 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 )
 
 // clock is real time plus what a test has skipped.
@@ -41,18 +43,37 @@ func (c *clock) advance(by time.Duration) { c.skipped.Add(int64(by)) }
 
 // rig is a running server with a client for its administration.
 type rig struct {
-	t     *testing.T
-	dir   string
-	clock *clock
-	srv   *central.Server
-	admin *adminclient.Client
-	spec  routers.Router
+	t        *testing.T
+	dir      string
+	postgres database.Postgres // not given: SQLite in dir
+	clock    *clock
+	srv      *central.Server
+	admin    *adminclient.Client
+	spec     routers.Router
+}
+
+// engine gives a test the PostgreSQL database for its server, or none.
+type engine func(t *testing.T) database.Postgres
+
+// onBothEngines runs a test on SQLite and on PostgreSQL.
+func onBothEngines(t *testing.T, test func(t *testing.T, e engine)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, func(*testing.T) database.Postgres { return database.Postgres{} }) })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgres) })
+}
+
+func postgres(t *testing.T) database.Postgres {
+	t.Helper()
+	db, err := database.ParsePostgres(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 // newRig starts a server in a directory of its own; change may alter its configuration.
-func newRig(t *testing.T, change func(*central.Config)) *rig {
+func newRig(t *testing.T, e engine, change func(*central.Config)) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), clock: &clock{}, spec: specRouter(t)}
+	r := &rig{t: t, dir: t.TempDir(), postgres: e(t), clock: &clock{}, spec: specRouter(t)}
 	r.start(change)
 	return r
 }
@@ -60,7 +81,7 @@ func newRig(t *testing.T, change func(*central.Config)) *rig {
 // start starts a server on the rig's directory, as after a restart.
 func (r *rig) start(change func(*central.Config)) {
 	r.t.Helper()
-	cfg := central.Config{DataDir: r.dir, Clock: r.clock.now, SweepInterval: 20 * time.Millisecond, StopGrace: 100 * time.Millisecond}
+	cfg := central.Config{DataDir: r.dir, Postgres: r.postgres, Clock: r.clock.now, SweepInterval: 20 * time.Millisecond, StopGrace: 100 * time.Millisecond}
 	if change != nil {
 		change(&cfg)
 	}
@@ -92,7 +113,7 @@ func (r *rig) developmentCA() *ca.Development { return openCA(r.t, r.dir, r.cloc
 
 func openCA(t *testing.T, dir string, c *clock) *ca.Development {
 	t.Helper()
-	d, err := ca.OpenDevelopment(t.Context(), filepath.Join(dir, "test-ca"), c.now)
+	d, err := ca.OpenDevelopment(t.Context(), filepath.Join(dir, "test-ca"), ca.DevelopmentRecord(filepath.Join(dir, "test-ca")), c.now)
 	if err != nil {
 		t.Fatal(err)
 	}

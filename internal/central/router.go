@@ -12,6 +12,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/contract"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 // basePath is where the operations of the contract are.
@@ -87,12 +88,13 @@ func (rt *router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.R
 	}
 	rt.registered[op.ID] = true
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		checked, err := rt.check(w, r, op, p)
-		if err != nil {
+		crashpoint.Before(crashpoint.Label(op.ID))
+		if checked, err := rt.check(w, r, op, p); err != nil {
 			fail(w, r, err)
-			return
+		} else {
+			h(w, checked)
 		}
-		h(w, checked)
+		crashpoint.After(crashpoint.Label(op.ID))
 	})
 }
 

@@ -14,13 +14,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/usbkeyd/usbkeyd/api/adminserver"
 	"github.com/usbkeyd/usbkeyd/api/stationserver"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/contract"
 	"github.com/usbkeyd/usbkeyd/internal/central/stationroot"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
-	"github.com/usbkeyd/usbkeyd/internal/filelock"
 )
 
 // Server is the central server: opened by New, working between Start and Close.
@@ -31,9 +32,12 @@ type Server struct {
 	stationRoot *stationroot.Root
 	adminToken  string
 	issuer      *issuer
+	revoker     *revoker
 	// ready rings when a unit may be claimed, changed when one got its certificate or not.
-	ready, changed *bell
-	claims         *claimFlights
+	ready      *shared[*queue]
+	changed    *shared[*bell]
+	neighbours *neighbours
+	claims     *claimFlights
 	// stopping is done when Close begins, so that long polls end.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -54,7 +58,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, ready: newBell(), changed: newBell(), claims: newClaimFlights(), failed: make(chan error, 2)}
+	s := &Server{cfg: cfg, ready: newShared("ready", newQueue()), changed: newShared("changed", newBell()), claims: newClaimFlights(), failed: make(chan error, 2)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -67,42 +71,11 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err := s.openListeners(ctx); err != nil {
 		return nil, err
 	}
-	s.issuer = newIssuer(s.store, s.ca, s.cfg, s.changed)
+	self := uuid.NewString()
+	s.neighbours = &neighbours{store: s.store, self: self, bells: []neighbourly{s.ready.neighbourly(), s.changed.neighbourly()}}
+	s.revoker = newRevoker(s)
+	s.issuer = newIssuer(s.store, s.ca, s.cfg, self, s.changed)
 	return s, nil
-}
-
-func (s *Server) openData(ctx context.Context) error {
-	dir := s.cfg.DataDir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
-	}
-	// Two issuers on one store could ask the CA twice.
-	lock, err := filelock.Exclusive(filepath.Join(dir, "lock"))
-	if errors.Is(err, filelock.ErrHeld) {
-		return fmt.Errorf("the data directory %s is in use by another server: stop that one, or use another directory", dir)
-	}
-	if err != nil {
-		return fmt.Errorf("lock the data directory: %w", err)
-	}
-	s.closers = append(s.closers, lock.Close)
-	if s.store, err = store.Open(ctx, filepath.Join(dir, "central.db"), store.Clock(s.cfg.Clock), s.cfg.Rules); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.store.Close)
-	s.ca = s.cfg.CA
-	if s.ca == nil {
-		development, err := ca.OpenDevelopment(ctx, filepath.Join(dir, "ca"), s.cfg.Clock)
-		if err != nil {
-			return err
-		}
-		s.ca = development
-		s.closers = append(s.closers, development.Close)
-	}
-	if s.stationRoot, err = stationroot.Open(filepath.Join(dir, "station-root"), s.cfg.Clock); err != nil {
-		return err
-	}
-	s.adminToken, err = openToken(filepath.Join(dir, TokenFile))
-	return err
 }
 
 func (s *Server) openListeners(ctx context.Context) error {
@@ -141,6 +114,7 @@ func (s *Server) openListeners(ctx context.Context) error {
 	}
 
 	s.stationHTTP = s.httpServer(withLog(s.cfg.Logger, "station", stations))
+	s.stationHTTP.ConnContext = withPeer
 	s.stationHTTP.TLSConfig = &tls.Config{
 		MinVersion:   tls.VersionTLS12,
 		Certificates: []tls.Certificate{cert},
@@ -174,7 +148,20 @@ func (s *Server) Start() {
 
 // Work is the part of Start that goes on in the background, for whoever hands requests
 // to the handlers himself.
-func (s *Server) Work() { s.background.Go(s.sweepLoop) }
+func (s *Server) Work() {
+	s.background.Go(s.sweepLoop)
+	s.background.Go(func() { s.revoker.run(s.stopping) })
+	s.background.Go(s.crlLoop)
+	s.background.Go(s.retainLoop)
+	if !s.store.Shared() {
+		return
+	}
+	failed := func(err error) { s.cfg.Logger.Warn("the other servers are not heard or told", "error", err) }
+	for _, b := range s.neighbours.bells {
+		s.background.Go(func() { s.neighbours.tell(s.stopping, b, failed) })
+	}
+	s.background.Go(func() { s.neighbours.listen(s.stopping, failed) })
+}
 
 // StationHandler answers stations; whoever calls it puts the client certificate into the
 // request's TLS state, as the listener does. AdminHandler answers the administration.
@@ -272,8 +259,14 @@ func (s *Server) Sweep(ctx context.Context) error {
 		}
 		if ready > 0 {
 			s.cfg.Logger.Info("leases ran out", "units", ready)
-			s.ready.ring()
+			s.ready.ringAll()
 		}
+	}
+	if _, err := s.store.FindBlocked(ctx); err != nil {
+		return err
+	}
+	if err := s.revoker.round(ctx); err != nil {
+		s.cfg.Logger.Error("not everything is revoked", "error", err)
 	}
 	return s.issuer.sweep(ctx)
 }

@@ -103,8 +103,10 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 	defer end.Stop()
 	poll := time.NewTicker(slowPoll)
 	defer poll.Stop()
+	unit := s.changed.local.listen(unitID)
+	defer unit.leave()
 	for last := false; ; {
-		bell := s.changed.next()
+		rung := unit.next()
 		u, b, err := s.store.Collect(ctx, stationOf(ctx), unitID, generation)
 		if err == nil {
 			err = collectable(u, generation)
@@ -113,7 +115,7 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 			return u, b, err
 		}
 		select {
-		case <-bell:
+		case <-rung:
 		case <-poll.C:
 		case <-end.C:
 			last = true
@@ -130,9 +132,11 @@ func collectable(u store.Unit, generation int32) error {
 	switch {
 	case u.Generation != generation:
 		return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is at generation %d", u.ID, u.Generation))
+	case u.State.Over():
+		return problem(api.ProblemCancelled, fmt.Sprintf("unit %s is %s", u.ID, u.State))
 	case u.State == store.Held:
 		return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is %s: %s", u.ID, u.State, u.HeldReason))
-	case u.State.InCustody(), u.State == store.Installed:
+	case u.State.InCustody(), u.State == store.Installed, u.State == store.Shipped:
 		return nil
 	}
 	return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is %s", u.ID, u.State))
@@ -163,7 +167,8 @@ func (s *stationAPI) PutResult(ctx context.Context, r stationserver.PutResultReq
 	if err != nil {
 		return nil, err
 	}
-	s.changed.ring()
+	s.changed.ring(r.UnitId)
+	s.changed.ring(outgoingEvents)
 	return stationserver.PutResult200JSONResponse(unitStateOf(u)), nil
 }
 

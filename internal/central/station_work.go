@@ -15,8 +15,12 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-// slowPoll finds work that no bell told of, such as an order whose home has died.
-const slowPoll = 2 * time.Second
+const (
+	// claimTries is how often a claim is tried again that found everything locked,
+	// claimPause the longest pause before: the time that a few commits take.
+	claimTries = 5
+	claimPause = 20 * time.Millisecond
+)
 
 // generationMargin is what a lease has beyond the worst key generation.
 const generationMargin = time.Minute
@@ -55,7 +59,7 @@ func (s *stationAPI) PutSession(ctx context.Context, r stationserver.PutSessionR
 		return nil, err
 	}
 	return stationserver.PutSession200JSONResponse{
-		SessionId: session.ID, LeaseSeconds: seconds(lease), HeartbeatSeconds: max(seconds(lease/4), 1), Drain: false, Held: leases,
+		SessionId: session.ID, LeaseSeconds: seconds(lease), HeartbeatSeconds: max(seconds(lease/4), 1), Drain: drains(ctx), Held: leases,
 	}, nil
 }
 
@@ -104,38 +108,36 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 	return stationserver.PostClaims200JSONResponse{Leases: given}, nil
 }
 
-// waitForWork claims, and if there is nothing waits for a bell, or a while, and
+// waitForWork claims, and if there is nothing waits to be called, or a while, and
 // claims again. A repeat of a claim that is under way does the same beside it;
 // the key, looked up in the transaction that leases, gives both the same units.
 func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
-	poll := time.NewTicker(slowPoll)
-	defer poll.Stop()
-	for try := true; ; {
-		bell := s.ready.next()
-		if !try {
-			var err error
-			if try, err = s.store.Claimable(ctx, claim); err != nil {
-				return nil, err
-			}
+	work := s.ready.local
+	w := newWaiter(claim.Station, claim.Products)
+	defer work.leave(w)
+	look := time.NewTimer(slowPoll)
+	defer look.Stop()
+	var called call
+	for sure := true; ; {
+		work.enter(w)
+		leases, err := s.tryClaim(ctx, claim, sure)
+		work.pass(called, err == nil && len(leases) > 0)
+		if err != nil {
+			return nil, err
 		}
-		if try {
-			leases, err := s.store.Claim(ctx, claim)
-			if err != nil {
-				return nil, err
-			}
-			if len(leases) > 0 {
-				flight.land()
-				return leases, nil
-			}
+		if len(leases) > 0 {
+			flight.land()
+			return leases, nil
 		}
-		try = false
+		called, sure = call{}, false
+		look.Reset(work.pause())
 		select {
-		case <-bell:
+		case called = <-w.called:
 		case <-flight.landed:
-			try = true
-		case <-poll.C:
+			sure = true
+		case <-look.C:
 		case <-end.C:
 			return nil, nil
 		case <-s.stopping.Done():
@@ -146,21 +148,44 @@ func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *cla
 	}
 }
 
+// tryClaim claims; unless it is sure that there may be something, it looks first, without
+// a write. On a shared store a claim passes over what others have locked just now, so
+// what is still free afterwards is tried again.
+func (s *Server) tryClaim(ctx context.Context, claim store.Claim, sure bool) ([]store.Lease, error) {
+	for try := 0; ; try++ {
+		if !sure {
+			there, err := s.store.Claimable(ctx, claim)
+			if err != nil || !there {
+				return nil, err
+			}
+		}
+		leases, err := s.store.Claim(ctx, claim)
+		if err != nil || len(leases) > 0 || !s.store.Shared() || try == claimTries {
+			return leases, err
+		}
+		sure = false
+		time.Sleep(rand.N(claimPause))
+	}
+}
+
 // PostHeartbeat implements the operation.
 func (s *stationAPI) PostHeartbeat(ctx context.Context, r stationserver.PostHeartbeatRequestObject) (stationserver.PostHeartbeatResponseObject, error) {
 	beats := make([]store.Beat, len(r.Body.Units))
 	for i, u := range r.Body.Units {
 		beats[i] = store.Beat{UnitID: u.UnitId, Epoch: u.Epoch, Phase: u.Phase}
 	}
-	left, err := s.store.Heartbeat(ctx, stationOf(ctx), r.Body.SessionId, beats)
+	pulses, err := s.store.Heartbeat(ctx, stationOf(ctx), r.Body.SessionId, beats)
 	if err != nil {
 		return nil, err
 	}
-	answer := stationserver.PostHeartbeat200JSONResponse{Units: make([]api.HeartbeatStatus, len(beats))}
+	answer := stationserver.PostHeartbeat200JSONResponse{Drain: drains(ctx), Units: make([]api.HeartbeatStatus, len(beats))}
 	for i, b := range beats {
 		status := api.HeartbeatStatus{UnitId: b.UnitID, Epoch: b.Epoch, Status: api.Lost}
-		if left[i] > 0 {
-			status.Status, status.LeaseSeconds = api.Ok, seconds(left[i])
+		switch {
+		case pulses[i].Cancel:
+			status.Status = api.Cancel
+		case pulses[i].Left > 0:
+			status.Status, status.LeaseSeconds = api.Ok, seconds(pulses[i].Left)
 		}
 		answer.Units[i] = status
 	}
@@ -176,7 +201,7 @@ func (s *stationAPI) PostRelease(ctx context.Context, r stationserver.PostReleas
 	if err != nil {
 		return nil, err
 	}
-	s.ready.ring()
+	s.ready.ring(forStation(stationOf(ctx)))
 	return stationserver.PostRelease200JSONResponse(unitStateOf(u)), nil
 }
 

@@ -33,7 +33,7 @@ func leaseOf(l store.Lease) (api.Lease, error) {
 		return api.Lease{}, err
 	}
 	return api.Lease{
-		UnitId: l.Unit.ID, OrderId: l.Order.ID, Sequence: l.Unit.Sequence, Of: l.Order.Quantity,
+		UnitId: l.Unit.ID, OrderId: l.Order.ID, Sequence: l.Unit.Sequence, Of: l.Order.Numbered,
 		Epoch: l.Unit.Epoch, Generation: l.Unit.Generation,
 		// One second is the least that the contract can say; a lost lease of a repeated claim gets it.
 		LeaseSeconds: max(seconds(l.Left), 1),
@@ -58,8 +58,17 @@ func unitOf(u store.UnitRecord) api.Unit {
 		TokenSerial: optional(u.TokenSerial), TokenLabel: optional(u.TokenLabel), TokenModel: optional(u.TokenModel),
 		KeyId: optional(u.KeyID), Subject: optional(u.Subject), CertificateSerial: optional(u.CertificateSerial),
 		CertificateSha256: optional(u.CertificateSHA256), CertificateNotAfter: optionalTime(u.CertificateNotAfter),
+		PendingReason: optional(u.PendingReason), PendingUntil: optionalTime(u.PendingUntil),
+		Waybill: optional(u.Waybill), ShippedAt: optionalTime(u.ShippedAt), RevokedAt: optionalTime(u.RevokedAt), SurplusCertificates: surplusOf(u.Surplus),
 		EscrowId: optional(u.EscrowID), Seconds: u.Seconds, UpdatedAt: u.UpdatedAt,
 	}
+}
+
+func surplusOf(digests []string) *[]string {
+	if len(digests) == 0 {
+		return nil
+	}
+	return &digests
 }
 
 func unitsOf(records []store.UnitRecord) []api.Unit {

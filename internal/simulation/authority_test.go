@@ -24,6 +24,7 @@ type authority struct {
 	key     crypto.Signer
 	issued  map[string]ca.Certificate
 	csrs    map[string][]byte
+	revoked map[string]bool // by serial number
 	unknown map[string]bool // asked, and the answer was lost since anybody looked it up
 }
 
@@ -37,7 +38,7 @@ func newAuthority(w *world) *authority {
 	}
 	return &authority{
 		w: w, key: key, root: w.sign(template, template, key.Public(), key),
-		issued: map[string]ca.Certificate{}, csrs: map[string][]byte{}, unknown: map[string]bool{},
+		issued: map[string]ca.Certificate{}, csrs: map[string][]byte{}, unknown: map[string]bool{}, revoked: map[string]bool{},
 	}
 }
 
@@ -51,6 +52,7 @@ func (w *world) sign(template, parent *x509.Certificate, public crypto.PublicKey
 }
 
 func (a *authority) CanLookup() bool            { return true }
+func (a *authority) CanRevoke() bool            { return true }
 func (a *authority) Roots() []*x509.Certificate { return []*x509.Certificate{a.root} }
 
 // errNoAnswer is what whoever asked the CA sees of a lost answer.
@@ -72,8 +74,12 @@ func (a *authority) Issue(ctx context.Context, r ca.Request) (ca.Certificate, er
 	}
 	a.unknown[r.ID] = true
 	v, ok := a.w.gate.enter(ctx, caCall, "ca", "issue "+r.ID, nil)
-	if !ok || v == lose || v == silence {
+	switch {
+	case !ok || v == lose:
 		return ca.Certificate{}, errNoAnswer
+	case v == notYet && a.issued[r.ID].Leaf == nil:
+		delete(a.unknown, r.ID) // the CA knows of it, and says so
+		return ca.Certificate{}, &ca.PendingError{After: time.Minute}
 	}
 	c, known := a.issued[r.ID]
 	if known && !bytes.Equal(a.csrs[r.ID], r.CSR) {
@@ -88,6 +94,19 @@ func (a *authority) Issue(ctx context.Context, r ca.Request) (ca.Certificate, er
 	}
 	delete(a.unknown, r.ID)
 	return c, nil
+}
+
+// Revoke implements ca.CA.
+func (a *authority) Revoke(ctx context.Context, r ca.Revocation) error {
+	v, ok := a.w.gate.enter(ctx, caCall, "ca", "revoke "+r.Serial.String(), nil)
+	if !ok || v == lose {
+		return errNoAnswer
+	}
+	a.revoked[r.Serial.String()] = true
+	if v == loseAfter {
+		return errNoAnswer
+	}
+	return nil
 }
 
 func (a *authority) make(r ca.Request) ca.Certificate {

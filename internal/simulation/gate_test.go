@@ -21,6 +21,8 @@ const (
 	silence
 	// twice has a message arrive twice.
 	twice
+	// notYet has the CA put off an answer.
+	notYet
 )
 
 // kind is what an action is.

@@ -80,8 +80,44 @@ func (w *world) mischief() {
 		units := 1 + w.rng.IntN(3)
 		w.event("order %d of %d units", w.orders, units)
 		w.order(units)
+	case n < 98 && w.orders > 0:
+		w.cancel(w.rng.IntN(w.orders))
 	default:
-		w.model.look()
+		w.decide()
+	}
+}
+
+// cancel withdraws an order, or one unit of it.
+func (w *world) cancel(order int) {
+	body := map[string]any{"operator": "op-1", "reason": "withdrawn"}
+	if w.rng.IntN(2) == 0 {
+		body["units"] = []string{orderID(order) + "-001"}
+	}
+	status := w.admin("POST", "/orders/"+orderID(order)+"/cancel", body, nil)
+	w.event("order %d is CANCELLED, units %v: %d", order, body["units"], status)
+}
+
+// decide has two persons give up the first unit that waits for that.
+func (w *world) decide() {
+	for _, u := range w.model.look() {
+		if u.State != api.HELD && u.State != api.STRANDED {
+			continue
+		}
+		if w.rng.IntN(3) > 0 {
+			continue
+		}
+		var answer api.DecisionAnswer
+		body := map[string]any{"generation": u.Generation, "operator": "op-1", "reason": "the token is lost"}
+		status := w.admin("POST", "/units/"+u.UnitId+"/reissue", body, nil)
+		var list api.DecisionList
+		w.admin("GET", "/decisions", nil, &list)
+		for _, d := range list.Decisions {
+			if d.UnitId == u.UnitId {
+				status = w.admin("POST", "/decisions/"+d.DecisionId, map[string]any{"operator": "op-2"}, &answer)
+			}
+		}
+		w.event("%s, which is %s, is to be made AGAIN: %d", u.UnitId, u.State, status)
+		return
 	}
 }
 
@@ -109,11 +145,12 @@ func (w *world) settle() error {
 			}
 		}
 		synctestWait()
-		if left = w.unsettled(); len(left) == 0 {
-			return nil
-		}
+		left = w.unsettled()
 		if len(w.broken) > 0 {
 			return violation{w.broken}
+		}
+		if len(left) == 0 {
+			return nil
 		}
 	}
 	return fmt.Errorf("%w: %s", errNotConverged, strings.Join(left, "; "))
@@ -179,21 +216,22 @@ func (w *world) cardOf(j *provision.Record) *card {
 	return nil
 }
 
+// givenUp is the reason of a job that a person has given up.
+const givenUp = "the token is dead"
+
 // giveUp is usbkeyd jobs abandon.
 func (w *world) giveUp(s *station, j *provision.Record) {
 	w.event("%s gives up job %s", s.name, j.Job.ID)
 	journal, err := provision.OpenJournal(s.dir + "/journal.db")
 	w.must(err)
-	w.must((&provision.Runner{Journal: journal, Now: time.Now}).GiveUp(j, "the token is dead", "Throw it away."))
+	w.must((&provision.Runner{Journal: journal, Now: time.Now}).GiveUp(j, givenUp, "Throw it away."))
 	w.must(journal.Close())
 }
 
 // unsettled says what is not at its end: every unit is accounted for, no job waits, no
 // report is unsent.
 func (w *world) unsettled() (left []string) {
-	states := map[string]api.UnitStateName{}
 	for _, u := range w.model.look() {
-		states[u.UnitId] = u.State
 		if !slices.Contains([]api.UnitStateName{api.INSTALLED, api.HELD, api.STRANDED, api.CANCELLED}, u.State) {
 			left = append(left, fmt.Sprintf("%s is %s", u.UnitId, u.State))
 		}
@@ -206,14 +244,17 @@ func (w *world) unsettled() (left []string) {
 		jobs, err := s.life.journal.Unfinished()
 		w.must(err)
 		for _, j := range jobs {
-			if states[j.Job.UnitID()] != api.STRANDED {
-				left = append(left, fmt.Sprintf("%s: job %s waits at %s: %s", s.name, j.Job.ID, j.Step, j.Reason))
-			}
+			left = append(left, fmt.Sprintf("%s: job %s waits at %s: %s", s.name, j.Job.ID, j.Step, j.Reason))
 		}
 		n, err := s.life.journal.CountPendingReports()
 		w.must(err)
 		if n > 0 {
 			left = append(left, fmt.Sprintf("%s: %d reports are unsent", s.name, n))
+		}
+		if len(left) == 0 {
+			all, err := s.life.journal.All()
+			w.must(err)
+			w.model.wiped(all)
 		}
 	}
 	return left

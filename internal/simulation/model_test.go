@@ -11,6 +11,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 // model is what must be true of the world, kept beside it from what can be seen from
@@ -27,23 +28,30 @@ type model struct {
 	escrowed     map[string]bool              // by unit: an SO PIN is in escrow
 	installed    map[string]bool              // by request id
 	pins         map[*card][]string           // all that it ever had
-	cancelled    map[string]bool              // by order: withdrawn
 }
 
 func newModel(w *world) *model {
 	return &model{
 		w: w, epochs: map[string]int64{}, generations: map[string]int32{}, bound: map[string]string{}, by: map[string]string{},
 		certificates: map[string]*x509.Certificate{}, keys: map[string]string{}, escrowed: map[string]bool{},
-		installed: map[string]bool{}, pins: map[*card][]string{}, cancelled: map[string]bool{},
+		installed: map[string]bool{}, pins: map[*card][]string{},
 	}
 }
 
 func requestID(unit string, generation int32) string { return fmt.Sprintf("%s-g%d", unit, generation) }
 
+// unitOf is the unit of a request id.
+func unitOf(id string) string { return id[:strings.LastIndex(id, "-g")] }
+
 // issued: a generation of a unit has one certificate, and a key is of one generation.
 func (m *model) issued(id string, c *x509.Certificate) {
 	if m.certificates[id] != nil {
 		m.w.violate("two certificates for %s", id)
+	}
+	for other, before := range m.certificates {
+		if unitOf(other) == unitOf(id) && !m.w.ca.revoked[before.SerialNumber.String()] {
+			m.w.violate("%s is issued while the certificate of %s still stands", id, other)
+		}
 	}
 	m.certificates[id] = c
 	key := string(c.RawSubjectPublicKeyInfo)
@@ -212,6 +220,31 @@ func (m *model) sent(st *station, text []byte) {
 	}
 }
 
+// gone: no certificate of a cancelled unit stands.
+func (m *model) gone(unit string) {
+	for id, c := range m.certificates {
+		if unitOf(id) == unit && !m.w.ca.revoked[c.SerialNumber.String()] {
+			m.w.violate("%s is CANCELLED while the certificate of %s still stands", unit, id)
+		}
+	}
+}
+
+// wiped: in the end the key of a job that was withdrawn is on no token.
+func (m *model) wiped(jobs []*provision.Record) {
+	for _, j := range jobs {
+		for _, c := range m.w.cards {
+			if !j.Facts.Withdrawn || c.dead || !c.initialised || c.label != j.Job.TokenLabel {
+				continue
+			}
+			for _, o := range c.objects {
+				if o.Class == pkcs11.ClassPublicKey && bytes.Equal(o.PublicKey, j.Facts.PublicKey) && j.Reason != givenUp {
+					m.w.violate("job %s was withdrawn, and its key is still on token %s", j.Job.ID, c.serial)
+				}
+			}
+		}
+	}
+}
+
 // look compares what the server says of every unit with the model.
 func (m *model) look() []api.Unit {
 	units := m.w.units()
@@ -225,6 +258,9 @@ func (m *model) look() []api.Unit {
 		}
 		if u.State == api.INSTALLED && u.TokenSerial != nil {
 			m.holds(id, *u.TokenSerial)
+		}
+		if u.State == api.CANCELLED {
+			m.gone(u.UnitId)
 		}
 		if slices.Contains([]api.UnitStateName{api.READY, api.LEASED}, u.State) && m.bound[id] != "" {
 			m.w.violate("%s is %s although a key is bound to it", id, u.State)

@@ -47,6 +47,14 @@ func explainLoadFailure(path string) string {
 	if err != nil || !slices.ContainsFunc(symbols, isList) {
 		return "it is a library but not a PKCS#11 module: it has no C_GetFunctionList"
 	}
+	beside := func(path string) bool {
+		return strings.Contains(path, "$ORIGIN") || strings.Contains(path, "${ORIGIN}")
+	}
+	runpath, _ := f.DynString(elf.DT_RUNPATH) // without one there is nothing to say
+	rpath, _ := f.DynString(elf.DT_RPATH)
+	if strings.HasPrefix(path, "/proc/self/fd/") && slices.ContainsFunc(append(runpath, rpath...), beside) {
+		return "it looks for other libraries beside itself ($ORIGIN), which a module that is pinned by SHA-256 and trusted as its owner's cannot: have it belong to root and leave out trust: owner, or leave out the pin"
+	}
 	needed, err := f.ImportedLibraries()
 	if err != nil {
 		return "the system's loader refuses it"

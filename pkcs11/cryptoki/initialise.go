@@ -76,13 +76,14 @@ func (t *token) identityAfter(now place) pkcs11.Identity {
 // of all the others, which the new serial must differ from.
 func (t *token) findForInit(op string) (place, map[pkcs11.TokenSerial]bool, error) {
 	if t.sess != nil && t.id.Serial != "" {
-		slot := t.m.slotOf(t.sess)
+		slot := t.slotOf(t.sess)
 		_ = t.dropSession() // C_InitToken says if it is still open
 		info, err := t.m.tokenInfo(slot)
 		if err != nil {
 			return place{}, nil, err
 		}
-		return place{slot, info}, nil, t.note(op, info)
+		at := place{slot, info}
+		return at, nil, t.note(op, at)
 	}
 	_ = t.dropSession()
 	places, unread, err := t.m.scan()
@@ -99,7 +100,7 @@ func (t *token) findForInit(op string) (place, map[pkcs11.TokenSerial]bool, erro
 			others[p.info.Serial] = true
 		}
 	}
-	return at, others, t.note(op, at.info)
+	return at, others, t.note(op, at)
 }
 
 // initAllowed refuses what would spend the last try of the SO PIN or cannot

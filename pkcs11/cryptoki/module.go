@@ -43,6 +43,7 @@ func Open(path, reserved string) (pkcs11.Module, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
+	dieByFaults()
 	ctx := p11.New(path)
 	if ctx == nil {
 		return nil, unusable(path, explainLoadFailure(path))

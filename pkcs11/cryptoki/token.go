@@ -3,6 +3,7 @@ package cryptoki
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -56,41 +57,52 @@ func (t *token) find(op string) (place, error) {
 		if err != nil {
 			return place{}, err
 		}
-		return at, t.note(op, at.info)
+		return at, t.note(op, at)
 	}
-	slot := t.m.slotOf(t.sess)
+	slot := t.slotOf(t.sess)
 	t.sess.slot = slot
 	info, err := t.m.tokenInfo(slot)
 	if err != nil {
 		return place{}, t.failed(err)
 	}
-	if err := t.note(op, info); err != nil {
+	at := place{slot, info}
+	if err := t.note(op, at); err != nil {
 		return place{}, err
 	}
 	t.sess.confirmed = true
-	return place{slot, info}, nil
+	return at, nil
 }
 
 // slotOf asks which slot a session is on. The slot was looked at before the session
 // was opened on it; had it been given to another token in between, the session would
-// be that token's, and look like the right one's as soon as the slot is given back.
-func (m *module) slotOf(s *session) uint {
-	if s.confirmed {
+// be that token's, and look like the right one's as soon as the slot is given back. A
+// token that is held by its slot shows by nothing else that it has changed places.
+func (t *token) slotOf(s *session) uint {
+	if s.confirmed && !t.heldBySlot() {
 		return s.slot
 	}
-	info, err := m.ctx.GetSessionInfo(s.handle)
+	info, err := t.m.ctx.GetSessionInfo(s.handle)
 	if err != nil {
 		return s.slot // what is wrong shows when its token is read
 	}
 	return info.SlotID
 }
 
-// note compares what the token says now with what is expected of it and remembers it.
-func (t *token) note(op string, now pkcs11.TokenInfo) error {
-	if err := expect(op, now, t.seen, t.id); err != nil {
+// heldBySlot reports whether the slot tells the token from others of its serial.
+func (t *token) heldBySlot() bool { return t.id.Serial != "" && t.id.SlotDescription != "" }
+
+// note compares what the token says now, and where it is if that counts, with what is
+// expected of it and remembers it.
+func (t *token) note(op string, now place) error {
+	if t.heldBySlot() {
+		if slot := t.m.slotDescription(now.slot); slot != t.id.SlotDescription {
+			return t.failed(&pkcs11.Error{Op: op, Kind: pkcs11.ErrTokenReplaced, Detail: fmt.Sprintf("expected %s, it is in slot %q", t.id, slot)})
+		}
+	}
+	if err := expect(op, now.info, t.seen, t.id); err != nil {
 		return t.failed(err)
 	}
-	t.seen = now
+	t.seen = now.info
 	return nil
 }
 

@@ -76,8 +76,19 @@ func SoftHSM(t testing.TB) string {
 	return places[i]
 }
 
-// Tool runs a command-line tool in the bay's environment and returns its output.
+// Tool runs a command-line tool in the bay's environment and returns its output; it
+// must succeed.
 func (b Bay) Tool(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := b.Try(t, name, args...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+	return out
+}
+
+// Try is Tool for what may fail.
+func (b Bay) Try(t testing.TB, name string, args ...string) (string, error) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -89,10 +100,7 @@ func (b Bay) Tool(t testing.TB, name string, args ...string) string {
 		cmd.Env = append(cmd.Env, k+"="+b.Env[k])
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, out)
-	}
-	return string(out)
+	return string(out), err
 }
 
 // InitToken initialises the free slot with SoftHSM's own tool, as a factory would.

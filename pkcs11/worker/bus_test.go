@@ -1,3 +1,5 @@
+//go:build !windows
+
 package worker_test
 
 import (
@@ -163,4 +165,81 @@ func TestHangBesideBusyToken(t *testing.T) {
 	for _, p := range []*worker.Process{a, b, c} {
 		release(t, pool, p)
 	}
+}
+
+// beside has a child do something with a token of its own while a neighbour makes its
+// key. The child must live on.
+func beside(t *testing.T, pool *worker.Pool, shim pkcs11test.Shim, busy pkcs11test.TestToken, other *worker.Process, do func() error) {
+	t.Helper()
+	working := loggedIn(t, acquire(t, pool), busy)
+	shim.Rules(t, "bus", pkcs11test.OnToken("C_GenerateKeyPair", busy.Serial, pkcs11test.WaitFor(generation)))
+	wait := generating(t, shim, working)
+	err := do()
+	wait()
+	if err != nil || !other.Healthy() {
+		t.Errorf("the neighbour of a busy token: %v (%v)", err, other.Err())
+	}
+}
+
+// TestBlankTokenBesideABusyOne: a token without a session is looked for in all slots,
+// whatever is asked of it, and however short its caller's patience is.
+func TestBlankTokenBesideABusyOne(t *testing.T) {
+	for name, call := range map[string]func(context.Context, pkcs11.Token) error{
+		"information": func(ctx context.Context, k pkcs11.Token) error {
+			ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // as a model's own bound
+			defer cancel()
+			_, err := k.Info(ctx)
+			return err
+		},
+		"mechanisms": func(ctx context.Context, k pkcs11.Token) error { _, err := k.Mechanisms(ctx); return err },
+		"initialise": func(ctx context.Context, k pkcs11.Token) error {
+			_, err := k.Init(ctx, pkcs11.NewSOPIN("12345678"), "new")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool, shim, tokens := busPool(t)
+			if err := pool.Warm(t.Context(), 2); err != nil {
+				t.Fatal(err)
+			}
+			p := acquire(t, pool)
+			token := blank(t, p)
+			beside(t, pool, shim, tokens[0], p, func() error { return call(t.Context(), token) })
+		})
+	}
+}
+
+// blank opens the token that is not initialised.
+func blank(t *testing.T, p *worker.Process) pkcs11.Token {
+	t.Helper()
+	slots, err := p.Slots(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range slots {
+		if s.Token != nil && !s.Token.Initialized() {
+			k, err := p.Open(t.Context(), s.Identity())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+	}
+	t.Fatal("no blank token")
+	return nil
+}
+
+// TestPoolsOnOneHub: two module instances that reach the same tokens share a bus.
+func TestPoolsOnOneHub(t *testing.T) {
+	b := pkcs11test.NewBay(t)
+	tokens := b.InitTokens(t, 2)
+	shim := pkcs11test.NewShim(t, b)
+	spec := worker.Spec{
+		Trust: worker.TrustOwner, Path: shim.Path, Env: shim.Env, Bus: worker.NewBus(),
+		Deadlines: worker.Deadlines{Call: 500 * time.Millisecond, Init: 500 * time.Millisecond, KeyGeneration: 5 * time.Second},
+	}
+	one, two := worker.NewPool(spec), worker.NewPool(spec)
+	t.Cleanup(func() { _, _ = one.Close(), two.Close() })
+	p := acquire(t, two)
+	beside(t, one, shim, tokens[0], p, func() error { _, err := p.Slots(t.Context()); return err })
 }

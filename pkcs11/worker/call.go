@@ -13,14 +13,19 @@ import (
 // call makes one request and waits for its response. args appends the arguments,
 // result takes what was returned; both may be nil.
 func (p *Process) call(ctx context.Context, op operation, args func(*encoder), result func(*decoder)) error {
+	return p.callOn(ctx, op, waitsForBus(op), args, result)
+}
+
+// callOn is call for who knows whether it touches the tokens of other children.
+func (p *Process) callOn(ctx context.Context, op operation, touchesOthers bool, args func(*encoder), result func(*decoder)) error {
 	if err := p.take(ctx, op); err != nil {
 		return err
 	}
-	return p.exchange(ctx, op, args, result)
+	return p.exchange(ctx, op, touchesOthers, args, result)
 }
 
-// exchange is call for who has taken the turn, and gives it back.
-func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder), result func(*decoder)) error {
+// exchange is callOn for who has taken the turn, and gives it back.
+func (p *Process) exchange(ctx context.Context, op operation, touchesOthers bool, args func(*encoder), result func(*decoder)) error {
 	limit := p.limit.of(op)
 	e := newFrame(256)
 	e.uint(uint64(op))
@@ -35,19 +40,24 @@ func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder
 	if keepsBus(op) {
 		p.bus.enter(p)
 	}
-	wait := p.patience(limit, waitsForBus(op))
+	wait := p.patience(ctx, limit, touchesOthers)
+	// A child that takes nothing is killed, for a pipe of Windows knows no deadline; and
+	// the pipe has one, for a child that is stuck in the kernel keeps it open.
+	overdue := time.AfterFunc(limit, func() { _ = p.cmd.Process.Kill() })
 	_ = p.in.SetWriteDeadline(time.Now().Add(limit))
 	err := writeFrame(p.in, e)
 	clear(e.buf) // it may hold a PIN
-	if err != nil {
+	late := !overdue.Stop()
+	if err != nil || late {
 		wait.timer.Stop()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		if late || errors.Is(err, os.ErrDeadlineExceeded) {
 			return p.hung(op, fmt.Sprintf("the request was not taken within %s", limit))
 		}
 		_ = p.cmd.Process.Kill() // what does not take requests is of no use
 		return p.ended(op.String())
 	}
 
+	left := ctx.Done()
 	for {
 		select {
 		case message, ok := <-p.responses:
@@ -61,10 +71,10 @@ func (p *Process) exchange(ctx context.Context, op operation, args func(*encoder
 			if wait.over() {
 				return p.hung(op, "no answer within "+wait.String())
 			}
-		case <-ctx.Done():
+		case <-left:
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				wait.timer.Stop()
-				return p.hung(op, "no answer within the caller's deadline")
+				left = nil // the same bound, which a busy bus makes longer
+				continue
 			}
 			p.markDirty(true)
 			go p.finish(op, wait)

@@ -35,10 +35,10 @@ func ServeIfChild(open Opener) {
 	if !isChild() {
 		return
 	}
-	os.Exit(serve(open))
+	exit(serve(open))
 }
 
-// The arguments of a child, after its name; none is a secret.
+// The arguments of a child, after its name and before pipeArgs; none is a secret.
 const (
 	argPath = iota + 1
 	argLock
@@ -48,7 +48,7 @@ const (
 	argCount
 )
 
-func isChild() bool { return len(os.Args) == argCount && os.Args[0] == childName }
+func isChild() bool { return len(os.Args) == argCount+pipeArgs && os.Args[0] == childName }
 
 func serve(open Opener) int {
 	in, out, err := confine()
@@ -162,7 +162,7 @@ func (u *underway) abandon() {
 	if until := u.parentGone(); !until.IsZero() {
 		time.Sleep(time.Until(until))
 	}
-	os.Exit(exitNoParent)
+	exit(exitNoParent)
 }
 
 // parentGone lets no other call begin, and gives the end of the one under way.

@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows
 
 package worker
 
@@ -9,9 +9,18 @@ import (
 
 func program() (string, error) { return os.Executable() }
 
-func isolate(*exec.Cmd) {}
+// handOver gives the child its two pipes.
+func handOver(cmd *exec.Cmd, requests, responses *os.File) error {
+	cmd.Stdin, cmd.Stdout = requests, responses
+	return nil
+}
+
+// pipeArgs is how many arguments tell a child of its pipes: they are its standard ones.
+const pipeArgs = 0
+
+func exit(code int) { os.Exit(code) }
 
 func ending(state *os.ProcessState) string { return state.String() }
 
-// rootDirectory leaves a child where we are.
-const rootDirectory = ""
+// directory leaves a child where we are.
+func directory() (string, error) { return "", nil }

@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -20,18 +22,19 @@ type Pool struct {
 	alone sync.Mutex
 	first bool
 
-	bus *bus
+	bus *Bus
 
 	room chan struct{} // a place for every child on loan; nil for no limit
 
 	mu     sync.Mutex
 	idle   []*Process
+	loans  int // children out, or being started for somebody
 	closed bool
 }
 
 // NewPool makes an empty pool; children are started as they are asked for.
 func NewPool(spec Spec) *Pool {
-	p := &Pool{spec: spec, first: true, bus: newBus()}
+	p := &Pool{spec: spec, first: true, bus: cmp.Or(spec.Bus, NewBus())}
 	if spec.MaxProcesses > 0 {
 		p.room = make(chan struct{}, spec.MaxProcesses)
 	}
@@ -46,11 +49,43 @@ func (p *Pool) Acquire(ctx context.Context) (*Process, error) {
 	if err := p.enter(ctx); err != nil {
 		return nil, err
 	}
+	stale := p.lend()
+	for _, child := range stale {
+		_ = child.Close() // it was idle
+	}
 	child, err := p.acquire(ctx)
 	if err != nil {
+		p.takeBack()
 		p.leave()
 	}
 	return child, err
+}
+
+// lend counts one more child on loan, and takes out the idle ones that are too old
+// when it is the only one.
+func (p *Pool) lend() (stale []*Process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loans++
+	if p.loans > 1 || p.spec.Refresh <= 0 {
+		return nil
+	}
+	keep := p.idle[:0]
+	for _, child := range p.idle {
+		if time.Since(child.born) > p.spec.Refresh {
+			stale = append(stale, child)
+		} else {
+			keep = append(keep, child)
+		}
+	}
+	p.idle = keep
+	return stale
+}
+
+func (p *Pool) takeBack() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.loans--
 }
 
 // enter takes a place among those on loan; leave gives it back.
@@ -122,6 +157,7 @@ func (p *Pool) awaitOrphans(ctx context.Context) error {
 // one that comes back after Close, is ended and reaped.
 func (p *Pool) Release(child *Process) error {
 	defer p.leave()
+	defer p.takeBack()
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	err := child.reset(ctx)
@@ -140,8 +176,9 @@ func (p *Pool) Release(child *Process) error {
 	return errors.Join(err, child.Close())
 }
 
-// Warm makes sure that n children are idle, so that a wave of tokens does not
-// wait for them. It fails as Start does.
+// Warm makes sure that n children are idle and have looked at all tokens once, so that a
+// wave of them does not wait for it: some modules disturb what other processes are doing
+// with a token when they see it for the first time (ykcs11). It fails as Start does.
 func (p *Pool) Warm(ctx context.Context, n int) error {
 	for {
 		p.mu.Lock()
@@ -153,12 +190,17 @@ func (p *Pool) Warm(ctx context.Context, n int) error {
 		if err := p.enter(ctx); err != nil {
 			return err
 		}
+		p.mu.Lock()
+		p.loans++
+		p.mu.Unlock()
 		child, err := startOn(ctx, p.spec, p.bus)
 		if err != nil {
+			p.takeBack()
 			p.leave()
 			return fmt.Errorf("warm up: %w", err)
 		}
-		if err := p.Release(child); err != nil {
+		_, lookErr := child.Slots(ctx)
+		if err := errors.Join(lookErr, p.Release(child)); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 	}

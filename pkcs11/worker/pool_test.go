@@ -1,3 +1,5 @@
+//go:build !windows
+
 package worker_test
 
 import (
@@ -193,4 +195,28 @@ func TestPoolOfOne(t *testing.T) {
 	} else if err := pool.Release(p); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestPoolRefreshes: an idle child that is too old makes way for a new one, which sees
+// what a module looks for only when it is loaded; not while another is at work.
+func TestPoolRefreshes(t *testing.T) {
+	bay := pkcs11test.NewBay(t)
+	pool := worker.NewPool(worker.Spec{Path: bay.Path, Env: bay.Env, Refresh: 50 * time.Millisecond})
+	t.Cleanup(func() { _ = pool.Close() })
+	first, second := acquire(t, pool), acquire(t, pool)
+	release(t, pool, first)
+	time.Sleep(60 * time.Millisecond)
+	again := acquire(t, pool)
+	if again.PID() != first.PID() {
+		t.Error("a child was refreshed while another was at work")
+	}
+	release(t, pool, again)
+	release(t, pool, second)
+	fresh := acquire(t, pool)
+	if fresh.PID() == first.PID() || fresh.PID() == second.PID() {
+		t.Error("an old child was given out")
+	}
+	wantsReaped(t, first)
+	wantsReaped(t, second)
+	release(t, pool, fresh)
 }

@@ -34,7 +34,8 @@ const (
 type Process struct {
 	spec  Spec
 	limit Deadlines
-	bus   *bus // shared by the children of a pool
+	bus   *Bus // shared by the children of a pool
+	born  time.Time
 	cmd   *exec.Cmd
 	in    *os.File // requests to the child
 	out   *os.File // responses from it
@@ -59,11 +60,11 @@ type Process struct {
 // does (ErrModuleUnusable, the code of C_Initialize), or with ErrModuleHung or
 // ErrModuleCrashed, and then leaves no child behind.
 func Start(ctx context.Context, spec Spec) (*Process, error) {
-	return startOn(ctx, spec, newBus())
+	return startOn(ctx, spec, NewBus())
 }
 
 // startOn is Start for a child that shares its tokens with others.
-func startOn(ctx context.Context, spec Spec, shared *bus) (*Process, error) {
+func startOn(ctx context.Context, spec Spec, shared *Bus) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", opStart, err)
 	}
@@ -72,7 +73,7 @@ func startOn(ctx context.Context, spec Spec, shared *bus) (*Process, error) {
 		return nil, startError("this is a module's process already; main must call worker.ServeIfChild first")
 	}
 	p := &Process{
-		spec: spec, limit: spec.Deadlines.orDefaults(), bus: shared,
+		spec: spec, limit: spec.Deadlines.orDefaults(), bus: shared, born: time.Now(),
 		turn: make(chan struct{}, 1), responses: make(chan []byte, 1),
 		exited: make(chan struct{}), failed: make(chan struct{}),
 	}
@@ -101,6 +102,10 @@ func (p *Process) launch() error {
 	if err != nil {
 		return startError(err.Error())
 	}
+	dir, err := directory()
+	if err != nil {
+		return startError(err.Error())
+	}
 	childIn, in, err := os.Pipe()
 	if err != nil {
 		return startError(err.Error())
@@ -111,11 +116,11 @@ func (p *Process) launch() error {
 	}
 	p.in, p.out = in, out
 	p.cmd = &exec.Cmd{
-		Path: self, Args: []string{childName, p.spec.Path, p.spec.Lock, string(p.spec.Trust), p.spec.SHA256, p.spec.Reserved}, Env: env, Dir: rootDirectory,
-		Stdin: childIn, Stdout: childOut,
+		Path: self, Args: []string{childName, p.spec.Path, p.spec.Lock, string(p.spec.Trust), p.spec.SHA256, p.spec.Reserved}, Env: env, Dir: dir,
 	}
-	isolate(p.cmd)
-	err = p.cmd.Start()
+	if err = handOver(p.cmd, childIn, childOut); err == nil {
+		err = p.cmd.Start()
+	}
 	_ = childIn.Close() // the child's ends; it has its own copies or never was
 	_ = childOut.Close()
 	if err != nil {
@@ -162,7 +167,7 @@ func (p *Process) reap(reading <-chan struct{}) {
 
 // greet waits for the child's first message.
 func (p *Process) greet(ctx context.Context) error {
-	wait := p.patience(p.limit.Init, true)
+	wait := p.patience(context.WithoutCancel(ctx), p.limit.Init, true)
 	defer wait.timer.Stop()
 	for {
 		select {
@@ -264,7 +269,7 @@ func (p *Process) Close() error {
 		p.fail(pkcs11.ErrClosed, "the module's process was closed")
 		switch {
 		case err == nil:
-			p.closeErr = p.exchange(ctx, opModuleClose, nil, nil)
+			p.closeErr = p.exchange(ctx, opModuleClose, false, nil, nil)
 		case healthy: // a call is still under way
 			p.closeErr = err
 		}

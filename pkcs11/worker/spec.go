@@ -27,6 +27,13 @@ type Spec struct {
 	// limit. A software token wants one: a second process of SoftHSM does not see the
 	// token that the first has initialised.
 	MaxProcesses int
+	// Refresh is how old an idle child of a Pool may become, 0 for any age. Some modules
+	// show a new reader, or find their server again, only in a new process. Nothing is
+	// refreshed while a child is on loan: a start can disturb what others are doing.
+	Refresh time.Duration
+	// Bus is what the children of several Pools have in common, such as one hub; nil for
+	// one of a Pool's own.
+	Bus *Bus
 	// Lock is a file that every child of the instance holds a shared lock on while it
 	// lives, or "". A child whose parent was killed brings the call that is under way
 	// to its end, and a new Pool of the instance waits for that before it starts one.

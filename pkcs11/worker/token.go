@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
@@ -16,6 +17,9 @@ type token struct {
 	// may or may not have another identity now.
 	unknown bool
 	closed  bool
+	// found is set while the child has a session on the token, which spares a look
+	// through all slots.
+	found atomic.Bool
 }
 
 func (t *token) call(ctx context.Context, op operation, args func(*encoder), result func(*decoder)) error {
@@ -28,12 +32,19 @@ func (t *token) call(ctx context.Context, op operation, args func(*encoder), res
 			Detail: "the end of its initialisation was not waited for; open it anew",
 		}
 	}
-	return t.p.call(ctx, op, func(e *encoder) {
+	err := t.p.callOn(ctx, op, waitsForBus(op) || !t.found.Load(), func(e *encoder) {
 		e.uint(t.number)
 		if args != nil {
 			args(e)
 		}
 	}, result)
+	t.found.Store(err == nil && (t.found.Load() || opensSession(op)))
+	return err
+}
+
+// opensSession tells which calls leave a session on their token when they succeed.
+func opensSession(op operation) bool {
+	return op != opTokenInfo && op != opMechanisms && op != opTokenClose && op != opLogout
 }
 
 // Identity implements pkcs11.Token.

@@ -27,9 +27,10 @@ const (
 )
 
 // checkModule looks at the module file before it is loaded, and returns the path
-// to load it by. With a SHA-256 (hexadecimal) the opened file is compared and then
-// loaded by its descriptor, so that it cannot be exchanged in between: the path
-// leads there only as long as the caller keeps the file, which is nil otherwise.
+// to load it by. With a SHA-256 (hexadecimal) the opened file is compared. One that
+// others than root could exchange before it is loaded is then loaded so that they cannot:
+// by its descriptor, or because Windows lets nobody write or move it. Both last only as
+// long as the caller keeps the file, which is nil otherwise.
 func checkModule(path string, trust Trust, sha256Hex string) (load string, keep *os.File, err error) {
 	refuse := func(why string) (string, *os.File, error) {
 		return "", nil, &pkcs11.Error{Op: "open module", Kind: pkcs11.ErrModuleUnusable, Detail: path + ": " + why}
@@ -42,7 +43,7 @@ func checkModule(path string, trust Trust, sha256Hex string) (load string, keep 
 	if sha256Hex == "" {
 		return path, nil, nil
 	}
-	f, err := os.Open(path)
+	f, err := openModule(path)
 	if err != nil {
 		return refuse(err.Error())
 	}
@@ -54,6 +55,10 @@ func checkModule(path string, trust Trust, sha256Hex string) (load string, keep 
 	if got := hex.EncodeToString(h.Sum(nil)); got != sha256Hex {
 		_ = f.Close()
 		return refuse(fmt.Sprintf("its SHA-256 is %s, not the configured %s: it was changed or updated; if that was meant, configure the new one", got, sha256Hex))
+	}
+	if trust == TrustRoot {
+		// By its own path it finds what lies beside it ($ORIGIN).
+		return path, nil, f.Close()
 	}
 	load, keep = byDescriptor(f, path)
 	return load, keep, nil

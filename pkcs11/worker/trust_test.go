@@ -1,9 +1,12 @@
+//go:build !windows
+
 package worker_test
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -81,6 +84,42 @@ func TestPinnedModule(t *testing.T) {
 	loads(t, worker.Spec{Path: bay.Path, Env: bay.Env, SHA256: hex.EncodeToString(sum[:])}, "")
 	sum[0] ^= 1
 	loads(t, worker.Spec{Path: bay.Path, Env: bay.Env, SHA256: hex.EncodeToString(sum[:])}, "not the configured "+hex.EncodeToString(sum[:]))
+}
+
+// TestPinnedModuleWithCompanions: a vendor's library that names others beside itself is
+// loaded with a pin when it is root's; else the error says what is in the way.
+func TestPinnedModuleWithCompanions(t *testing.T) {
+	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
+	dir := filepath.Dir(shim.Path)
+	build := func(args ...string) {
+		t.Helper()
+		c := exec.CommandContext(t.Context(), "cc", append([]string{"-shared", "-fPIC", "-x", "c", "-"}, args...)...)
+		c.Stdin = strings.NewReader("int beside(void) { return 1; }\n")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("cc: %v\n%s", err, out)
+		}
+	}
+	companion := filepath.Join(dir, "libbeside.so")
+	build("-o", companion)
+	sources, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("sources of the shim: %v (%v)", sources, err)
+	}
+	module := filepath.Join(dir, "vendor.so")
+	build(append(append([]string{"-fvisibility=hidden", "-o", module, "-Wl,--no-as-needed", "-L" + dir, "-Wl,-rpath,$ORIGIN"}, sources...), "-lbeside", "-ldl")...)
+	data, err := os.ReadFile(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	spec := worker.Spec{Path: module, Env: shim.Env, SHA256: hex.EncodeToString(sum[:]), Trust: worker.TrustOwner}
+	loads(t, spec, "beside itself ($ORIGIN)")
+	spec.SHA256 = ""
+	loads(t, spec, "")
+	if os.Geteuid() == 0 { // what a test makes is root's then
+		spec.SHA256, spec.Trust = hex.EncodeToString(sum[:]), worker.TrustRoot
+		loads(t, spec, "")
+	}
 }
 
 // loads starts a child and wants it to work, or to be refused with a text.

@@ -167,7 +167,9 @@ func (c *Client) answer(resp *http.Response, err error, out any) (status int, _ 
 		return 0, fmt.Errorf("the server at %s cannot be reached: %w", c.base, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read as far as it matters
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted:
+	default:
 		return resp.StatusCode, api.ReadProblemBody(resp)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

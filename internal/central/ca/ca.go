@@ -9,22 +9,41 @@ package ca
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"time"
 )
 
-// CA issues certificates, once per request id.
+// CA issues certificates, once per request id. Development is one; est and drop
+// hold others. catest.Conformance is what all of them pass.
 type CA interface {
-	// Issue asks for a certificate. A *RefusedError means that none was made and none
-	// will be; after any other error, including that of ctx, nobody knows.
+	// Issue asks for a certificate. Errors say what is known:
+	//   - *RefusedError: none was made and none will be;
+	//   - *PendingError: there is none yet, and the same request is wanted again later;
+	//   - *TwiceError: there is more than one;
+	//   - any other, including that of ctx: nobody knows.
 	Issue(ctx context.Context, r Request) (Certificate, error)
 	// Lookup finds what was issued under a request id. Not found, without an error, is
-	// proof of absence. It is only called when CanLookup.
+	// proof of absence. It has the errors of Issue: *PendingError says that the request
+	// is known and not decided, so that Issue may repeat it.
+	// Without CanLookup it returns ErrUnsupported.
 	Lookup(ctx context.Context, id string) (c Certificate, found bool, err error)
 	// CanLookup says whether Lookup works. Without it an unknown outcome waits for a person.
 	CanLookup() bool
+	// Revoke revokes a certificate for good; the same again changes nothing, not even
+	// the reason. It is on disk when this returns. Errors: ErrUnknownCertificate when
+	// this CA did not issue it, ErrBadReason. Without CanRevoke it returns ErrUnsupported.
+	Revoke(ctx context.Context, r Revocation) error
+	// CanRevoke says whether Revoke works. Without it a person revokes, at the CA
+	// itself, and says so.
+	CanRevoke() bool
 	// Roots are the trust anchors of what it issues.
 	Roots() []*x509.Certificate
+}
+
+// Placed is a CA whose knowledge of what was asked is in one place, at one server. At
+// another place the same CA would prove the absence of what it was asked for here.
+type Placed interface {
+	// Place names it, and stays the same when it is moved.
+	Place() string
 }
 
 // Recorder is a CA that can list everything it ever issued, from its own record.
@@ -40,6 +59,10 @@ type Request struct {
 	// CSR is a PKCS#10 request, checked by who asks; its subject and e-mail addresses are taken.
 	CSR     []byte
 	Profile Profile
+	// Product is the code of what was ordered, for CAs that choose their own profile by it.
+	Product string
+	// Renewal says that the subject has a certificate already, which this one follows.
+	Renewal bool
 }
 
 // Profile is what the product decides about a certificate.
@@ -77,9 +100,3 @@ type Record struct {
 	NotBefore       time.Time
 	NotAfter        time.Time
 }
-
-// RefusedError says that the CA will never issue for this request.
-type RefusedError struct{ Reason string }
-
-// Error implements error.
-func (e *RefusedError) Error() string { return fmt.Sprintf("the CA refused the request: %s", e.Reason) }

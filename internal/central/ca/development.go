@@ -15,14 +15,16 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
-	"github.com/usbkeyd/usbkeyd/internal/central/sqlitedb"
 )
 
 //go:embed migrations/*.sql
@@ -39,31 +41,40 @@ const (
 )
 
 // Development is a CA for demonstrations and tests: for each kind of key a root and
-// an issuing CA of that kind, their keys in files, and a record in a SQLite file of
-// its own. An RSA key is certified under the RSA root, an EC key under the ECDSA
-// root, so that relying parties need one kind of signature only.
+// an issuing CA of that kind, their keys in files, and a record in a database of
+// its own, which servers with the same keys may share. An RSA key is certified under
+// the RSA root, an EC key under the ECDSA root, so that relying parties need one
+// kind of signature only.
 type Development struct {
-	db    *sqlitedb.DB
+	dir   string
+	db    *database.DB
 	ecdsa hierarchy
 	rsa   hierarchy
 	clock func() time.Time
+	crlMu sync.Mutex
 }
 
 // hierarchy is a root and the issuing CA under it.
 type hierarchy struct {
+	name   string // of its files
 	root   *x509.Certificate
 	issuer *x509.Certificate
 	key    crypto.Signer // the issuer's
 }
 
+// DevelopmentRecord is where the record of a CA in dir is, unless servers share it.
+func DevelopmentRecord(dir string) database.Place {
+	return database.File(filepath.Join(dir, "issued.db"))
+}
+
 // OpenDevelopment opens the CA in dir, or makes it there at first start.
-func OpenDevelopment(ctx context.Context, dir string, clock func() time.Time) (*Development, error) {
+func OpenDevelopment(ctx context.Context, dir string, record database.Place, clock func() time.Time) (*Development, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := makeHierarchies(dir, clock()); err != nil {
 			return nil, fmt.Errorf("make the development CA: %w", err)
 		}
 	}
-	d := &Development{clock: clock}
+	d := &Development{dir: dir, clock: clock}
 	var err error
 	if d.ecdsa, err = openHierarchy(dir, "ecdsa"); err != nil {
 		return nil, fmt.Errorf("open the development CA: %w", err)
@@ -75,13 +86,17 @@ func OpenDevelopment(ctx context.Context, dir string, clock func() time.Time) (*
 	if err != nil {
 		return nil, fmt.Errorf("open the development CA: %w", err)
 	}
-	if d.db, err = sqlitedb.Open(ctx, filepath.Join(dir, "issued.db"), sub); err != nil {
+	if d.db, err = database.Open(ctx, record, sub); err != nil {
 		return nil, err
+	}
+	if _, err := d.CRLs(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
 func openHierarchy(dir, kind string) (h hierarchy, err error) {
+	h.name = kind
 	path := func(name string) string { return filepath.Join(dir, kind+"-"+name) }
 	if h.root, err = keyfile.ReadCertificate(path("root.pem")); err != nil {
 		return h, err
@@ -126,36 +141,49 @@ func (d *Development) Issue(ctx context.Context, r Request) (Certificate, error)
 	if r.ID == "" || r.Profile.ValidityYears < 1 {
 		return Certificate{}, &RefusedError{Reason: "it has no id or no validity"}
 	}
-	tx, err := d.db.Write.BeginTx(ctx, nil)
+	var leaf *x509.Certificate
+	err = d.db.Transact(ctx, func(tx *sql.Tx) (err error) {
+		leaf, err = d.issueOnce(ctx, tx, r, request)
+		return err
+	})
 	if err != nil {
 		return Certificate{}, fmt.Errorf("issue %s: %w", r.ID, err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	return d.answer(leaf)
+}
+
+// issueOnce finds what was issued under the id, or issues and records it.
+func (d *Development) issueOnce(ctx context.Context, tx *sql.Tx, r Request, request *csr.ParsedRequest) (*x509.Certificate, error) {
 	known, requestSum, err := find(ctx, tx, r.ID)
 	if err != nil {
-		return Certificate{}, fmt.Errorf("issue %s: %w", r.ID, err)
+		return nil, err
 	}
 	if known != nil {
 		if requestSum != sum(r.CSR) {
-			return Certificate{}, &RefusedError{Reason: "another request was answered under id " + r.ID}
+			return nil, &RefusedError{Reason: "another request was answered under id " + r.ID}
 		}
-		return d.answer(known)
+		return known, nil
 	}
 	leaf, err := d.sign(request, r.Profile)
 	if err != nil {
-		return Certificate{}, err
+		return nil, err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO certificates (number, request_id, request_sha256, serial, sha256, public_key_sha256, subject, issuer, not_before, not_after, certificate)
-		SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM certificates`,
-		r.ID, sum(r.CSR), SerialText(leaf.SerialNumber), Digest(leaf), sum(request.SPKI),
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		d.number(), r.ID, sum(r.CSR), SerialText(leaf.SerialNumber), Digest(leaf), sum(request.SPKI),
 		NameText(leaf.Subject), NameText(leaf.Issuer), leaf.NotBefore.UnixMilli(), leaf.NotAfter.UnixMilli(), leaf.Raw)
 	if err != nil {
-		return Certificate{}, fmt.Errorf("issue %s: record: %w", r.ID, err)
+		return nil, fmt.Errorf("record: %w", err)
 	}
-	if err := tx.Commit(); err != nil {
-		return Certificate{}, fmt.Errorf("issue %s: record: %w", r.ID, err)
-	}
-	return d.answer(leaf)
+	return leaf, nil
+}
+
+// number puts a certificate into its place in the record: by the time, and by chance
+// within a millisecond. The next number in turn would make all that issue at the same
+// time stand in each other's way.
+func (d *Development) number() int64 {
+	const chance = 20 // bits; the milliseconds since 1970 take 41
+	return d.clock().UnixMilli()<<chance | int64(mathrand.IntN(1<<chance))
 }
 
 // Lookup implements CA.

@@ -9,17 +9,21 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 )
 
 func open(t *testing.T, dir string) *Development {
 	t.Helper()
-	d, err := OpenDevelopment(t.Context(), dir, time.Now)
+	d, err := OpenDevelopment(t.Context(), dir, DevelopmentRecord(dir), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +82,35 @@ func TestOneCertificatePerID(t *testing.T) {
 	if err != nil || total != 1 || len(records) != 1 || records[0].Serial != SerialText(first.Leaf.SerialNumber) {
 		t.Errorf("record: %+v %d %v", records, total, err)
 	}
+}
+
+// Two servers on one record issue at the same time without standing in each other's way.
+func TestManyIssueAtOnce(t *testing.T) {
+	postgres, err := database.ParsePostgres(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "ca")
+	const servers, each, times = 4, 40, 3
+	var all sync.WaitGroup
+	for i := range servers {
+		d, err := OpenDevelopment(t.Context(), dir, postgres.Schema("ca"), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = d.Close() }()
+		for j := range each {
+			der := request(t, ecKey(t, elliptic.P256()))
+			all.Go(func() {
+				for k := range times {
+					if _, err := d.Issue(t.Context(), Request{ID: fmt.Sprintf("U-%d-%d-g%d", i, j, k), CSR: der, Profile: UserKey(1)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
 }
 
 func TestEveryKindOfKeyIsCertified(t *testing.T) {

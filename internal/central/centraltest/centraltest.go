@@ -26,9 +26,16 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 )
 
-// Central is a running server.
+// Central is a server that runs in the test's process.
 type Central struct {
 	*central.Server
+	Access
+}
+
+// Access is what a test has of a server, wherever that runs.
+type Access struct {
+	// URL is where stations find the contract's operations.
+	URL   string
 	Admin *adminclient.Client
 	// DataDir is the server's, StationDir holds what was issued to the station.
 	DataDir, StationDir string
@@ -42,8 +49,7 @@ type Central struct {
 func New(t testing.TB, change func(*central.Config)) *Central {
 	t.Helper()
 	dir := t.TempDir()
-	c := &Central{DataDir: filepath.Join(dir, "central"), StationDir: filepath.Join(dir, "station")}
-	c.Recipient, c.RecipientKey = recipient(t)
+	c := &Central{Access: NewAccess(t, dir)}
 	cfg := central.Config{
 		DataDir: c.DataDir, SweepInterval: 50 * time.Millisecond,
 		UserPINRecipients: []*x509.Certificate{c.Recipient}, SOPINRecipients: []*x509.Certificate{c.Recipient},
@@ -61,6 +67,7 @@ func New(t testing.TB, change func(*central.Config)) *Central {
 		}
 	})
 	c.Start()
+	c.URL = c.StationURL()
 	if c.Admin, err = adminclient.New(c.AdminURL(), c.AdminToken()); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +75,14 @@ func New(t testing.TB, change func(*central.Config)) *Central {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// NewAccess is of a server that is about to be started with a data directory in dir.
+func NewAccess(t testing.TB, dir string) Access {
+	t.Helper()
+	a := Access{DataDir: filepath.Join(dir, "central"), StationDir: filepath.Join(dir, "station")}
+	a.Recipient, a.RecipientKey = recipient(t)
+	return a
 }
 
 func recipient(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
@@ -116,7 +131,7 @@ func SampleOrder(t testing.TB, n int) (id string, document []byte) {
 }
 
 // Order submits the sample order with n keys.
-func (c *Central) Order(t testing.TB, n int) {
+func (c *Access) Order(t testing.TB, n int) {
 	t.Helper()
 	id, document := SampleOrder(t, n)
 	if _, _, err := c.Admin.PutOrder(t.Context(), id, document); err != nil {
@@ -125,7 +140,7 @@ func (c *Central) Order(t testing.TB, n int) {
 }
 
 // Units are all units.
-func (c *Central) Units(t testing.TB) []api.Unit {
+func (c *Access) Units(t testing.TB) []api.Unit {
 	t.Helper()
 	units, err := c.Admin.Units(t.Context(), "", "")
 	if err != nil {
@@ -135,7 +150,7 @@ func (c *Central) Units(t testing.TB) []api.Unit {
 }
 
 // OpenPIN opens an envelope with openssl, a witness that shares no code with us.
-func (c *Central) OpenPIN(t testing.TB, envelope []byte) string {
+func (c *Access) OpenPIN(t testing.TB, envelope []byte) string {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(c.RecipientKey)
 	if err != nil {

@@ -13,8 +13,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 // maxFile bounds what is read of a PEM file.
@@ -73,7 +78,60 @@ func ReadCertificate(path string) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-func readPEM(path, kind string) ([]byte, error) {
+// ReadCertificates reads a file of one or more certificates.
+func ReadCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%s: a PEM block of type %s among certificates", path, block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: certificate %d: %w", path, len(out)+1, err)
+		}
+		out = append(out, cert)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: no PEM block of type CERTIFICATE", path)
+	}
+	return out, nil
+}
+
+// ErrOpen says that others than its owner may read a secret's file.
+var ErrOpen = errors.New("others may read it; chmod 600")
+
+// CheckMode says ErrOpen for a secret's file that others may read. Windows says
+// who may read a file by other means than the mode, which is not looked at there.
+func CheckMode(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		err = fmt.Errorf("%s: mode %04o: %w", path, info.Mode().Perm(), ErrOpen)
+	}
+	return err
+}
+
+// ReadSecret reads a secret of one line, without its line end, from a file that
+// only its owner may read.
+func ReadSecret(path string) (string, error) {
+	if err := CheckMode(path); err != nil {
+		return "", err
+	}
+	data, err := readFile(path)
+	if err != nil {
+		return "", err
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	if text == "" || strings.ContainsAny(text, "\r\n\x00") {
+		return "", fmt.Errorf("%s: not a secret of one line", path)
+	}
+	return text, nil
+}
+
+func readFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -81,7 +139,11 @@ func readPEM(path, kind string) ([]byte, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return nil, fmt.Errorf("%s: not a regular file of at most %d bytes", path, maxFile)
 	}
-	data, err := os.ReadFile(path)
+	return os.ReadFile(path)
+}
+
+func readPEM(path, kind string) ([]byte, error) {
+	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -123,23 +185,47 @@ func WriteDir(dir string, files ...File) (err error) {
 			return err
 		}
 	}
-	return os.Rename(tmp, dir)
+	crashpoint.Before(crashpoint.KeyFolder)
+	err = os.Rename(tmp, dir)
+	crashpoint.After(crashpoint.KeyFolder)
+	return err
 }
 
-// WriteNew writes a file that must not exist yet, and has it on disk when it returns.
+// WriteNew writes a file that must not exist yet: after a crash at any moment it is there
+// as a whole or not at all. Only one process at a time may write to path.
 func WriteNew(path string, f File) error {
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("write %s: %w", path, fs.ErrExist)
+	}
+	return write(path, f)
+}
+
+// Replace is WriteNew for a file that may be there: at any moment the name stands
+// for the whole old content or the whole new one.
+func Replace(path string, f File) error { return write(path, f) }
+
+func write(path string, f File) error {
 	mode := os.FileMode(0o644)
 	if f.Secret {
 		mode = 0o600
 	}
-	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	// The name is always the same, so that crashes leave at most one such file.
+	next := path + ".new"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	out, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = out.Write(f.Content)
-	err = errors.Join(err, out.Sync(), out.Close())
+	if err = errors.Join(err, out.Sync(), out.Close()); err == nil {
+		crashpoint.Before(crashpoint.KeyFile)
+		err = os.Rename(next, path)
+		crashpoint.After(crashpoint.KeyFile)
+	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(path))
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(next))
 	}
 	return nil
 }

@@ -22,11 +22,12 @@ type Escrow struct {
 	TokenSerial  string
 }
 
+// escrow reads and locks an escrow. Who needs its unit too locks that one first.
 func (t *txn) escrow(ctx context.Context, id string) (Escrow, error) {
 	e := Escrow{ID: id}
 	var recipients string
-	err := t.QueryRowContext(ctx, `SELECT unit_id, epoch, station, sealed, sealed_sha256, recipients, token_serial
-		FROM escrows WHERE escrow_id = $1`, id).
+	err := t.QueryRowContext(ctx, `SELECT e.unit_id, e.epoch, e.station, e.sealed, e.sealed_sha256, e.recipients, e.token_serial
+		FROM escrows e WHERE e.escrow_id = $1 `+t.store.dialect.lock("e"), id).
 		Scan(&e.UnitID, &e.Epoch, &e.Station, &e.Sealed, &e.SealedSHA256, &recipients, &e.TokenSerial)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Escrow{}, refuse(NotFound, "there is no escrow %s", id)
@@ -45,6 +46,10 @@ func (t *txn) escrow(ctx context.Context, id string) (Escrow, error) {
 func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error) {
 	err = s.write(ctx, "escrow "+in.ID, func(t *txn) error {
 		in.SealedSHA256 = hexSum(in.Sealed)
+		u, unitErr := t.unit(ctx, in.UnitID)
+		if unitErr != nil && !isRefusal(unitErr, NotFound) {
+			return unitErr
+		}
 		known, err := t.escrow(ctx, in.ID)
 		if err == nil {
 			if known.Station != in.Station || known.UnitID != in.UnitID ||
@@ -52,14 +57,13 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 				return refuse(EscrowConflict, "escrow %s holds something else", in.ID)
 			}
 			out = known
-			return t.moveEscrow(ctx, &out, in)
+			return t.moveEscrow(ctx, u, &out, in)
 		}
 		if !isRefusal(err, NotFound) {
 			return err
 		}
-		u, err := t.unit(ctx, in.UnitID)
-		if err != nil {
-			return err
+		if unitErr != nil {
+			return unitErr
 		}
 		if err := u.held(in.Station, in.Epoch); err != nil {
 			return err
@@ -82,13 +86,9 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 
 // moveEscrow lets an escrow follow its unit to a later epoch: the station lost the
 // lease after it had told us, got the unit again, and goes on with the same token.
-func (t *txn) moveEscrow(ctx context.Context, known *Escrow, in Escrow) error {
+func (t *txn) moveEscrow(ctx context.Context, u Unit, known *Escrow, in Escrow) error {
 	if known.Epoch == in.Epoch {
 		return nil
-	}
-	u, err := t.unit(ctx, in.UnitID)
-	if err != nil {
-		return err
 	}
 	if err := u.held(in.Station, in.Epoch); err != nil {
 		return err
@@ -137,7 +137,8 @@ type Binding struct {
 	BoundAt         time.Time
 	// RequestID is the id under which the CA is asked; empty before the intent.
 	RequestID string
-	// Certificate is nil before it is issued.
+	// Certificate is nil before it is issued. With the order's personal data its PKCS7
+	// and Subject go, and the CSR.
 	Certificate *Certificate
 }
 
@@ -148,6 +149,17 @@ type Certificate struct {
 	SHA256   string
 	Subject  string
 	NotAfter time.Time
+	// PublicKeySHA256 is that of its key, where somebody looked.
+	PublicKeySHA256 string
+}
+
+// BoundKey is the digest of the public key that is bound to a generation.
+func (s *Store) BoundKey(ctx context.Context, unitID string, generation int32) (string, error) {
+	b, ok, err := binding(ctx, s.db.Read, unitID, generation)
+	if err == nil && !ok {
+		return "", refuse(NotFound, "no key is bound to generation %d of unit %s", generation, unitID)
+	}
+	return b.PublicKeySHA256, err
 }
 
 const bindingColumns = `b.unit_id, b.generation, b.epoch, b.station, b.csr, b.public_key_sha256, b.token_serial, b.token_model,
@@ -163,7 +175,7 @@ func scanBinding(r rowScanner) (Binding, error) {
 		return Binding{}, err
 	}
 	b.BoundAt = fromMillis(bound)
-	if len(c.PKCS7) > 0 {
+	if c.SHA256 != "" {
 		c.NotAfter = fromMillis(notAfter)
 		b.Certificate = &c
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +32,13 @@ type Lease struct {
 	Left time.Duration
 }
 
+const (
+	// claimTries is how often a claim looks for units that others had locked, at first
+	// after claimPause; then the station asks again or waits for the bell.
+	claimTries = 3
+	claimPause = 2 * time.Millisecond
+)
+
 // claimed is what is remembered of a lease under its Idempotency-Key.
 type claimed struct {
 	UnitID string `json:"unitId"`
@@ -40,13 +48,31 @@ type claimed struct {
 // Claim leases up to Max units and remembers them under the key, in one
 // transaction; a repeat of the key gives the same units. An empty answer is not
 // remembered.
-func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) {
+func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
+	for try := 1; ; try++ {
+		leases, err := s.claim(ctx, c)
+		if err != nil || len(leases) > 0 || !s.Shared() || try == claimTries {
+			return leases, err
+		}
+		// An order that another claim had its hand on was left out, even if that one did
+		// not take it in the end.
+		if more, err := s.Claimable(ctx, c); err != nil || !more {
+			return nil, err
+		}
+		time.Sleep(time.Duration(try) * claimPause)
+	}
+}
+
+func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) {
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
 		length, err := t.touch(ctx, c.Station, c.SessionID)
 		if err != nil {
 			return err
 		}
-		known, err := t.claimKey(ctx, c)
+		if err := t.rememberProducts(ctx, c); err != nil {
+			return err
+		}
+		known, err := s.claimKey(ctx, t, c, t.now)
 		if err != nil {
 			return err
 		}
@@ -69,11 +95,22 @@ func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 	return leases, nil
 }
 
-func (t *txn) claimKey(ctx context.Context, c Claim) ([]claimed, error) {
+// rememberProducts keeps what the station makes, so that it can be told which orders
+// nobody can make.
+func (t *txn) rememberProducts(ctx context.Context, c Claim) error {
+	products, err := json.Marshal(c.Products)
+	if err != nil {
+		return fmt.Errorf("remember products: %w", err)
+	}
+	_, err = t.count(ctx, "remember products", `UPDATE sessions SET products = $2 WHERE station = $1 AND products <> $2`, c.Station, string(products))
+	return err
+}
+
+func (s *Store) claimKey(ctx context.Context, q queryer, c Claim, now int64) ([]claimed, error) {
 	var sum, leases string
-	err := t.QueryRowContext(ctx, `SELECT request_sha256, leases FROM claim_keys
+	err := q.QueryRowContext(ctx, `SELECT request_sha256, leases FROM claim_keys
 		WHERE station = $1 AND claim_key = $2 AND created_at >= $3`,
-		c.Station, c.Key, t.now-t.store.rules.ClaimKeyTTL.Milliseconds()).Scan(&sum, &leases)
+		c.Station, c.Key, now-s.rules.ClaimKeyTTL.Milliseconds()).Scan(&sum, &leases)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -130,25 +167,54 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 	return leases, nil
 }
 
+// livingHome is a row while the order's home was heard of since $3 and is not
+// revoked. It is a subquery because a row that PostgreSQL had to wait for is judged
+// again by its newest version, but with what was joined to its old one.
+const livingHome = `SELECT 1 FROM sessions se JOIN stations st ON st.name = se.station
+	WHERE se.station = o.home_station AND se.seen_at >= $3 AND st.revoked_at IS NULL AND st.drain = 0 AND st.tripped_until <= $4`
+
+// absentHomes are the stations whose orders others may take; see livingHome.
+const absentHomes = `SELECT station FROM sessions WHERE seen_at < $3
+	UNION ALL SELECT name FROM stations WHERE revoked_at IS NOT NULL
+	UNION ALL SELECT name FROM stations WHERE drain = 1
+	UNION ALL SELECT name FROM stations WHERE tripped_until > $4`
+
+// spareOrders is how many more orders than units are looked at, for those that other
+// claims are just taking.
+const spareOrders = 64
+
+// near is the orders of one kind of home in which a station may find units, best first.
+// Each kind is a search by index, so that what waits for other stations costs nothing.
+func near(home, products string) string {
+	return `SELECT order_id FROM (SELECT o.order_id FROM orders o
+		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
+			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id LIMIT $5 + ` + strconv.Itoa(spareOrders) + `) near`
+}
+
 // candidates is what a station may take, best first. An order is taken by one
-// station: its home, until that has been silent for HomeGrace or is revoked.
+// station: its home, until that has been silent for HomeGrace or is revoked, or
+// gets no units itself. A station that drains or whose breaker is open may take
+// nothing. CROSS JOIN makes SQLite begin with the orders; it would look through all
+// READY units first.
 func (d dialect) candidates(products int, lock string) string {
-	in := make([]string, products)
-	for i := range in {
-		in[i] = "$" + strconv.Itoa(5+i)
+	numbers := []string{"NULL"} // for a station that can make nothing
+	for i := range products {
+		numbers = append(numbers, "$"+strconv.Itoa(6+i))
 	}
+	in := strings.Join(numbers, ", ")
 	return `SELECT ` + unitColumns + `, ` + orderColumns + `
-		FROM units u JOIN orders o ON o.order_id = u.order_id
-			LEFT JOIN sessions se ON se.station = o.home_station
-			LEFT JOIN stations st ON st.name = o.home_station
-		WHERE u.state = $1
-			AND (o.home_station IS NULL OR o.home_station = $2 OR se.seen_at IS NULL OR se.seen_at < $3 OR st.revoked_at IS NOT NULL)
-			AND o.product_code IN (` + strings.Join(in, ", ") + `)
-		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $4 ` + lock
+		FROM orders o CROSS JOIN units u
+		WHERE u.order_id = o.order_id AND u.state = $1
+			AND o.order_id IN (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `)
+			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
+			AND o.on_hold = 0 AND o.cancelled_at = 0
+			AND NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $5 ` + lock
 }
 
 func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
-	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), limit}
+	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), now, limit}
 	for _, p := range c.Products {
 		args = append(args, p)
 	}
@@ -157,19 +223,34 @@ func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
 
 func scanCandidate(r rowScanner) (Lease, error) {
 	var l Lease
-	var expires, updated, due, accepted int64
-	if err := r.Scan(append(l.Unit.targets(&expires, &updated), l.Order.targets(&due, &accepted)...)...); err != nil {
+	var expires, updated int64
+	var times orderTimes
+	if err := r.Scan(append(l.Unit.targets(&expires, &updated), l.Order.targets(&times)...)...); err != nil {
 		return Lease{}, err
 	}
 	l.Unit.ExpiresAt, l.Unit.UpdatedAt = fromMillis(expires), fromMillis(updated)
-	l.Order.DueAt, l.Order.AcceptedAt = fromMillis(due), fromMillis(accepted)
+	l.Order.take(times)
 	return l, nil
 }
 
-// Claimable says whether a claim would get something, without a write.
+// Claimable says whether a claim would get something, without a write: units that
+// are free, or those that a repeat of it got meanwhile, perhaps at another server.
 func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return false, err
+	}
+	if s.Shared() {
+		known, err := s.claimKey(ctx, s.db.Read, c, now)
+		if known != nil || isRefusal(err, ClaimKeyReused) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
 	found, err := collect(ctx, s.db.Read, scanCandidate, s.dialect.candidates(len(c.Products), ""),
-		s.candidateArgs(c, millis(s.clock()), 1)...)
+		s.candidateArgs(c, now, 1)...)
 	if err != nil {
 		return false, fmt.Errorf("look for units: %w", err)
 	}
@@ -177,10 +258,13 @@ func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
 }
 
 func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
-	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lock("o, u")),
+	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lockFree("o, u")),
 		t.store.candidateArgs(c, t.now, c.Max)...)
 	if err != nil {
 		return nil, fmt.Errorf("find units: %w", err)
+	}
+	if leases, err = t.withoutForeignHome(ctx, c, leases); err != nil {
+		return nil, err
 	}
 	for i := range leases {
 		l := &leases[i]
@@ -201,7 +285,41 @@ func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease
 		}
 		l.Left = length
 	}
-	return leases, nil
+	return leases, t.closeTaken(ctx, leases)
+}
+
+// closeTaken notes which of the orders, all of them locked, have no READY unit left.
+func (t *txn) closeTaken(ctx context.Context, leases []Lease) error {
+	for i, l := range leases {
+		if i > 0 && leases[i-1].Order.ID == l.Order.ID {
+			continue
+		}
+		_, err := t.count(ctx, "close order "+l.Order.ID, `UPDATE orders SET open = 0 WHERE order_id = $1
+			AND NOT EXISTS (SELECT 1 FROM units u WHERE u.order_id = $1 AND u.state = $2)`, l.Order.ID, Ready)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutForeignHome looks once more at the home of each order, now that it is
+// locked: its station may have come to life after the search for candidates began.
+func (t *txn) withoutForeignHome(ctx context.Context, c Claim, found []Lease) ([]Lease, error) {
+	foreign := make(map[string]bool)
+	for _, l := range found {
+		if _, asked := foreign[l.Order.ID]; asked || l.Order.HomeStation == "" || l.Order.HomeStation == c.Station {
+			continue
+		}
+		var n int
+		err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
+			l.Order.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now).Scan(&n)
+		if err != nil {
+			return nil, fmt.Errorf("look for the home of order %s: %w", l.Order.ID, err)
+		}
+		foreign[l.Order.ID] = n > 0
+	}
+	return slices.DeleteFunc(found, func(l Lease) bool { return foreign[l.Order.ID] }), nil
 }
 
 // held renews every unbound lease of a station, and gives them in the order in
@@ -212,7 +330,7 @@ func (t *txn) held(ctx context.Context, station string, length time.Duration) ([
 	}
 	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
 		FROM units u JOIN orders o ON o.order_id = u.order_id WHERE u.state = $1 AND u.station = $2
-		ORDER BY o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
 	if err != nil {
 		return nil, fmt.Errorf("find leases: %w", err)
 	}
@@ -223,106 +341,4 @@ func (t *txn) held(ctx context.Context, station string, length time.Duration) ([
 		}
 	}
 	return leases, nil
-}
-
-// renew prolongs what the station holds and says how long it has from now; zero
-// when it does not hold it any more.
-func (t *txn) renew(ctx context.Context, u *Unit, station string, epoch int64, phase string, length time.Duration) (time.Duration, error) {
-	if u.held(station, epoch) != nil {
-		return 0, nil
-	}
-	switch {
-	case u.State == Leased:
-	case u.State.InCustody():
-		length = t.store.rules.Custody
-	default:
-		return 0, nil
-	}
-	u.ExpiresAt = fromMillis(t.now).Add(length)
-	if phase != "" {
-		u.Phase = phase
-	}
-	return length, t.save(ctx, u)
-}
-
-// Beat is a unit that a station says it holds.
-type Beat struct {
-	UnitID string
-	Epoch  int64
-	Phase  string
-}
-
-// Heartbeat renews what the station holds, all in one transaction, and says for
-// each unit how long it has it from now; zero means lost.
-func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats []Beat) (left []time.Duration, err error) {
-	err = s.write(ctx, "heartbeat of station "+station, func(t *txn) error {
-		length, err := t.touch(ctx, station, sessionID)
-		if err != nil {
-			return err
-		}
-		left = make([]time.Duration, len(beats))
-		for i, b := range beats {
-			u, err := t.unit(ctx, b.UnitID)
-			if isRefusal(err, NotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if left[i], err = t.renew(ctx, &u, station, b.Epoch, b.Phase, length); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return left, err
-}
-
-func isRefusal(err error, reason Reason) bool {
-	var r *Refusal
-	return errors.As(err, &r) && r.Reason == reason
-}
-
-// Release is a unit given back before a key was bound.
-type Release struct {
-	UnitID string
-	Epoch  int64
-	Reason string
-	Detail string
-	// Failed says that it counts as a failed attempt.
-	Failed bool
-}
-
-// Release makes the unit READY, or HELD after MaxAttempts failed attempts.
-func (s *Store) Release(ctx context.Context, station string, r Release) (u Unit, err error) {
-	err = s.write(ctx, "release unit "+r.UnitID, func(t *txn) error {
-		if u, err = t.unit(ctx, r.UnitID); err != nil {
-			return err
-		}
-		if err := u.held(station, r.Epoch); err != nil {
-			return err
-		}
-		if u.State != Leased {
-			return refuse(WrongState, "unit %s is %s: a key is bound to it, so it is reported by a result and not released", u.ID, u.State)
-		}
-		why := r.Reason
-		if r.Detail != "" {
-			why += ": " + r.Detail
-		}
-		event, set := EventRelease, func(*Unit) {}
-		if r.Failed {
-			attempts := u.Attempts + 1
-			set = func(u *Unit) { u.Attempts = attempts }
-			if attempts >= s.rules.MaxAttempts {
-				event = EventHold
-				set = func(u *Unit) {
-					u.Attempts = attempts
-					u.HeldReason = fmt.Sprintf("too many failed attempts (%d), the last: %s", attempts, why)
-				}
-			}
-		}
-		u, err = t.advance(ctx, u, event, why, set)
-		return err
-	})
-	return u, err
 }

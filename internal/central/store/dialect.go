@@ -1,17 +1,27 @@
 package store
 
-// dialect is the engine that the SQL is for.
-type dialect int
+import "github.com/usbkeyd/usbkeyd/internal/central/database"
 
-const (
-	// sqlite takes the whole database for itself with BEGIN IMMEDIATE; no row is locked.
-	sqlite dialect = iota
-)
+// dialect is the one fragment of SQL that depends on the engine: the lock clause.
+// SQLite takes the whole database for a transaction (BEGIN IMMEDIATE), so there it
+// is empty.
+type dialect database.Engine
 
-// lock is the clause that keeps the rows of these tables for a transaction. With
-// row locks an order must be locked together with its units: locking units alone
-// lets two stations begin the same order.
+// lock keeps these tables' rows for the transaction, and waits for whoever has them.
+// Rows are locked in one order everywhere: session, order, unit, escrow.
 func (d dialect) lock(tables string) string {
-	_ = tables // names what an engine with row locks has to lock
-	return ""
+	if database.Engine(d) == database.SQLite {
+		return ""
+	}
+	return "FOR UPDATE OF " + tables
+}
+
+// lockFree keeps rows that nobody else has, and leaves the others out. With it an
+// order must be locked together with its units: who locks units alone lets two
+// stations begin the same order.
+func (d dialect) lockFree(tables string) string {
+	if database.Engine(d) == database.SQLite {
+		return ""
+	}
+	return "FOR UPDATE OF " + tables + " SKIP LOCKED"
 }

@@ -14,9 +14,15 @@ const (
 	IssueUnknown State = "ISSUE_UNKNOWN" // the CA's answer was lost; it must be asked, never blindly told again
 	Issued       State = "ISSUED"        // the certificate is here
 	Installed    State = "INSTALLED"     // the station has proved it on the token
+	Shipped      State = "SHIPPED"       // the parcel is with the courier
 	Held         State = "HELD"          // a person must decide, see the reason
 	Stranded     State = "STRANDED"      // bound, and custody ran out; keeps where it was
+	Cancelling   State = "CANCELLING"    // waits until nothing is left of it: certificate revoked, token wiped
+	Cancelled    State = "CANCELLED"     // over
 )
+
+// stateBefore stands in the table for where a stranded unit was.
+const stateBefore State = "the state before"
 
 // Event is what happens to a unit.
 type Event string
@@ -33,9 +39,19 @@ const (
 	EventRefused        Event = "refused"
 	EventUnknown        Event = "unknown"
 	EventAbsent         Event = "absent"
+	EventPending        Event = "pending"
 	EventInstalled      Event = "installed"
 	EventFailed         Event = "failed"
 	EventCustodyExpired Event = "custody-expired"
+	EventAdopt          Event = "adopt"        // a station proved that it has the key
+	EventGiveUp         Event = "give-up"      // two persons gave a stranded unit up
+	EventReissue        Event = "reissue"      // the next generation begins
+	EventShip           Event = "ship"         // handed to the courier
+	EventReturn         Event = "return"       // the parcel came back
+	EventCancel         Event = "cancel"       // by a person, or dropped by a revision
+	EventRevoked        Event = "revoked"      // a certificate of it is known to be revoked
+	EventAcknowledged   Event = "acknowledged" // the station's last word on a cancelled unit
+	EventCancelled      Event = "cancelled"    // nothing is left of it
 )
 
 // next is the transition table: the only place that says where an event leads. A
@@ -58,7 +74,7 @@ func next(from State, e Event) (State, error) {
 		return Issuing, nil
 	case pair{Issuing, EventUnknown}:
 		return IssueUnknown, nil
-	case pair{IssueUnknown, EventAbsent}:
+	case pair{IssueUnknown, EventAbsent}, pair{IssueUnknown, EventPending}, pair{Issuing, EventPending}:
 		return Issuing, nil
 	case pair{Issuing, EventIssued}, pair{IssueUnknown, EventIssued}:
 		return Issued, nil
@@ -71,13 +87,43 @@ func next(from State, e Event) (State, error) {
 	case pair{Bound, EventCustodyExpired}, pair{Issuing, EventCustodyExpired},
 		pair{IssueUnknown, EventCustodyExpired}, pair{Issued, EventCustodyExpired}:
 		return Stranded, nil
+
 	// A stranded unit goes on inside (see advance), and a late result is a fact.
-	case pair{Stranded, EventIssued}, pair{Stranded, EventUnknown}, pair{Stranded, EventAbsent}:
+	case pair{Stranded, EventIssued}, pair{Stranded, EventUnknown}, pair{Stranded, EventAbsent}, pair{Stranded, EventPending}:
 		return Stranded, nil
-	case pair{Stranded, EventRefused}, pair{Stranded, EventFailed}:
+	case pair{Stranded, EventRefused}, pair{Stranded, EventFailed}, pair{Stranded, EventGiveUp}:
 		return Held, nil
 	case pair{Stranded, EventInstalled}:
 		return Installed, nil
+	case pair{Stranded, EventAdopt}:
+		return stateBefore, nil
+	// A station may also have lost its epoch alone.
+	case pair{Bound, EventAdopt}, pair{Issuing, EventAdopt}, pair{IssueUnknown, EventAdopt}, pair{Issued, EventAdopt}:
+		return from, nil
+
+	case pair{Installed, EventShip}:
+		return Shipped, nil
+	case pair{Shipped, EventReturn}:
+		return Held, nil
+
+	// What the CA did is kept whatever became of the unit meanwhile.
+	case pair{Held, EventIssued}, pair{Held, EventAbsent}, pair{Held, EventRevoked}:
+		return Held, nil
+	case pair{Held, EventReissue}:
+		return Ready, nil
+
+	case pair{Ready, EventCancel}, pair{Leased, EventCancel}:
+		return Cancelled, nil
+	case pair{Bound, EventCancel}, pair{Issuing, EventCancel}, pair{IssueUnknown, EventCancel}, pair{Issued, EventCancel},
+		pair{Installed, EventCancel}, pair{Held, EventCancel}, pair{Stranded, EventCancel}:
+		return Cancelling, nil
+	case pair{Cancelling, EventIssued}, pair{Cancelling, EventAbsent}, pair{Cancelling, EventRevoked},
+		pair{Cancelling, EventAcknowledged}, pair{Cancelling, EventCustodyExpired}:
+		return Cancelling, nil
+	case pair{Cancelling, EventCancelled}:
+		return Cancelled, nil
+	case pair{Cancelled, EventAcknowledged}:
+		return Cancelled, nil
 	}
 	if !from.known() {
 		return "", fmt.Errorf("unknown unit state %q", from)
@@ -87,7 +133,7 @@ func next(from State, e Event) (State, error) {
 
 func (s State) known() bool {
 	switch s {
-	case Ready, Leased, Bound, Issuing, IssueUnknown, Issued, Installed, Held, Stranded:
+	case Ready, Leased, Bound, Issuing, IssueUnknown, Issued, Installed, Shipped, Held, Stranded, Cancelling, Cancelled:
 		return true
 	}
 	return false
@@ -102,3 +148,6 @@ func (s State) InCustody() bool {
 	}
 	return false
 }
+
+// Over says that nobody is to do anything more for the unit.
+func (s State) Over() bool { return s == Cancelling || s == Cancelled }

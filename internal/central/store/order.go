@@ -20,62 +20,48 @@ type Order struct {
 	HomeStation string
 	Content     []byte
 	AcceptedAt  time.Time
+	Revision    int
+	// FixedSHA256 is over what a revision may not change once a unit was leased.
+	FixedSHA256 string
+	// Numbered is the highest sequence that a unit of it ever got.
+	Numbered int
+	// Hold says that it gives no new leases, Urgent that it goes before others.
+	Hold, Urgent bool
+	CancelledAt  time.Time
+	// Blocked says why no connected station can make it; empty when one can.
+	Blocked string
+	// ClearedAt is since when its personal data are gone.
+	ClearedAt time.Time
 }
 
-const orderColumns = `o.order_id, o.product_code, o.company, o.quantity, o.due_at, COALESCE(o.home_station, ''), o.content, o.accepted_at`
+const orderColumns = `o.order_id, o.product_code, o.company, o.quantity, o.due_at, COALESCE(o.home_station, ''), o.content, o.accepted_at,
+	o.revision, o.fixed_sha256, o.numbered, o.on_hold, o.urgent, o.cancelled_at, o.blocked, o.cleared_at`
 
-func (o *Order) targets(due, accepted *int64) []any {
-	return []any{&o.ID, &o.ProductCode, &o.Company, &o.Quantity, due, &o.HomeStation, &o.Content, accepted}
+// orderTimes are columns that are not kept as Go has them.
+type orderTimes struct{ due, accepted, hold, urgent, cancelled, cleared int64 }
+
+func (o *Order) targets(t *orderTimes) []any {
+	return []any{&o.ID, &o.ProductCode, &o.Company, &o.Quantity, &t.due, &o.HomeStation, &o.Content, &t.accepted,
+		&o.Revision, &o.FixedSHA256, &o.Numbered, &t.hold, &t.urgent, &t.cancelled, &o.Blocked, &t.cleared}
+}
+
+func (o *Order) take(t orderTimes) {
+	o.DueAt, o.AcceptedAt, o.CancelledAt, o.ClearedAt = fromMillis(t.due), fromMillis(t.accepted), fromMillis(t.cancelled), fromMillis(t.cleared)
+	o.Hold, o.Urgent = t.hold != 0, t.urgent != 0
 }
 
 func scanOrder(r rowScanner) (Order, error) {
 	var o Order
-	var due, accepted int64
-	if err := r.Scan(o.targets(&due, &accepted)...); err != nil {
+	var times orderTimes
+	if err := r.Scan(o.targets(&times)...); err != nil {
 		return Order{}, err
 	}
-	o.DueAt, o.AcceptedAt = fromMillis(due), fromMillis(accepted)
+	o.take(times)
 	return o, nil
 }
 
 // UnitID is the id of a unit: the order's id and three digits.
 func UnitID(orderID string, sequence int) string { return fmt.Sprintf("%s-%03d", orderID, sequence) }
-
-// PutOrder accepts an order and makes its units. The same content again changes
-// nothing (created is false); other content under the id is OrderConflict.
-func (s *Store) PutOrder(ctx context.Context, o Order) (created bool, err error) {
-	err = s.write(ctx, "accept order "+o.ID, func(t *txn) error {
-		sum := hexSum(o.Content)
-		n, err := t.count(ctx, "insert order",
-			`INSERT INTO orders (order_id, product_code, company, quantity, due_at, content, content_sha256, accepted_at)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (order_id) DO NOTHING`,
-			o.ID, o.ProductCode, o.Company, o.Quantity, millis(o.DueAt), o.Content, sum, t.now)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			var known string
-			if err := t.QueryRowContext(ctx, `SELECT content_sha256 FROM orders WHERE order_id = $1`, o.ID).Scan(&known); err != nil {
-				return fmt.Errorf("read order: %w", err)
-			}
-			if known != sum {
-				return refuse(OrderConflict, "order %s was accepted before with other content; a changed order needs another id", o.ID)
-			}
-			return nil
-		}
-		created = true
-		for i := 1; i <= o.Quantity; i++ {
-			err := t.exactlyOne(ctx, "insert unit",
-				`INSERT INTO units (unit_id, order_id, sequence, state, updated_at) VALUES ($1, $2, $3, $4, $5)`,
-				UnitID(o.ID, i), o.ID, i, Ready, t.now)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return created, err
-}
 
 // Order reads one order.
 func (s *Store) Order(ctx context.Context, id string) (Order, error) {
@@ -111,7 +97,7 @@ type OrderSummary struct {
 // Orders lists orders, earliest due first, and how many there are.
 func (s *Store) Orders(ctx context.Context, limit, offset int) ([]OrderSummary, int, error) {
 	fail := func(err error) ([]OrderSummary, int, error) { return nil, 0, fmt.Errorf("list orders: %w", err) }
-	tx, err := s.db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.db.Snapshot(ctx)
 	if err != nil {
 		return fail(err)
 	}

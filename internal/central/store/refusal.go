@@ -7,20 +7,25 @@ type Reason string
 
 // Reasons.
 const (
-	NotFound        Reason = "not found"
-	NotYours        Reason = "belongs to another station"
-	SessionUnknown  Reason = "session unknown"
-	SessionConflict Reason = "another session lives"
-	ClaimKeyReused  Reason = "idempotency key reused with another request"
-	StaleEpoch      Reason = "stale epoch"
-	WrongState      Reason = "unit is in another state"
-	EscrowConflict  Reason = "escrow conflict"
-	CSRConflict     Reason = "another request is bound"
-	KeyReused       Reason = "public key was bound before"
-	ResultConflict  Reason = "another result was reported"
-	ResultMismatch  Reason = "result does not match what was bound and issued"
-	OrderConflict   Reason = "order is known with other content"
-	StationConflict Reason = "station is known with another key"
+	NotFound         Reason = "not found"
+	NotYours         Reason = "belongs to another station"
+	SessionUnknown   Reason = "session unknown"
+	SessionConflict  Reason = "another session lives"
+	ClaimKeyReused   Reason = "idempotency key reused with another request"
+	StaleEpoch       Reason = "stale epoch"
+	WrongState       Reason = "unit is in another state"
+	EscrowConflict   Reason = "escrow conflict"
+	CSRConflict      Reason = "another request is bound"
+	KeyReused        Reason = "public key was bound before"
+	ResultConflict   Reason = "another result was reported"
+	ResultMismatch   Reason = "result does not match what was bound and issued"
+	OrderConflict    Reason = "order is known with other content"
+	Busy             Reason = "another server is at it"
+	StationConflict  Reason = "station is known with another key"
+	UnitCancelled    Reason = "unit is cancelled"
+	ProofInvalid     Reason = "proof does not fit what is bound"
+	ShipmentConflict Reason = "another shipment was reported"
+	SamePerson       Reason = "a second person must approve"
 )
 
 // Refusal is an answer of the store's rules, as opposed to a failure.
@@ -30,11 +35,11 @@ type Refusal struct {
 	Detail string
 	// CurrentEpoch is the unit's epoch, with StaleEpoch.
 	CurrentEpoch int64
-	// Fields are the wrong fields of a result, with ResultMismatch.
+	// Fields are the wrong fields of the request, with ResultMismatch.
 	Fields []Field
 }
 
-// Field is a wrong field by its name in a Result.
+// Field is a wrong field by its name, or its path, in the request.
 type Field struct{ Name, Detail string }
 
 // Error implements error.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Outcomes of a bound unit that mean something to its life.
@@ -153,13 +154,26 @@ func (t *txn) applyResult(ctx context.Context, u Unit, r Result) (Unit, error) {
 	case u.Generation != r.Generation:
 		// A fact about a generation that was given up; it is kept and moves nothing.
 		return u, nil
+	case u.State.Over():
+		u, err := t.advance(ctx, u, EventAcknowledged, reason, func(u *Unit) { u.ExpiresAt = time.Time{} })
+		if err != nil {
+			return Unit{}, err
+		}
+		return t.settle(ctx, u)
 	case r.Outcome == OutcomeInstalled && (u.State == Issued || u.State == Stranded && u.StrandedFrom == Issued):
+		if err := t.succeeded(ctx, r.Station); err != nil {
+			return Unit{}, err
+		}
 		return t.advance(ctx, u, EventInstalled, "token "+r.TokenSerial, nil)
 	case r.Outcome == OutcomeInstalled:
 		return Unit{}, refuse(WrongState, "unit %s is %s; only an issued one can be installed", u.ID, u.State)
 	case u.State == Held:
+		// Whose failure it is was counted when the unit was held, if it was one.
 		u.HeldReason += "; then reported " + reason
 		return u, t.save(ctx, &u)
+	}
+	if err := t.failed(ctx, r.Station); err != nil {
+		return Unit{}, err
 	}
 	return t.advance(ctx, u, EventFailed, reason, func(u *Unit) { u.HeldReason = reason })
 }

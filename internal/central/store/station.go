@@ -19,6 +19,12 @@ type Station struct {
 	CertificateSHA256 string
 	NotAfter          time.Time
 	Revoked           bool
+	// Drain says that it gets no new units.
+	Drain bool
+	// Failures is how many of its units failed in a row; TrippedUntil is when its
+	// breaker closes again, zero while it is closed.
+	Failures     int
+	TrippedUntil time.Time
 	// LastSeenAt and Version are those of its session; zero without one.
 	LastSeenAt time.Time
 	Version    string
@@ -27,21 +33,23 @@ type Station struct {
 }
 
 const stationColumns = `st.name, st.public_key_sha256, st.certificate, st.certificate_sha256, st.not_after,
-	COALESCE(st.revoked_at, 0), COALESCE(se.seen_at, 0), COALESCE(se.version, '')`
+	COALESCE(st.revoked_at, 0), st.drain, st.failures, st.tripped_until, COALESCE(se.seen_at, 0), COALESCE(se.version, '')`
 
 func scanStation(r rowScanner) (Station, error) {
 	var s Station
-	var notAfter, revoked, seen int64
-	if err := r.Scan(&s.Name, &s.PublicKeySHA256, &s.Certificate, &s.CertificateSHA256, &notAfter, &revoked, &seen, &s.Version); err != nil {
+	var notAfter, revoked, drain, tripped, seen int64
+	if err := r.Scan(&s.Name, &s.PublicKeySHA256, &s.Certificate, &s.CertificateSHA256, &notAfter, &revoked, &drain,
+		&s.Failures, &tripped, &seen, &s.Version); err != nil {
 		return Station{}, err
 	}
-	s.NotAfter, s.Revoked, s.LastSeenAt = fromMillis(notAfter), revoked != 0, fromMillis(seen)
+	s.NotAfter, s.Revoked, s.Drain, s.LastSeenAt = fromMillis(notAfter), revoked != 0, drain != 0, fromMillis(seen)
+	s.TrippedUntil = fromMillis(tripped)
 	return s, nil
 }
 
 // Station reads one station's record.
 func (s *Store) Station(ctx context.Context, name string) (Station, error) {
-	st, err := s.station(ctx, s.db.Read, name)
+	st, err := s.station(ctx, s.db.Read, name, "")
 	if errors.Is(err, sql.ErrNoRows) {
 		return Station{}, refuse(NotFound, "there is no station %s", name)
 	}
@@ -51,9 +59,9 @@ func (s *Store) Station(ctx context.Context, name string) (Station, error) {
 	return st, nil
 }
 
-func (s *Store) station(ctx context.Context, q queryer, name string) (Station, error) {
+func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Station, error) {
 	return scanStation(q.QueryRowContext(ctx, `SELECT `+stationColumns+`
-		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1`, name))
+		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1 `+lock, name))
 }
 
 // Stations lists all stations by name.
@@ -89,7 +97,7 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 		if owner != "" && owner != name {
 			return refuse(StationConflict, "this key is that of station %s", owner)
 		}
-		known, err := s.station(ctx, t, name)
+		known, err := s.station(ctx, t, name, s.dialect.lock("st"))
 		switch {
 		case err == nil && known.PublicKeySHA256 != publicKeySHA256:
 			return refuse(StationConflict, "station %s is known with another key", name)
@@ -106,25 +114,16 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 			return err
 		}
 		out = Station{Name: name, PublicKeySHA256: publicKeySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter}
+		if known.Name != "" {
+			return t.exactlyOne(ctx, "renew station", `UPDATE stations SET certificate = $2, certificate_sha256 = $3, not_after = $4 WHERE name = $1`,
+				name, der, out.CertificateSHA256, millis(notAfter))
+		}
 		return t.exactlyOne(ctx, "write station",
 			`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at)
-			 VALUES ($1, $2, $3, $4, $5, $6)
-			 ON CONFLICT (name) DO UPDATE SET certificate = excluded.certificate,
-				certificate_sha256 = excluded.certificate_sha256, not_after = excluded.not_after`,
+			 VALUES ($1, $2, $3, $4, $5, $6)`,
 			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
 	})
 	return out, err
-}
-
-// RevokeStation shuts a station out for good.
-func (s *Store) RevokeStation(ctx context.Context, name string) error {
-	return s.write(ctx, "revoke station "+name, func(t *txn) error {
-		n, err := t.count(ctx, "revoke", `UPDATE stations SET revoked_at = COALESCE(revoked_at, $2) WHERE name = $1`, name, t.now)
-		if err == nil && n == 0 {
-			return refuse(NotFound, "there is no station %s", name)
-		}
-		return err
-	})
 }
 
 // Session is what a station opens before it claims.
@@ -170,6 +169,19 @@ func (s *Store) PutSession(ctx context.Context, in Session) (out Session, held [
 		return err
 	})
 	return in, held, err
+}
+
+// Slots are what the session declared when it was opened, as JSON.
+func (s *Store) Slots(ctx context.Context, station, sessionID string) ([]byte, error) {
+	var slots string
+	err := s.db.Read.QueryRowContext(ctx, `SELECT slots FROM sessions WHERE station = $1 AND session_id = $2`, station, sessionID).Scan(&slots)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, refuse(SessionUnknown, "this session was replaced or never opened; open one")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the slots of station %s: %w", station, err)
+	}
+	return []byte(slots), nil
 }
 
 // touch marks a session as alive and gives the length of its leases.

@@ -8,28 +8,31 @@
 // called; the content of an order is bytes to it. What it refuses, it refuses
 // with a *Refusal.
 //
-// The SQL is one text meant for SQLite today and PostgreSQL as well: $n
-// parameters, UPDATE … RETURNING, ON CONFLICT; the time is a parameter of every
-// statement, read once per transaction. The lock clause is the only fragment that
-// depends on the engine (dialect.go).
+// The SQL is one text for SQLite and PostgreSQL: $n parameters, UPDATE … RETURNING,
+// ON CONFLICT; the time is a parameter of every statement, read once per
+// transaction. The lock clause is the only fragment that depends on the engine
+// (dialect.go). Transactions are written for READ COMMITTED: what a decision rests
+// on is locked before it is read, and a transaction may be run again.
 package store
 
 import (
 	"context"
 	"database/sql"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 	"time"
 
-	"github.com/usbkeyd/usbkeyd/internal/central/sqlitedb"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Clock tells the time that leases, custody and history go by.
+// Clock tells the time that leases, custody and history go by. Nil means the time
+// that all who share the database agree on: PostgreSQL's, or this process's where
+// it has the database to itself.
 type Clock func() time.Time
 
 // Rules are the lengths of time and counts that the life of a unit depends on.
@@ -42,6 +45,13 @@ type Rules struct {
 	HomeGrace time.Duration
 	// MaxAttempts is the number of failed attempts after which a unit is HELD.
 	MaxAttempts int
+	// BreakerFailures is the number of failures in a row after which a station gets no
+	// new units for BreakerPause.
+	BreakerFailures int
+	BreakerPause    time.Duration
+	// BlockedAfter is how long an order may wait for a station that can make it before
+	// it is told to be blocked.
+	BlockedAfter time.Duration
 	// ClaimKeyTTL is how long an Idempotency-Key is remembered.
 	ClaimKeyTTL time.Duration
 }
@@ -54,33 +64,58 @@ func DefaultRules() Rules {
 		SessionTTL:  2 * time.Minute,
 		HomeGrace:   10 * time.Minute,
 		MaxAttempts: 5,
-		ClaimKeyTTL: 24 * time.Hour,
+		// Three: less than MaxAttempts, so that a bad station does not bring a unit to HELD.
+		BreakerFailures: 3,
+		BreakerPause:    10 * time.Minute,
+		BlockedAfter:    time.Minute,
+		ClaimKeyTTL:     24 * time.Hour,
 	}
 }
 
 // Store is the database. Its methods are safe for use by many goroutines.
 type Store struct {
-	db      *sqlitedb.DB
+	db      *database.DB
 	dialect dialect
 	clock   Clock
 	rules   Rules
 }
 
-// Open opens or creates the SQLite file and brings its schema up to date.
-func Open(ctx context.Context, path string, clock Clock, rules Rules) (*Store, error) {
+// Open opens or creates the database and brings its schema up to date.
+func Open(ctx context.Context, at database.Place, clock Clock, rules Rules) (*Store, error) {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	db, err := sqlitedb.Open(ctx, path, sub)
+	db, err := database.Open(ctx, at, sub)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: db, dialect: sqlite, clock: clock, rules: rules}, nil
+	return &Store{db: db, dialect: dialect(db.Engine), clock: clock, rules: rules}, nil
 }
 
 // Close closes the database.
 func (s *Store) Close() error { return s.db.Close() }
+
+// Shared says whether other servers may be at work on the same store.
+func (s *Store) Shared() bool { return s.db.Shared() }
+
+// Notify tells the other servers on this store.
+func (s *Store) Notify(ctx context.Context, notice string) error { return s.db.Notify(ctx, notice) }
+
+// Listen hears what they tell, until ctx is done or the connection is lost. ready is
+// called once notices arrive.
+func (s *Store) Listen(ctx context.Context, ready func(), heard func(notice string)) error {
+	return s.db.Listen(ctx, ready, heard)
+}
+
+// now is the time, as q reads it.
+func (s *Store) now(ctx context.Context, q queryer) (int64, error) {
+	if s.clock != nil {
+		return millis(s.clock()), nil
+	}
+	now, err := s.db.Now(ctx, q)
+	return millis(now), err
+}
 
 // txn is one writing transaction with the one time that holds in it.
 type txn struct {
@@ -89,21 +124,24 @@ type txn struct {
 	now   int64
 }
 
-// write runs fn in a transaction that is on disk when write returns nil.
+// write runs fn in a transaction that is on disk when write returns nil. fn may be
+// run again, so it sets whatever it gives back anew.
 func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) error {
-	tx, err := s.db.Write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("%s: begin: %w", what, err)
-	}
-	if err := fn(&txn{Tx: tx, store: s, now: millis(s.clock())}); err != nil {
-		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
-			err = errors.Join(err, fmt.Errorf("roll back: %w", rb))
+	err := s.db.Transact(ctx, func(tx *sql.Tx) error {
+		now, err := s.now(ctx, tx)
+		if err != nil {
+			return err
 		}
+		if err := fn(&txn{Tx: tx, store: s, now: now}); err != nil {
+			return err
+		}
+		crashpoint.Before(crashpoint.Label(what)) // the commit comes next
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("%s: commit: %w", what, err)
-	}
+	crashpoint.After(crashpoint.Label(what))
 	return nil
 }
 

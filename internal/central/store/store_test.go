@@ -9,13 +9,34 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 )
 
+// alone is the only server of a store.
+var alone = Issuer{Server: "alone"}
+
+// onBothEngines runs a test on an empty SQLite file and an empty PostgreSQL schema.
+func onBothEngines(t *testing.T, test func(t *testing.T, at database.Place)) {
+	t.Run("SQLite", func(t *testing.T) { test(t, database.File(filepath.Join(t.TempDir(), "central.db"))) })
+	t.Run("PostgreSQL", func(t *testing.T) { test(t, postgres(t)) })
+}
+
+func postgres(t *testing.T) database.Place {
+	t.Helper()
+	db, err := database.ParsePostgres(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db.Schema("store")
+}
+
 // newStore opens a store with two stations and one order of two units; skip moves its clock.
-func newStore(t *testing.T) (s *Store, skip func(time.Duration)) {
+func newStore(t *testing.T, at database.Place) (s *Store, skip func(time.Duration)) {
 	t.Helper()
 	now := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
-	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "central.db"), func() time.Time { return now }, DefaultRules())
+	s, err := Open(t.Context(), at, func() time.Time { return now }, DefaultRules())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,17 +46,22 @@ func newStore(t *testing.T) (s *Store, skip func(time.Duration)) {
 		}
 	})
 	for _, name := range []string{"bay-1", "bay-2"} {
-		_, err := s.PutStation(t.Context(), name, hexSum([]byte(name)), func(now time.Time) ([]byte, time.Time, error) {
-			return []byte("certificate of " + name), now.AddDate(1, 0, 0), nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		addStation(t, s, name)
 	}
 	if _, err := s.PutOrder(t.Context(), Order{ID: "ORD", ProductCode: "P", Company: "甲", Quantity: 2, DueAt: now, Content: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
 	return s, func(d time.Duration) { now = now.Add(d) }
+}
+
+func addStation(t *testing.T, s *Store, name string) {
+	t.Helper()
+	_, err := s.PutStation(t.Context(), name, hexSum([]byte(name)), func(now time.Time) ([]byte, time.Time, error) {
+		return []byte("certificate of " + name), now.AddDate(1, 0, 0), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func claim(t *testing.T, s *Store, station string) []Lease {
@@ -65,8 +91,10 @@ func bind(t *testing.T, s *Store, l Lease, key string) error {
 	return err
 }
 
-func TestHistoryTellsEverything(t *testing.T) {
-	s, skip := newStore(t)
+func TestHistoryTellsEverything(t *testing.T) { onBothEngines(t, testHistoryTellsEverything) }
+
+func testHistoryTellsEverything(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
 	ctx := t.Context()
 	claim(t, s, "bay-1")
 	skip(3 * time.Minute)
@@ -77,14 +105,14 @@ func TestHistoryTellsEverything(t *testing.T) {
 	if err := bind(t, s, l, "k1"); err != nil {
 		t.Fatal(err)
 	}
-	task, err := s.Intend(ctx, l.Unit.ID, 1)
+	task, err := s.Intend(ctx, l.Unit.ID, 1, alone)
 	if err != nil || !task.Fresh || task.Binding.RequestID != "ORD-001-g1" {
 		t.Fatalf("intend: %+v %v", task, err)
 	}
-	if task, err = s.Intend(ctx, l.Unit.ID, 1); err != nil || task.Fresh {
+	if task, err = s.Intend(ctx, l.Unit.ID, 1, alone); err != nil || task.Fresh {
 		t.Errorf("the second intent claims to be the first: %+v %v", task, err)
 	}
-	if err := s.Unknown(ctx, l.Unit.ID, 1, "timed out"); err != nil {
+	if err := s.Unknown(ctx, l.Unit.ID, 1, alone, "timed out"); err != nil {
 		t.Fatal(err)
 	}
 	skip(73 * time.Hour)
@@ -92,7 +120,7 @@ func TestHistoryTellsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Stranded, it still learns what the CA did.
-	if err := s.Absent(ctx, l.Unit.ID, 1); err != nil {
+	if _, err := s.Absent(ctx, l.Unit.ID, 1, alone); err != nil {
 		t.Fatal(err)
 	}
 	c := Certificate{PKCS7: []byte("p7"), Serial: "4a", SHA256: "ff", NotAfter: time.Now()}
@@ -132,8 +160,10 @@ func TestHistoryTellsEverything(t *testing.T) {
 	}
 }
 
-func TestAPublicKeyIsBoundOnce(t *testing.T) {
-	s, _ := newStore(t)
+func TestAPublicKeyIsBoundOnce(t *testing.T) { onBothEngines(t, testAPublicKeyIsBoundOnce) }
+
+func testAPublicKeyIsBoundOnce(t *testing.T, at database.Place) {
+	s, _ := newStore(t, at)
 	first, second := claim(t, s, "bay-1")[0], claim(t, s, "bay-1")[0]
 	if err := bind(t, s, first, "k1"); err != nil {
 		t.Fatal(err)
@@ -148,8 +178,10 @@ func TestAPublicKeyIsBoundOnce(t *testing.T) {
 }
 
 // A change that is refused or fails is not half done, and its history neither.
-func TestRefusedChangesLeaveNoTrace(t *testing.T) {
-	s, _ := newStore(t)
+func TestRefusedChangesLeaveNoTrace(t *testing.T) { onBothEngines(t, testRefusedChangesLeaveNoTrace) }
+
+func testRefusedChangesLeaveNoTrace(t *testing.T, at database.Place) {
+	s, _ := newStore(t, at)
 	ctx := t.Context()
 	before, err := s.Unit(ctx, "ORD-001")
 	if err != nil {
@@ -158,7 +190,7 @@ func TestRefusedChangesLeaveNoTrace(t *testing.T) {
 	if _, err := s.Release(ctx, "bay-1", Release{UnitID: "ORD-001", Epoch: 0}); !isRefusal(err, StaleEpoch) {
 		t.Errorf("release of a unit that nobody has: %v", err)
 	}
-	if _, err := s.Intend(ctx, "ORD-001", 1); !isRefusal(err, WrongState) {
+	if _, err := s.Intend(ctx, "ORD-001", 1, alone); !isRefusal(err, WrongState) {
 		t.Errorf("intent without a binding: %v", err)
 	}
 	after, err := s.Unit(ctx, "ORD-001")
@@ -170,16 +202,17 @@ func TestRefusedChangesLeaveNoTrace(t *testing.T) {
 	}
 }
 
-func TestReopenKeepsEverything(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "central.db")
+func TestReopenKeepsEverything(t *testing.T) { onBothEngines(t, testReopenKeepsEverything) }
+
+func testReopenKeepsEverything(t *testing.T, at database.Place) {
 	for i := range 2 {
-		s, err := Open(t.Context(), path, time.Now, DefaultRules())
+		s, err := Open(t.Context(), at, time.Now, DefaultRules())
 		if err != nil {
 			t.Fatal(err)
 		}
 		created, err := s.PutOrder(t.Context(), Order{ID: "ORD", Quantity: 1, DueAt: time.Unix(1, 0), Content: []byte("{}")})
-		if err != nil || created != (i == 0) {
-			t.Errorf("open %d: created %t, %v", i, created, err)
+		if err != nil || created.Created != (i == 0) {
+			t.Errorf("open %d: created %t, %v", i, created.Created, err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

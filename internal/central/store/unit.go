@@ -69,6 +69,12 @@ func (t *txn) expire(ctx context.Context, u Unit) (Unit, error) {
 		return t.advance(ctx, u, EventLeaseExpired, "the lease ran out", nil)
 	case u.State.InCustody():
 		return t.advance(ctx, u, EventCustodyExpired, "the station was not heard of for the time of custody", nil)
+	case u.State == Cancelling:
+		u, err := t.advance(ctx, u, EventCustodyExpired, "the station was not heard of for the time of custody", func(u *Unit) { u.ExpiresAt = time.Time{} })
+		if err != nil {
+			return Unit{}, err
+		}
+		return t.settle(ctx, u)
 	}
 	return u, nil
 }
@@ -81,6 +87,9 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	if err != nil {
 		return Unit{}, fmt.Errorf("unit %s: %w", u.ID, err)
 	}
+	if to == stateBefore {
+		to = u.StrandedFrom
+	}
 	if to == Stranded {
 		sub := from
 		if from == Stranded {
@@ -92,11 +101,13 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	} else {
 		u.StrandedFrom = ""
 	}
-	u.State, u.UpdatedAt = to, fromMillis(t.now)
+	// A clock that is set back must not turn the order of a unit's events round.
+	at := max(t.now, millis(u.UpdatedAt))
+	u.State, u.UpdatedAt = to, fromMillis(at)
 	switch to {
 	case Ready:
 		u.Station, u.ExpiresAt, u.Phase = "", time.Time{}, ""
-	case Installed, Held, Stranded:
+	case Installed, Shipped, Held, Stranded, Cancelled:
 		u.ExpiresAt, u.Phase = time.Time{}, ""
 	}
 	if set != nil {
@@ -108,11 +119,21 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	if err := t.save(ctx, &u); err != nil {
 		return Unit{}, err
 	}
+	if to == Ready {
+		// Locked after its unit, against the rule: claims have the order first, but they
+		// pass over a unit that is locked and do not wait for it.
+		if err := t.exactlyOne(ctx, "open order "+u.OrderID, `UPDATE orders SET open = 1 WHERE order_id = $1`, u.OrderID); err != nil {
+			return Unit{}, err
+		}
+	}
 	err = t.exactlyOne(ctx, "write history of unit "+u.ID,
 		`INSERT INTO history (unit_id, version, epoch, generation, from_state, to_state, event, station, why, happened_at)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		u.ID, u.version, u.Epoch, u.Generation, from, to, e, station, why, t.now)
-	return u, err
+		u.ID, u.version, u.Epoch, u.Generation, from, to, e, station, why, at)
+	if err != nil {
+		return Unit{}, err
+	}
+	return u, t.publish(ctx, u, from, e)
 }
 
 // save writes what may change of a unit, if nobody else did meanwhile.
@@ -122,7 +143,7 @@ func (t *txn) save(ctx context.Context, u *Unit) error {
 			station = NULLIF($9, ''), expires_at = $10, phase = $11, updated_at = $12, version = $2 + 1
 		 WHERE unit_id = $1 AND version = $2`,
 		u.ID, u.version, u.State, u.StrandedFrom, u.HeldReason, u.Epoch, u.Generation, u.Attempts,
-		u.Station, expiry(u.ExpiresAt), u.Phase, t.now)
+		u.Station, expiry(u.ExpiresAt), u.Phase, millis(u.UpdatedAt))
 	u.version++
 	return err
 }
@@ -134,9 +155,11 @@ func expiry(t time.Time) int64 {
 	return millis(t)
 }
 
-// held checks that the unit is at this station under this epoch.
+// held checks that the unit is at this station under this epoch, and wanted.
 func (u Unit) held(station string, epoch int64) error {
 	switch {
+	case u.State.Over() && u.Station == station:
+		return refuse(UnitCancelled, "unit %s is %s", u.ID, u.State)
 	case u.Epoch != epoch, u.Station == "":
 		return &Refusal{Reason: StaleEpoch, CurrentEpoch: u.Epoch,
 			Detail: fmt.Sprintf("unit %s is %s at epoch %d; epoch %d no longer holds it", u.ID, u.State, u.Epoch, epoch)}
@@ -188,10 +211,12 @@ func (s *Store) Sweep(ctx context.Context) (ready int, err error) {
 	return ready, err
 }
 
+// sweep leaves out what another transaction has its hand on: that one ends or renews
+// it, and to wait for it could be waiting in a circle.
 func (t *txn) sweep(ctx context.Context) (ready int, err error) {
 	expired, err := collect(ctx, t, scanUnit, `SELECT `+unitColumns+` FROM units u
-		WHERE u.state IN ($1, $2, $3, $4, $5) AND u.expires_at <= $6 AND u.expires_at > 0 `+t.store.dialect.lock("u"),
-		Leased, Bound, Issuing, IssueUnknown, Issued, t.now)
+		WHERE u.state IN ($1, $2, $3, $4, $5, $6) AND u.expires_at <= $7 AND u.expires_at > 0 `+t.store.dialect.lockFree("u"),
+		Leased, Bound, Issuing, IssueUnknown, Issued, Cancelling, t.now)
 	if err != nil {
 		return 0, fmt.Errorf("find expired units: %w", err)
 	}
@@ -208,10 +233,14 @@ func (t *txn) sweep(ctx context.Context) (ready int, err error) {
 
 // Expired says whether Sweep would find something, without a write.
 func (s *Store) Expired(ctx context.Context) (bool, error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return false, err
+	}
 	var n int
-	err := s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM units u
-		WHERE u.state IN ($1, $2, $3, $4, $5) AND u.expires_at <= $6 AND u.expires_at > 0`,
-		Leased, Bound, Issuing, IssueUnknown, Issued, millis(s.clock())).Scan(&n)
+	err = s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM units u
+		WHERE u.state IN ($1, $2, $3, $4, $5, $6) AND u.expires_at <= $7 AND u.expires_at > 0`,
+		Leased, Bound, Issuing, IssueUnknown, Issued, Cancelling, now).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("look for expired units: %w", err)
 	}

@@ -1,0 +1,111 @@
+// Package database opens databases on the two engines that the server knows: a
+// SQLite file, which one process has to itself, and a schema of a PostgreSQL
+// database, which any number of processes share.
+//
+// It owns the drivers and their settings, migrations, transactions that are begun
+// again when others were in their way, the clock that holds for everybody, and
+// notices between processes. It must not know any table.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// Engine is what keeps a database.
+type Engine int
+
+// Engines.
+const (
+	SQLite Engine = iota
+	PostgreSQL
+)
+
+// Place is where a database is. The zero Place is nowhere.
+type Place struct {
+	file   string
+	server Postgres
+	schema string
+}
+
+// File is a SQLite file; it is made with mode 0600 if it is not there.
+func File(path string) Place { return Place{file: path} }
+
+// String names the place for people, without a password.
+func (p Place) String() string {
+	if p.schema != "" {
+		return "schema " + p.schema + " of " + p.server.String()
+	}
+	return p.file
+}
+
+// DB is an open database.
+type DB struct {
+	Engine Engine
+	// Write is for transactions that write; use Transact. On SQLite it has one connection
+	// and begins its transactions IMMEDIATE, so that two of them queue instead of
+	// failing half-way with SQLITE_BUSY.
+	Write *sql.DB
+	// Read refuses to write.
+	Read *sql.DB
+
+	server Postgres
+	// together is nil where transactions run beside each other.
+	together *together
+}
+
+// Open opens or creates the database and brings its schema up to date with the
+// migrations, which are goose SQL files. Several processes may do so at once.
+func Open(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
+	open := openSQLite
+	if at.schema != "" {
+		open = openPostgres
+	}
+	db, err := open(ctx, at, migrations)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", at, err)
+	}
+	return db, nil
+}
+
+// Close closes both sides; the last one to close a SQLite file folds the log into it.
+func (db *DB) Close() error {
+	if db.together != nil {
+		db.together.close()
+	}
+	var errs []error
+	for _, d := range []*sql.DB{db.Read, db.Write} {
+		if d != nil {
+			errs = append(errs, d.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Shared says whether other processes may have the same database open.
+func (db *DB) Shared() bool { return db.Engine == PostgreSQL }
+
+// Now is the time that all who share the database agree on: PostgreSQL's own, as q
+// reads it; without others the process's.
+func (db *DB) Now(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) (time.Time, error) {
+	if !db.Shared() {
+		return time.Now(), nil
+	}
+	var ms int64
+	if err := q.QueryRowContext(ctx, `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`).Scan(&ms); err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return time.UnixMilli(ms), nil
+}
+
+// Snapshot begins a transaction that only reads, and in which all statements see
+// the same state.
+func (db *DB) Snapshot(ctx context.Context) (*sql.Tx, error) {
+	return db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
+}

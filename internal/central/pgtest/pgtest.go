@@ -1,0 +1,144 @@
+// Package pgtest gives tests a real PostgreSQL server of their own: one for each
+// test binary, started when the first test asks, on a Unix socket in a temporary
+// folder. It is gone when the binary is, also after a panic or a kill.
+//
+// It owns that server. It must not know what is kept in it.
+package pgtest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	_ "embed"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
+)
+
+// oldest is the first version of PostgreSQL that the server works with.
+const oldest = 15
+
+// options: without fsync, since no test cuts the power.
+const options = "-c fsync=off"
+
+//go:embed server.sh
+var script string
+
+// server is a running PostgreSQL.
+type server struct {
+	dir string
+	// life is the other end of the server's standard input: it lives until this is closed.
+	life *os.File
+	// admin makes and drops databases.
+	admin *sql.DB
+}
+
+// running is made once for all tests of a binary, and ends with it.
+var running = sync.OnceValues(start)
+
+// Database makes an empty database, which is dropped when the test ends, and
+// returns its URL. Without PostgreSQL the test fails and says what to install.
+func Database(t testing.TB) string {
+	t.Helper()
+	s, err := running()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	if _, err := s.admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := s.admin.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+	})
+	return s.url(name)
+}
+
+func (s *server) url(database string) string {
+	u := url.URL{Scheme: "postgres", User: url.User("postgres"), Path: "/" + database, RawQuery: url.Values{"host": {s.dir}}.Encode()}
+	return u.String()
+}
+
+// newest is where Debian keeps the programs of the newest version that is installed.
+func newest() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	best, at := oldest-1, ""
+	for _, initdb := range found {
+		bin := filepath.Dir(initdb)
+		if version, err := strconv.Atoi(filepath.Base(filepath.Dir(bin))); err == nil && version > best {
+			best, at = version, bin
+		}
+	}
+	if at == "" {
+		return "", fmt.Errorf("these tests need PostgreSQL %d or newer: apt-get install postgresql", oldest)
+	}
+	return at, nil
+}
+
+func start() (*server, error) {
+	binaries, err := newest()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pgtest-")
+	if err != nil {
+		return nil, err
+	}
+	input, life, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	output, answer, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(dir + ".log")
+	if err != nil {
+		return nil, err
+	}
+	// Files only: whoever runs the test binary must not wait for a pipe that the server has.
+	cmd := exec.Command("/bin/sh", "-c", script, "server.sh", dir, binaries, options)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, answer, log
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	_, _, _ = input.Close(), answer.Close(), log.Close() // the child has them
+	said := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(output).ReadString('\n')
+		said <- line
+	}()
+	select {
+	case line := <-said:
+		text, _ := os.ReadFile(log.Name())
+		if err := os.Remove(log.Name()); err != nil {
+			return nil, err
+		}
+		if line != "ready\n" {
+			return nil, fmt.Errorf("PostgreSQL did not start in %s: %s", dir, bytes.TrimSpace(text))
+		}
+	case <-time.After(time.Minute):
+		return nil, fmt.Errorf("PostgreSQL did not start in %s within a minute", dir)
+	}
+	s := &server{dir: dir, life: life}
+	if s.admin, err = sql.Open("pgx", s.url("postgres")); err != nil {
+		return nil, err
+	}
+	return s, nil
+}

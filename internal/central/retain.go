@@ -1,0 +1,59 @@
+package central
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+)
+
+// retainInterval is between looks for orders whose personal data have been kept long enough.
+const retainInterval = time.Hour
+
+// removed stands where personal data were.
+const removed = "-"
+
+// retainLoop removes personal data: once at the start, then regularly.
+func (s *Server) retainLoop() {
+	tick := time.NewTicker(retainInterval)
+	defer tick.Stop()
+	for {
+		if err := s.RemovePersonalData(s.stopping); err != nil && s.stopping.Err() == nil {
+			s.cfg.Logger.Error("personal data are still here", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-s.stopping.Done():
+			return
+		}
+	}
+}
+
+// RemovePersonalData does at once what otherwise happens every hour: orders that were
+// done with RetainDays ago lose the names, addresses and numbers of persons. Without
+// RetainDays it does nothing.
+func (s *Server) RemovePersonalData(ctx context.Context) error {
+	if s.cfg.RetainDays == 0 {
+		return nil
+	}
+	n, err := s.store.ClearPersonalData(ctx, time.Duration(s.cfg.RetainDays)*24*time.Hour, withoutPersons)
+	if n > 0 {
+		s.cfg.Logger.Info("personal data removed", "orders", n)
+	}
+	return err
+}
+
+// withoutPersons is an order's document without its persons. The company stays: it
+// is no person.
+func withoutPersons(content []byte) ([]byte, error) {
+	var o api.Order
+	if err := json.Unmarshal(content, &o); err != nil {
+		return nil, fmt.Errorf("read order: %w", err)
+	}
+	o.Handler = api.OrderHandler{Name: removed}
+	o.Shipping.Recipient = api.Recipient{Name: removed, Phone: removed, Address: removed}
+	o.Approval.ApprovedBy = removed
+	return json.Marshal(o)
+}

@@ -1,0 +1,222 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+)
+
+func (w *situation) order(id string, quantity int, due time.Duration) {
+	w.t.Helper()
+	_, err := w.s.PutOrder(w.t.Context(), Order{ID: id, ProductCode: w.id, Quantity: quantity, DueAt: time.Unix(1, 0).Add(due), Content: []byte(id)})
+	w.must(err)
+}
+
+func (w *situation) next(station string) string {
+	w.t.Helper()
+	session := w.session(station)
+	leases, err := w.s.Claim(w.t.Context(), Claim{Station: station, SessionID: session, Key: session, Max: 1, Products: []string{w.id}})
+	w.must(err)
+	if len(leases) == 0 {
+		return ""
+	}
+	return leases[0].Unit.ID
+}
+
+// Urgent orders go first, then those that are due first; held and cancelled ones give
+// nothing; an order stays at home until its home gets no units.
+func TestWhatIsGivenOutFirst(t *testing.T) { onBothEngines(t, testWhatIsGivenOutFirst) }
+
+func testWhatIsGivenOutFirst(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "FIRST"}
+	w.order("LATE", 2, 2*time.Hour)
+	w.order("SOON", 1, time.Hour)
+	w.order("URGENT", 1, 9*time.Hour)
+	w.order("HELD", 1, 0)
+	w.order("OVER", 1, 0)
+	w.must(s.FlagOrder(t.Context(), "URGENT", false, true))
+	w.must(s.FlagOrder(t.Context(), "HELD", true, true))
+	_, err := s.Cancel(t.Context(), Cancellation{OrderID: "OVER", Operator: "p1", Reason: "test"})
+	w.must(err)
+	for i, want := range []string{"URGENT-001", "SOON-001", "LATE-001"} {
+		if got := w.next("bay-1"); got != want {
+			t.Errorf("claim %d got %q, want %s", i, got, want)
+		}
+	}
+	if got := w.next("bay-2"); got != "" {
+		t.Errorf("another station got %s, whose home lives", got)
+	}
+	_, err = s.DrainStation(t.Context(), "bay-1", true)
+	w.must(err)
+	if got := w.next("bay-1"); got != "" {
+		t.Errorf("a drained station got %s", got)
+	}
+	if got := w.next("bay-2"); got != "LATE-002" {
+		t.Errorf("the home is drained, and another station got %q", got)
+	}
+	w.must(s.FlagOrder(t.Context(), "HELD", false, false))
+	if got := w.next("bay-2"); got != "HELD-001" {
+		t.Errorf("released, but got %q", got)
+	}
+}
+
+// A station whose units fail gets none for a while, and then one failure is enough.
+func TestABreakerTrips(t *testing.T) { onBothEngines(t, testABreakerTrips) }
+
+func testABreakerTrips(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "BREAK"}
+	w.order("BREAK", 9, 0)
+	failOnce := func() {
+		t.Helper()
+		id := w.next("bay-1")
+		u, err := s.Unit(t.Context(), id)
+		w.must(err)
+		_, err = s.Release(t.Context(), "bay-1", Release{UnitID: id, Epoch: u.Epoch, Reason: "token faulty", Failed: true})
+		w.must(err)
+	}
+	for range DefaultRules().BreakerFailures {
+		failOnce()
+	}
+	if got := w.next("bay-1"); got != "" {
+		t.Errorf("its breaker is open and it got %s", got)
+	}
+	skip(DefaultRules().BreakerPause + time.Second)
+	failOnce()
+	if got := w.next("bay-1"); got != "" {
+		t.Errorf("it failed again after the pause and got %s", got)
+	}
+	st, err := s.ResetStation(t.Context(), "bay-1")
+	if err != nil || st.Failures != 0 || !st.TrippedUntil.IsZero() {
+		t.Errorf("reset: %+v %v", st, err)
+	}
+	if got := w.next("bay-1"); got == "" {
+		t.Error("reset, it got nothing")
+	}
+}
+
+// Events are numbered without a gap in the order in which they happened, and an order
+// that nobody can make is told once.
+func TestEventsAreOrdered(t *testing.T) { onBothEngines(t, testEventsAreOrdered) }
+
+func testEventsAreOrdered(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "TOLD", key: "told"}
+	w.order("TOLD", 1, 0)
+	w.reach(Shipped)
+	_, err := s.Return(t.Context(), "TOLD-001", "p1", "test")
+	w.must(err)
+	w.must(w.cancel())
+	w.must(w.ask(ActionRevoked))
+	var kinds []EventKind
+	var last int64
+	for {
+		events, err := s.Events(t.Context(), last, 2)
+		w.must(err)
+		if len(events) == 0 {
+			break
+		}
+		for _, e := range events {
+			if e.Sequence != last+1 {
+				t.Errorf("event %d comes after %d", e.Sequence, last)
+			}
+			last = e.Sequence
+			kinds = append(kinds, e.Kind)
+		}
+	}
+	if want := []EventKind{KindIssued, KindInstalled, KindShipped, KindHeld, KindCancelled}; !slices.Equal(kinds, want) {
+		t.Errorf("told %v, want %v", kinds, want)
+	}
+	skip(2 * time.Hour)
+	for range 2 {
+		_, err := s.FindBlocked(t.Context())
+		w.must(err)
+	}
+	events, err := s.Events(t.Context(), last, 10)
+	if err != nil || len(events) != 1 || events[0].Kind != KindBlocked || events[0].OrderID != "ORD" {
+		t.Errorf("nobody is there to make ORD, and that is told as %+v (%v)", events, err)
+	}
+}
+
+// Fewer units: only what nobody has is dropped. What was leased fixes the rest.
+func TestRevisions(t *testing.T) { onBothEngines(t, testRevisions) }
+
+func testRevisions(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "REV"}
+	put := func(revision, quantity int, fixed string) (Revised, error) {
+		return s.PutOrder(t.Context(), Order{
+			ID: "REV", ProductCode: "REV", Quantity: quantity, DueAt: time.Unix(1, 0), Revision: revision, FixedSHA256: fixed,
+			Content: []byte(strings.Repeat("x", quantity) + fixed),
+		})
+	}
+	conflict := func(what string, err error) {
+		t.Helper()
+		if !isRefusal(err, OrderConflict) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := put(1, 3, "a")
+	w.must(err)
+	out, err := put(2, 4, "b")
+	if err != nil || !out.Changed || out.Created {
+		t.Errorf("before the first lease: %+v %v", out, err)
+	}
+	w.next("bay-1")
+	_, err = put(1, 4, "b")
+	conflict("a lower revision", err)
+	_, err = put(2, 3, "b")
+	conflict("the same revision with other content", err)
+	_, err = put(3, 4, "c")
+	conflict("another product after the first lease", err)
+	_, err = put(3, 5, "b")
+	conflict("more units after the first lease", err)
+	out, err = put(3, 2, "b")
+	if err != nil || !slices.Equal(out.Dropped, []string{"REV-004", "REV-003"}) {
+		t.Errorf("fewer units: %+v %v", out, err)
+	}
+	w.next("bay-1")
+	if out, err = put(4, 1, "b"); err != nil || len(out.Dropped) != 0 {
+		t.Errorf("a leased unit is dropped: %+v %v", out, err)
+	}
+	if out, err = put(4, 1, "b"); err != nil || out.Changed {
+		t.Errorf("the same again: %+v %v", out, err)
+	}
+}
+
+// Personal data go once an order is done with for long enough, and nothing else does.
+func TestPersonalDataAreRemoved(t *testing.T) { onBothEngines(t, testPersonalDataAreRemoved) }
+
+func testPersonalDataAreRemoved(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "OLD", key: "old"}
+	w.order("OLD", 1, 0)
+	w.reach(Shipped)
+	clean := func([]byte) ([]byte, error) { return []byte("clean"), nil }
+	skip(29 * 24 * time.Hour)
+	if n, err := s.ClearPersonalData(t.Context(), 30*24*time.Hour, clean); n != 0 || err != nil {
+		t.Errorf("too early: %d %v", n, err)
+	}
+	skip(48 * time.Hour)
+	for i := range 2 {
+		if n, err := s.ClearPersonalData(t.Context(), 30*24*time.Hour, clean); n != 1-i || err != nil {
+			t.Errorf("round %d: %d orders, %v", i, n, err)
+		}
+	}
+	o, err := s.Order(t.Context(), "OLD")
+	if err != nil || string(o.Content) != "clean" || o.ClearedAt.IsZero() {
+		t.Errorf("the order: %q %v", o.Content, err)
+	}
+	b, _, err := binding(t.Context(), s.db.Read, "OLD-001", 1)
+	if err != nil || len(b.CSR) != 0 || len(b.Certificate.PKCS7) != 0 || b.Certificate.Subject != "" || b.Certificate.SHA256 != w.certificate().SHA256 {
+		t.Errorf("the binding: %+v %v", b, err)
+	}
+	if o, err = s.Order(t.Context(), "ORD"); err != nil || string(o.Content) == "clean" {
+		t.Errorf("an order that is not done with is cleared: %v", errors.Join(err))
+	}
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// ClearPersonalData removes the personal data of every order whose last unit was
+// shipped or cancelled that long ago or longer: names, addresses, telephone numbers
+// and e-mail in the order, the requests and certificates that repeat them, and
+// every sentence that came from outside. clean takes them out of an order's
+// document. What stays are ids, states, times and digests.
+func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, clean func(content []byte) ([]byte, error)) (cleared int, err error) {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return 0, err
+	}
+	before := now - age.Milliseconds()
+	ids, err := collect(ctx, s.db.Read, func(r rowScanner) (id string, err error) { return id, r.Scan(&id) },
+		`SELECT o.order_id FROM orders o WHERE o.cleared_at = 0 AND NOT EXISTS (
+			SELECT 1 FROM units u WHERE u.order_id = o.order_id AND (u.state NOT IN ($1, $2) OR u.updated_at > $3))
+		 ORDER BY o.order_id`, Shipped, Cancelled, before)
+	if err != nil {
+		return 0, fmt.Errorf("look for old orders: %w", err)
+	}
+	for _, id := range ids {
+		done, err := s.clear(ctx, id, before, clean)
+		if err != nil {
+			return cleared, err
+		}
+		if done {
+			cleared++
+		}
+	}
+	if cleared == 0 {
+		return 0, nil
+	}
+	return cleared, s.scrub(ctx)
+}
+
+func (s *Store) clear(ctx context.Context, orderID string, before int64, clean func([]byte) ([]byte, error)) (done bool, err error) {
+	err = s.write(ctx, "clear the personal data of order "+orderID, func(t *txn) error {
+		done = false
+		o, err := t.order(ctx, orderID)
+		if err != nil {
+			return err
+		}
+		units, err := t.unitsOf(ctx, orderID)
+		if err != nil {
+			return err
+		}
+		for _, u := range units {
+			if u.State != Shipped && u.State != Cancelled || millis(u.UpdatedAt) > before {
+				return nil // it moved meanwhile
+			}
+		}
+		content, err := clean(o.Content)
+		if err != nil {
+			return err
+		}
+		done = true
+		const mine = ` WHERE unit_id IN (SELECT u.unit_id FROM units u WHERE u.order_id = $1)`
+		for _, change := range []struct {
+			query string
+			args  []any
+		}{
+			{`UPDATE orders SET content = $2, cleared_at = $3 WHERE order_id = $1`, []any{orderID, content, t.now}},
+			{`UPDATE bindings SET csr = $2, pkcs7 = NULL, subject = ''` + mine, []any{orderID, []byte{}}},
+			{`UPDATE surplus_certificates SET pkcs7 = NULL` + mine, []any{orderID}},
+			{`UPDATE decisions SET pkcs7 = NULL, subject = '', reason = ''` + mine, []any{orderID}},
+			{`UPDATE results SET reason = ''` + mine, []any{orderID}},
+			{`UPDATE units SET held_reason = '' WHERE order_id = $1`, []any{orderID}},
+			{`UPDATE history SET why = ''` + mine, []any{orderID}},
+		} {
+			if _, err := t.count(ctx, "clear", change.query, change.args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return done, err
+}
+
+// scrub drops what the engine keeps of rows that were overwritten: SQLite's pages
+// are zeroed as they are freed (secure_delete), and its log is folded in and cut to
+// nothing here.
+func (s *Store) scrub(ctx context.Context) error {
+	if s.Shared() {
+		return nil // PostgreSQL's autovacuum and its log's recycling are the operator's
+	}
+	if _, err := s.db.Write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		return fmt.Errorf("empty the log: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+package crashmatrix
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
+)
+
+// program is which of the two dies.
+type program string
+
+const (
+	daemon  program = "usbkeyd"
+	central program = "usbkey-central"
+)
+
+// cell is one life of a unit, with one program killed at a point, and perhaps once
+// more at another while it recovers.
+type cell struct {
+	program program
+	setting setting
+	kills   []point
+}
+
+func (c cell) String() string {
+	name := string(c.program) + "/" + c.setting.name
+	for _, k := range c.kills {
+		name += "/" + strings.ReplaceAll(k.String(), "/", "|")
+	}
+	return strings.ReplaceAll(name, " ", "_")
+}
+
+// parseCell finds the cell that has a name.
+func parseCell(name string) (cell, error) {
+	part := strings.Split(strings.ReplaceAll(name, "_", " "), "/")
+	if len(part) < 2 || part[0] != string(daemon) && part[0] != string(central) {
+		return cell{}, fmt.Errorf("%q names no cell", name)
+	}
+	c := cell{program: program(part[0])}
+	at := slices.IndexFunc(settings(c.program), func(s setting) bool { return s.name == part[1] })
+	if at < 0 {
+		return cell{}, fmt.Errorf("%q names no setting of %s", part[1], c.program)
+	}
+	c.setting = settings(c.program)[at]
+	for _, kill := range part[2:] {
+		p, err := parsePoint(strings.ReplaceAll(kill, "|", "/"))
+		if err != nil {
+			return cell{}, err
+		}
+		c.kills = append(c.kills, p)
+	}
+	return c, nil
+}
+
+// run runs a cell. It returns the points that each run of the program that dies has
+// passed: the first run up to the kill, then the recovery; and all labels that either
+// program has passed.
+func (c cell) run(t testing.TB) (runs [][]point, labels map[crashpoint.Label]bool) {
+	t.Helper()
+	w := newWorld(t, c.setting)
+	if c.program == daemon {
+		c.killDaemon(w)
+		runs = w.passed(daemon)
+	} else {
+		c.killServer(w)
+		runs = w.passed(central) // what the checks ask for is no part of it
+	}
+	w.checkEnd()
+	if err := w.server.stop(); err != nil {
+		t.Errorf("the server did not stop cleanly: %v\n%s", err, tail(w.serverLog()))
+	}
+	w.checkFiles()
+	if t.Failed() {
+		t.Logf("usbkeyd:\n%s\nusbkey-central:\n%s", tail(w.daemonLog()), tail(w.serverLog()))
+	}
+	labels = map[crashpoint.Label]bool{}
+	for _, points := range append(w.passed(daemon), w.passed(central)...) {
+		for _, p := range points {
+			labels[p.label] = true
+		}
+	}
+	return runs, labels
+}
+
+// killDaemon runs the daemon into its kills, and then until nothing is left to do.
+func (c cell) killDaemon(w *world) {
+	w.t.Helper()
+	w.startServer()
+	w.enrol()
+	if c.setting.caAway {
+		w.sendCAAway()
+	}
+	for _, k := range c.kills {
+		if p := w.startDaemon(&k); !p.killed() {
+			w.t.Fatalf("%s was not reached\n%s", k, tail(w.daemonLog()))
+		}
+		if k.moment == crashpoint.AfterIt { // the others are started again at once
+			w.checkDead()
+		}
+	}
+	if len(c.kills) > 0 {
+		// A job that ended badly has another exit code; checkEnd judges it.
+		if err := w.startDaemon(nil, "--drain").wait(); err != nil && !c.setting.mayRefuse() {
+			w.t.Fatalf("the last run: %v\n%s", err, tail(w.daemonLog()))
+		}
+		w.eventually("nothing to be left", w.settled)
+		return
+	}
+	p := w.startDaemon(nil)
+	w.eventually("the end of the job", w.settled)
+	if c.setting.first() {
+		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
+	}
+	if err := p.stop(); err != nil {
+		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
+	}
+}
+
+// killServer has all that a server is asked for in a unit's life asked of one that
+// dies, and is started again, meanwhile.
+func (c cell) killServer(w *world) {
+	w.t.Helper()
+	w.later = slices.Clone(c.kills)
+	w.startServer()
+	c.liveThrough(w)
+	// What dies late is given a moment; what is not reached by then never will be.
+	for until := time.Now().Add(time.Second); w.at != nil && time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+		w.revive()
+	}
+	if w.at != nil {
+		w.t.Fatalf("%s was not reached\n%s", w.at, tail(w.serverLog()))
+	}
+}
+
+// liveThrough is the life of a unit, and every question that can be asked about it.
+func (c cell) liveThrough(w *world) {
+	w.t.Helper()
+	w.enrol()
+	w.try("GET /meta", w.meta)
+	if c.setting.dies != nil {
+		if p := w.startDaemon(c.setting.dies); !p.killed() {
+			w.t.Fatalf("%s was not reached\n%s", c.setting.dies, tail(w.daemonLog()))
+		}
+		w.eventually("the lease to run out", func() bool { return w.count("SELECT COUNT(*) FROM units WHERE state = 'READY'") == 1 })
+	}
+	if c.setting.caAway {
+		w.sendCAAway()
+	}
+	w.daemon = w.startDaemon(nil)
+	w.eventually("the end of the job", w.settled)
+	waits := len(c.kills) == 0 && c.setting.first() || slices.ContainsFunc(c.kills, func(k point) bool { return strings.Contains(strings.ToLower(string(k.label)), "heartbeat") })
+	if waits {
+		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
+		w.eventually("its answer", func() bool { return passedLabel(w.t, w.serverTrace(w.starts), "PostHeartbeat") })
+	}
+	if err := w.daemon.stop(); err != nil {
+		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
+	}
+	w.ask()
+}
+
+func passedLabel(t testing.TB, trace string, label crashpoint.Label) bool {
+	return slices.ContainsFunc(passed(t, trace), func(p point) bool { return p.label == label && p.moment == crashpoint.AfterIt })
+}
+
+// enrol makes the station known and submits an order of one key.
+func (w *world) enrol() {
+	w.t.Helper()
+	w.try("enrol the station", func() error { return w.access.Admin.AddStation(w.t.Context(), "sample-station", w.access.StationDir) })
+	id, document := centraltest.SampleOrder(w.t, 1)
+	w.try("submit the order", func() error {
+		_, _, err := w.access.Admin.PutOrder(w.t.Context(), id, document)
+		return err
+	})
+}
+
+// ask asks every question of the administration.
+func (w *world) ask() {
+	w.t.Helper()
+	ctx, admin := w.t.Context(), w.access.Admin
+	order, _ := centraltest.SampleOrder(w.t, 1)
+	unit := order + "-001"
+	questions := []struct {
+		name string
+		ask  func() error
+	}{
+		{"stations", func() error { _, err := admin.Stations(ctx); return err }},
+		{"orders", func() error { _, err := admin.Orders(ctx); return err }},
+		{"order", func() error { _, err := admin.Order(ctx, order); return err }},
+		{"units", func() error { _, err := admin.Units(ctx, "", ""); return err }},
+		{"unit", func() error { _, err := admin.Unit(ctx, unit); return err }},
+		{"certificates", func() error { _, err := admin.Certificates(ctx); return err }},
+	}
+	for _, q := range questions {
+		w.try(q.name, q.ask)
+	}
+	if !w.setting.refused {
+		w.try("sealed PIN", func() error { _, err := admin.SealedPIN(ctx, unit); return err })
+	}
+}
+
+// meta asks which protocol is spoken, as a new station does.
+func (w *world) meta() error {
+	root, err := os.ReadFile(filepath.Join(w.access.StationDir, "central-root.pem"))
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(root) {
+		return errors.New("no root")
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.access.URL+"/meta", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := (&http.Client{Transport: transport, Timeout: patience}).Do(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return errors.Join(err, resp.Body.Close())
+}
+
+// childGone waits until no process of the module is at work any more, as the next
+// daemon does.
+func (w *world) childGone() {
+	w.t.Helper()
+	path := filepath.Join(w.State(), "modules", "bay-01.lock")
+	if _, err := os.Stat(path); err != nil {
+		return
+	}
+	w.eventually("the module's process to end", func() bool {
+		lock, err := filelock.Exclusive(path)
+		if err != nil {
+			return false
+		}
+		return lock.Close() == nil
+	})
+}

@@ -1,0 +1,114 @@
+// Package stationtest sets a station up beside a central server, for tests of whole
+// programs, and checks afterwards what must hold of the tokens, of the CA's record and
+// of the files that were left behind; pkcs11-tool and openssl are its witnesses. It
+// must not know how usbkeyd and usbkey-central are started.
+package stationtest
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
+	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+)
+
+// Station is a configured station beside a central server.
+type Station struct {
+	t       testing.TB
+	Central *centraltest.Access
+	// Bays are module instances with one blank token each.
+	Bays []pkcs11test.Bay
+	// Dir holds the configuration, the state folder and whatever a test adds.
+	Dir string
+	// Config is the path of the configuration.
+	Config string
+}
+
+// New configures a station of the given server in dir, with so many bays. more is
+// added to the configuration as it is, such as token profiles.
+func New(t testing.TB, at *centraltest.Access, dir string, bays int, algorithm, more string) *Station {
+	t.Helper()
+	s := &Station{t: t, Central: at, Dir: dir}
+	for range bays {
+		s.Bays = append(s.Bays, pkcs11test.NewBay(t))
+	}
+	fingerprint := fmt.Sprintf("%x", sha256.Sum256(s.Central.Recipient.Raw))
+	var b strings.Builder
+	fmt.Fprintf(&b, `station: sample-station
+stateDir: %s
+central: {urls: [%q], trust: %s/central-root.pem, certificate: %[3]s/station.crt, key: %[3]s/station.key}
+recipients: {userPin: [%[4]q], soPin: [%[4]q]}
+certificateTrust: %[3]s/trust.pem
+modules:
+`, s.State(), s.Central.URL, s.Central.StationDir, fingerprint)
+	for i, bay := range s.Bays {
+		fmt.Fprintf(&b, "  - {name: bay-%02d, path: %q, env: {SOFTHSM2_CONF: %q}}\n", i+1, bay.Path, bay.Env["SOFTHSM2_CONF"])
+	}
+	fmt.Fprintf(&b, `products:
+  - code: CERT272353
+    key: {algorithm: %s}
+    certificate:
+      subject:
+        - {type: C, value: CN}
+        - {type: O, value: "{{.Company.Name}}"}
+        - {type: organizationIdentifier, value: "NTRCN-{{.Company.USCC}}"}
+        - {type: CN, value: "{{.UnitID}}"}
+      keyUsage: [digitalSignature, contentCommitment]
+      extKeyUsage: [clientAuth, emailProtection]
+`, algorithm)
+	b.WriteString(more)
+	s.Config = filepath.Join(s.Dir, "station.yaml")
+	if err := os.WriteFile(s.Config, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// State is the state folder, which the daemon makes.
+func (s *Station) State() string { return filepath.Join(s.Dir, "state") }
+
+// Journal is the path of the journal.
+func (s *Station) Journal() string { return filepath.Join(s.State(), "journal.db") }
+
+// Entries counts what the journal noted so far.
+func (s *Station) Entries() int { return Count(s.Journal(), "SELECT COUNT(*) FROM entry") }
+
+// Count asks a SQLite file, beside the program that works on it, for a number; 0 when
+// there is no such file or table yet.
+func Count(path, query string, args ...any) int {
+	if _, err := os.Stat(path); err != nil {
+		return 0
+	}
+	db, err := sql.Open("sqlite", "file:"+path+"?mode=ro&_pragma=busy_timeout(1000)")
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = db.Close() }()
+	var n int
+	if err := db.QueryRow(query, args...).Scan(&n); err != nil {
+		return 0
+	}
+	return n
+}
+
+// Eventually waits, bounded, until something holds that happens elsewhere.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(60 * time.Second)
+	tick := time.NewTicker(3 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
