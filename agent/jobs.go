@@ -125,8 +125,13 @@ func (a *Agent) assignOne(ctx context.Context, l heldLease) (*job, error) {
 		}
 	}
 	known, err := a.Runner.Journal.Knows(l.UnitId, int(l.Generation), l.Epoch)
-	if err != nil || known {
-		return nil, err // its report is on the way
+	if err != nil {
+		return nil, err
+	}
+	if known {
+		// The server refuses this if it has the key that was made here, or the report that
+		// is on the way. If it never heard of it the unit must not wait here for ever.
+		return nil, a.giveBack(ctx, l, api.TokenFaulty, errors.New("a key was made for this generation here before"))
 	}
 	label, err := a.Label(l.ProductCode)
 	if err != nil {

@@ -42,7 +42,7 @@ type hub struct {
 	name  string
 	slots []*card
 	// call lets an effect on a card happen, or has it fail.
-	call func(ctx context.Context, op string, effect func() error) error
+	call func(ctx context.Context, what string, effect func() error) error
 	// wrote hears of a card that was written.
 	wrote func(op string, c *card)
 }
@@ -120,11 +120,12 @@ type module struct {
 	sessions []*session
 }
 
-func (m *module) do(ctx context.Context, op string, effect func() error) error {
+// do is one call; what names it with its card.
+func (m *module) do(ctx context.Context, what string, effect func() error) error {
 	if m.closed {
-		return &pkcs11.Error{Op: op, Kind: pkcs11.ErrClosed}
+		return &pkcs11.Error{Op: what, Kind: pkcs11.ErrClosed}
 	}
-	return m.hub.call(ctx, op, effect)
+	return m.hub.call(ctx, what, effect)
 }
 
 func (m *module) Info(ctx context.Context) (info pkcs11.ModuleInfo, err error) {
@@ -147,7 +148,7 @@ func (m *module) Slots(ctx context.Context) (slots []pkcs11.Slot, err error) {
 
 func (m *module) Open(ctx context.Context, id pkcs11.Identity) (pkcs11.Token, error) {
 	s := &session{module: m, id: id}
-	err := m.do(ctx, "C_OpenSession", func() error {
+	err := m.do(ctx, "C_OpenSession of "+id.String(), func() error {
 		if s.card = m.hub.find(id); s.card == nil {
 			return &pkcs11.Error{Op: "C_OpenSession", Kind: pkcs11.ErrNotFound, Detail: id.String()}
 		}
@@ -189,7 +190,7 @@ func (s *session) do(ctx context.Context, op string, effect func(*card) error) e
 	if s.closed {
 		return &pkcs11.Error{Op: op, Kind: pkcs11.ErrClosed}
 	}
-	return s.module.do(ctx, op, func() error {
+	return s.module.do(ctx, op+" of "+s.id.String(), func() error {
 		c := s.module.hub.find(s.id)
 		switch {
 		case s.card.dead:
