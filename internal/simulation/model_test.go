@@ -70,6 +70,9 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	if status >= 300 {
 		return
 	}
+	if m.w.heard != nil {
+		m.w.heard(method, path, body)
+	}
 	switch {
 	case part[0] == "claims" && status == 200:
 		var a struct{ Leases []api.Lease }

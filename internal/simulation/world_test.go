@@ -61,6 +61,11 @@ type world struct {
 		sha256 string
 	}
 	calm    bool
+	offline bool // no message arrives
+	// hold keeps an action waiting; it may be nil.
+	hold func(*action) bool
+	// heard hears of every request that the server has answered well; it may be nil.
+	heard   func(method, path string, body []byte)
 	verbose bool
 	orders  int
 	steps   int
@@ -226,6 +231,9 @@ func (w *world) step() error {
 	var ready []*action
 	next := now.Add(5 * time.Second)
 	for _, a := range w.gate.all() {
+		if w.hold != nil && w.hold(a) {
+			continue
+		}
 		if !a.seen {
 			a.seen, a.at = true, now.Add(w.delay(a))
 		}
@@ -287,6 +295,9 @@ func (w *world) delay(a *action) time.Duration {
 
 // fate is what becomes of an action.
 func (w *world) fate(a *action) verdict {
+	if w.offline && (a.kind == request || a.kind == answer) {
+		return lose
+	}
 	if w.calm {
 		return pass
 	}
