@@ -132,11 +132,9 @@ func (w *world) settle() error {
 		s.frozen, s.down = time.Time{}, time.Time{}
 	}
 	var left []string
-	for range 60 {
+	for round := range 30 {
 		for _, s := range w.stations {
-			if err := w.tidy(s); err != nil {
-				return err
-			}
+			w.tidy(s, round > 3)
 		}
 		until := time.Now().Add(10 * time.Minute)
 		for time.Now().Before(until) {
@@ -157,10 +155,11 @@ func (w *world) settle() error {
 }
 
 // tidy is what a careful person does at a station: every token that a job waits for is
-// put back, jobs whose token is dead are given up, blank tokens fill the rest.
-func (w *world) tidy(s *station) error {
+// put back, jobs whose token is dead are given up, and with patience at its end those
+// whose unit went elsewhere before a key was bound; blank tokens fill the rest.
+func (w *world) tidy(s *station, impatient bool) {
 	if s.life == nil {
-		return nil
+		return
 	}
 	jobs, err := s.life.journal.Unfinished()
 	w.must(err)
@@ -177,7 +176,8 @@ func (w *world) tidy(s *station) error {
 			c = w.blank()
 			w.table = append(w.table, c)
 		}
-		if c == nil || c.dead {
+		elsewhere := impatient && j.Waiting == provision.WaitingLease && !j.Facts.Bound
+		if c == nil || c.dead || elsewhere {
 			w.giveUp(s, j)
 			continue
 		}
@@ -203,7 +203,6 @@ func (w *world) tidy(s *station) error {
 		}
 	}
 	s.start()
-	return nil
 }
 
 // cardOf is the card on the table that a job is about.
