@@ -75,7 +75,8 @@ type Summary struct {
 	Waiting []*provision.Record
 	// FreeTokens is how many blank tokens were left.
 	FreeTokens int
-	// Refused counts reports that the central server refused for good.
+	// Refused counts reports that the central server refused for good, and those of tokens
+	// whose order was cancelled meanwhile.
 	Refused int
 	// Alarms are those that stood at the end.
 	Alarms []Alarm

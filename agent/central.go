@@ -273,7 +273,7 @@ func (c *Central) Bind(ctx context.Context, b provision.Bind) ([]byte, error) {
 		KeyId: b.KeyID.String(), EscrowId: b.EscrowID,
 	})
 	bundle, err := c.issued(resp, err)
-	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent, api.ProblemCancelled} {
+	for _, t := range []api.ProblemType{api.ProblemStaleEpoch, api.ProblemCsrInvalid, api.ProblemKeyReused, api.ProblemEscrowConflict, api.ProblemInvalidContent} {
 		if isProblem(err, t) {
 			err = fmt.Errorf("%w: %w", provision.ErrNotBound, err)
 		}

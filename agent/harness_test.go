@@ -60,8 +60,14 @@ type rig struct {
 // newRig starts the server and enrols the station; lease is the shortest lease.
 func newRig(t *testing.T, bays int, lease time.Duration) *rig {
 	t.Helper()
+	return newRigWith(t, bays, func(c *central.Config) { c.LeaseBase = lease })
+}
+
+// newRigWith is newRig for a server that is configured otherwise.
+func newRigWith(t *testing.T, bays int, change func(*central.Config)) *rig {
+	t.Helper()
 	r := &rig{t: t, ca: newTestCA(t), dir: t.TempDir()}
-	r.central = centraltest.New(t, func(c *central.Config) { c.CA, c.LeaseBase = r.ca, lease })
+	r.central = centraltest.New(t, func(c *central.Config) { c.CA = r.ca; change(c) })
 	credential, err := tls.LoadX509KeyPair(
 		filepath.Join(r.central.StationDir, adminclient.StationCertificate), filepath.Join(r.central.StationDir, adminclient.StationKey))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -54,11 +55,16 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 	for i, r := range reports {
 		answer, err := a.Central.Report(ctx, r)
 		switch {
+		case err == nil && r.Outcome == provision.OutcomeInstalled && (answer == string(api.CANCELLING) || answer == string(api.CANCELLED)):
+			a.log.Error("an order was cancelled before the report of its token arrived: put the token aside, its certificate is revoked", "job", r.JobID, "unit", r.UnitID, "token", string(r.TokenSerial))
+			a.mu.Lock()
+			a.summary.Refused++
+			a.mu.Unlock()
 		case err == nil:
 		case errors.Is(err, provision.ErrLeaseLost) && r.Kind == provision.ReportRelease:
 			answer = "not ours any more" // somebody else has the unit: there is nothing to give back
-		case errors.Is(err, provision.ErrCancelled) && r.Kind == provision.ReportRelease:
-			answer = "cancelled"
+		case errors.Is(err, provision.ErrCancelled) && r.Outcome != provision.OutcomeInstalled:
+			answer = "cancelled" // and nothing of it is left here
 		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost):
 			answer = "refused: " + err.Error()
 			a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)

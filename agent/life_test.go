@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+// at does something once, as a step begins.
+func (r *rig) at(step provision.StepName, do func()) {
+	done := false
+	r.config.Observe = func(p provision.Progress) {
+		if p.Step == step && !done {
+			done = true
+			do()
+		}
+	}
+}
+
+// cancel withdraws the sample order.
+func (r *rig) cancel() {
+	if _, err := r.central.Admin.Cancel(context.WithoutCancel(r.t.Context()), "SAMPLE-2026-0001", api.CancelRequest{Operator: "operator-1", Reason: "sample"}); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// TestCancelledOrder: whenever the order is withdrawn, its unit ends as CANCELLED, what
+// the CA issued is revoked, and nothing is left on the token.
+func TestCancelledOrder(t *testing.T) {
+	for _, step := range []provision.StepName{provision.StepCheckKey, provision.StepBindCSR, provision.StepCollect, provision.StepInstall} {
+		t.Run(string(step), func(t *testing.T) {
+			r := newRig(t, 1, 4*time.Second)
+			r.order(1)
+			r.at(step, func() {
+				r.cancel()
+				if step != provision.StepCheckKey && step != provision.StepBindCSR {
+					time.Sleep(1500 * time.Millisecond) // until a heartbeat has told
+				}
+			})
+			r.config.Drain = false
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			done := make(chan error, 1)
+			go func() { _, err := r.run(ctx); done <- err }()
+			r.waitFor("the unit to be cancelled", func() bool { return r.units()[0].State == api.CANCELLED })
+			r.waitFor("the job to end", func() bool {
+				all, err := r.journal.All()
+				return err == nil && len(all) == 1 && all[0].State == provision.StateQuarantined
+			})
+			stop()
+			if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			if n := r.certificatesOn(0); n != 0 {
+				t.Errorf("%d certificates are left on the token", n)
+			}
+			all, err := r.journal.All()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(all[0].Reason, provision.ErrCancelled.Error()) || !all[0].Facts.Withdrawn {
+				t.Errorf("the job ended because: %s", all[0].Reason)
+			}
+		})
+	}
+}
+
+// TestStrandedUnitIsTakenBack: the station was away for longer than its unit is kept for
+// it. It has the key, proves that, and finishes the unit under a new epoch.
+func TestStrandedUnitIsTakenBack(t *testing.T) {
+	r := newRigWith(t, 1, func(c *central.Config) { c.LeaseBase, c.Rules.Custody = 2*time.Second, time.Second })
+	r.order(1)
+	ctx, stop := context.WithCancel(t.Context())
+	r.at(provision.StepCollect, stop)
+	if _, err := r.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	// So long that a heartbeat tells that the unit is lost.
+	r.at(provision.StepCollect, func() { time.Sleep(1500 * time.Millisecond) })
+	r.waitFor("the unit to be stranded", func() bool { return r.units()[0].State == api.STRANDED })
+	r.config.Drain = false
+	again, end := context.WithCancel(t.Context())
+	defer end()
+	done := make(chan error, 1)
+	go func() { _, err := r.run(again); done <- err }()
+	r.waitFor("the unit to be installed", func() bool { return r.units()[0].State == api.INSTALLED })
+	end()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if u := r.units()[0]; u.Epoch < 2 {
+		t.Errorf("epoch %d: the unit was not taken back", u.Epoch)
+	}
+	r.installed(1)
+}
+
+// TestCancelledTooLate: the order is withdrawn when its token is finished. The unit ends
+// as CANCELLED all the same, and a person is told to put the token aside.
+func TestCancelledTooLate(t *testing.T) {
+	r := newRig(t, 1, time.Minute)
+	r.order(1)
+	r.at(provision.StepFinish, r.cancel)
+	summary, err := r.run(t.Context())
+	if err != nil || summary.Finished != 1 || summary.Refused != 1 {
+		t.Errorf("%+v (%v), wanted a report that came too late", summary, err)
+	}
+	r.waitFor("the unit to be cancelled", func() bool { return r.units()[0].State == api.CANCELLED })
+}
