@@ -230,7 +230,11 @@ func (w *world) giveUp(s *station, j *provision.Record) {
 // unsettled says what is not at its end: every unit is accounted for, no job waits, no
 // report is unsent.
 func (w *world) unsettled() (left []string) {
+	stranded := map[string]bool{}
 	for _, u := range w.model.look() {
+		if u.State == api.STRANDED {
+			stranded[requestID(u.UnitId, u.Generation)] = true
+		}
 		if !slices.Contains([]api.UnitStateName{api.INSTALLED, api.HELD, api.STRANDED, api.CANCELLED}, u.State) {
 			left = append(left, fmt.Sprintf("%s is %s", u.UnitId, u.State))
 		}
@@ -250,9 +254,14 @@ func (w *world) unsettled() (left []string) {
 		if n > 0 {
 			left = append(left, fmt.Sprintf("%s: %d reports are unsent", s.name, n))
 		}
+		all, err := s.life.journal.All()
+		w.must(err)
+		for _, j := range all {
+			if j.State == provision.StateFinished && stranded[requestID(j.Job.UnitID(), int32(j.Job.Generation))] {
+				left = append(left, fmt.Sprintf("%s: the result of job %s is lost", s.name, j.Job.ID))
+			}
+		}
 		if len(left) == 0 {
-			all, err := s.life.journal.All()
-			w.must(err)
 			w.model.wiped(all)
 		}
 	}

@@ -81,7 +81,7 @@ func (v violation) Error() string { return strings.Join(v.what, "; ") }
 
 // newWorld makes a server and stations with blank tokens. It has to be in a bubble.
 func newWorld(t *testing.T, seed uint64, dir string, recipient *rsa.PrivateKey) *world {
-	time.Sleep(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC).Sub(time.Now()))
+	time.Sleep(time.Until(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)))
 	w := &world{
 		t: t, seed: seed, dir: dir, rng: mrand.New(mrand.NewPCG(seed, 0)), gate: newGate(), trace: sha256.New(),
 		began: time.Now(),
@@ -115,7 +115,7 @@ func sampleProduct(w *world) func(string) (provision.Product, error) {
 
 func (w *world) startServer() {
 	rules := store.DefaultRules()
-	rules.Custody = custody
+	rules.Custody, rules.HomeGrace = custody, time.Minute // so that units go from station to station
 	srv, err := central.New(context.Background(), central.Config{
 		DataDir: filepath.Join(w.dir, "central"), CA: w.ca, Rules: rules, SweepInterval: 5 * time.Second, StopGrace: time.Millisecond,
 		UserPINRecipients: []*x509.Certificate{w.recipient.cert}, SOPINRecipients: []*x509.Certificate{w.recipient.cert},
