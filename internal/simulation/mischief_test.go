@@ -171,7 +171,7 @@ func (w *world) tidy(s *station, impatient bool) {
 	}
 	used := map[int]bool{}
 	for _, j := range jobs {
-		c := w.cardOf(j)
+		c := w.cardOf(s, j)
 		if c == nil && j.Token.Identity.Serial == "" {
 			c = w.blank()
 			w.table = append(w.table, c)
@@ -206,9 +206,9 @@ func (w *world) tidy(s *station, impatient bool) {
 }
 
 // cardOf is the card on the table that a job is about.
-func (w *world) cardOf(j *provision.Record) *card {
+func (w *world) cardOf(s *station, j *provision.Record) *card {
 	for _, c := range w.table {
-		if id := j.Token.Identity; c.initialised && (c.serial == id.Serial || id.Serial == "" && c.label == j.Job.TokenLabel) {
+		if id := j.Token.Identity; c.initialised && (c.serial == id.Serial || id.Serial == "" && j.Step == provision.StepInitialise && c.by == s.name && c.label == j.Job.TokenLabel) {
 			return c
 		}
 	}

@@ -177,6 +177,9 @@ func (m *model) wrote(st *station, op string, c *card) {
 			m.pins[c] = append(m.pins[c], p)
 		}
 	}
+	if op == "C_InitToken" {
+		c.by = st.name
+	}
 	if op == "C_InitToken" && !m.escrowed[string(c.label)] {
 		m.w.violate("%s sets the SO PIN of %s for %s, and it is in nobody's escrow", st.name, c.serial, c.label)
 	}

@@ -25,6 +25,8 @@ type card struct {
 	so, user    string
 	objects     []object
 	dead        bool
+	// by is the station that initialised it last.
+	by string
 	// inserted counts how often it was put into a slot: a session does not outlive that.
 	inserted int
 	// wrong counts the PINs that were tried in vain.
