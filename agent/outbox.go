@@ -22,7 +22,7 @@ func (a *Agent) outbox(ctx context.Context) {
 		switch {
 		case err != nil && ctx.Err() == nil:
 			a.log.Warn("a report waits in the outbox", "error", err)
-			a.sleep(ctx, backoff(failures), nil)
+			a.sleep(ctx, a.backoff(failures), nil)
 			failures++
 		case sent == 0:
 			failures = 0
