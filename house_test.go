@@ -85,6 +85,7 @@ func may() map[string][]string {
 		"internal/output":           {},
 		"internal/pcsc":             {},
 		"internal/qualify":          {"pkcs11"},
+		"internal/simulation":       {}, // tests alone
 		"internal/stationload":      {"api", "csr"},
 		"internal/stationtest":      {"api", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},

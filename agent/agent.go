@@ -51,6 +51,10 @@ type Config struct {
 	// else what is wrong and what to do (Since is filled in here), and soon after ctx
 	// ends in any case. It may be nil: then nobody asks.
 	Probe func(ctx context.Context, socket string) *Alarm
+	// Clock runs on through suspend; leases go by it. Nil means the system's.
+	Clock func() time.Duration
+	// Jitter draws from 0 up to d, so that stations do not act together; nil means by chance.
+	Jitter func(d time.Duration) time.Duration
 	// Observe hears of every step of every job; it may be nil and must not block.
 	Observe func(provision.Progress)
 }
@@ -134,8 +138,14 @@ func New(c Config) *Agent {
 	if c.ConnectWithin == 0 {
 		c.ConnectWithin = 20 * time.Second
 	}
+	if c.Clock == nil {
+		c.Clock = sinceBoot
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.N[time.Duration]
+	}
 	a := &Agent{
-		Config: c, log: c.Log, clock: sinceBoot,
+		Config: c, log: c.Log, clock: c.Clock,
 		wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), flush: make(chan struct{}, 1),
 		look: map[string]chan struct{}{}, ended: make(chan jobEnd), answer: make(chan claimAnswer),
 		jobs: map[string]*job{},
@@ -300,13 +310,13 @@ func (a *Agent) fail(err error) {
 
 // backoff returns the n-th wait (from 0) of a series, with jitter so that stations
 // that lost the same server do not come back together.
-func backoff(n int) time.Duration {
+func (a *Agent) backoff(n int) time.Duration {
 	const first, most = 500 * time.Millisecond, 30 * time.Second
 	d := most
 	if n < 6 {
 		d = min(most, first<<n)
 	}
-	return d/2 + rand.N(d/2)
+	return d/2 + a.Jitter(d/2)
 }
 
 // forget is for errors that only a log line can tell.

@@ -51,6 +51,20 @@ const maxAnswer = 4 << 20
 // one cannot be reached. credential is the station's certificate and key, roots
 // those under which the servers' certificates stand.
 func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool) (*Central, error) {
+	return NewCentralOver(urls, credential, &http.Transport{
+		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{credential}},
+		ForceAttemptHTTP2: true,
+		// Short, so that the next server is tried while the lease still holds.
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 40 * time.Second, // a long poll of 25 s and some
+		IdleConnTimeout:       90 * time.Second,
+	})
+}
+
+// NewCentralOver makes a client that reaches the servers over a transport of the
+// caller's, which has to show the credential.
+func NewCentralOver(urls []string, credential tls.Certificate, transport http.RoundTripper) (*Central, error) {
 	if len(urls) == 0 {
 		return nil, errors.New("no central server is configured")
 	}
@@ -64,15 +78,6 @@ func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool)
 			return nil, fmt.Errorf("central server %q: want https://host[:port]", s)
 		}
 		bases[i] = u
-	}
-	transport := &http.Transport{
-		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{credential}},
-		ForceAttemptHTTP2: true,
-		// Short, so that the next server is tried while the lease still holds.
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 40 * time.Second, // a long poll of 25 s and some
-		IdleConnTimeout:       90 * time.Second,
 	}
 	doer := &http.Client{
 		Transport: &failover{bases: bases, next: transport},
@@ -111,7 +116,7 @@ func (c *Central) Close() { c.http.CloseIdleConnections() }
 // the next one when it cannot be reached. It also bounds every answer.
 type failover struct {
 	bases   []*url.URL
-	next    *http.Transport
+	next    http.RoundTripper
 	current atomic.Int64
 }
 
@@ -144,7 +149,11 @@ func (f *failover) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections lets http.Client close what is open and not in use.
-func (f *failover) CloseIdleConnections() { f.next.CloseIdleConnections() }
+func (f *failover) CloseIdleConnections() {
+	if t, ok := f.next.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
 
 // explainTLS says what a certificate error means for whoever runs the station.
 func explainTLS(err error) error {

@@ -496,7 +496,7 @@ func (a *Agent) watch(ctx context.Context, i *instanceState) {
 			if failures++; err == nil {
 				failures = 0
 			} else {
-				wait = max(wait, backoff(failures-1)) // each look starts a process anew
+				wait = max(wait, a.backoff(failures-1)) // each look starts a process anew
 			}
 			if a.inventory.saw(i, begun, slots, err) {
 				if err != nil {

@@ -125,8 +125,13 @@ func (a *Agent) assignOne(ctx context.Context, l heldLease) (*job, error) {
 		}
 	}
 	known, err := a.Runner.Journal.Knows(l.UnitId, int(l.Generation), l.Epoch)
-	if err != nil || known {
-		return nil, err // its report is on the way
+	if err != nil {
+		return nil, err
+	}
+	if known {
+		// The server refuses this if it has the key that was made here, or the report that
+		// is on the way. If it never heard of it the unit must not wait here for ever.
+		return nil, a.giveBack(ctx, l, api.TokenFaulty, errors.New("a key was made for this generation here before"))
 	}
 	label, err := a.Label(l.ProductCode)
 	if err != nil {
@@ -366,13 +371,13 @@ func (a *Agent) parked(j *job, err error, at provision.StepName) {
 		signal(a.beat)
 	case why.Class == provision.ClassRetry && why.Waiting == provision.WaitingNetwork:
 		// The network may be away for long; that says nothing against the job.
-		j.after = time.Now().Add(backoff(j.failures))
+		j.after = time.Now().Add(a.backoff(j.failures))
 		j.failures = min(j.failures+1, maxFailures-1)
 	case why.Class == provision.ClassRetry:
-		j.after = time.Now().Add(backoff(j.failures))
+		j.after = time.Now().Add(a.backoff(j.failures))
 		j.failures++
 	case j.failures < quickRetries:
-		j.after = time.Now().Add(backoff(j.failures))
+		j.after = time.Now().Add(a.backoff(j.failures))
 		j.failures++
 	default:
 		j.after = time.Now().Add(slowRetry)
@@ -466,7 +471,7 @@ const claimWait = 20
 func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 	if err := a.Runner.Journal.Check(context.WithoutCancel(ctx)); err != nil {
 		a.log.Error("no unit is claimed: the journal cannot be written", "error", err)
-		a.sleep(ctx, backoff(3), nil)
+		a.sleep(ctx, a.backoff(3), nil)
 		return claimAnswer{err: err}
 	}
 	wait := claimWait
@@ -499,7 +504,7 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 		default:
 			a.log.Warn("claim failed", "error", err)
 		}
-		a.sleep(ctx, backoff(n), nil)
+		a.sleep(ctx, a.backoff(n), nil)
 	}
 }
 

@@ -31,7 +31,7 @@ func (a *Agent) connect(ctx context.Context) error {
 			return err
 		}
 		a.log.Warn("no session with the central server yet", "error", err)
-		a.sleep(ctx, backoff(n), nil)
+		a.sleep(ctx, a.backoff(n), nil)
 	}
 }
 
@@ -127,7 +127,7 @@ func (a *Agent) heartbeats(ctx context.Context) {
 		wait := time.Duration(a.session.HeartbeatSeconds) * time.Second
 		a.mu.Unlock()
 		if failures > 0 {
-			wait = min(wait, backoff(failures-1))
+			wait = min(wait, a.backoff(failures-1))
 		}
 		a.sleep(ctx, wait, a.beat)
 		if ctx.Err() != nil {

@@ -19,7 +19,12 @@ type KeyGate struct {
 
 // NewKeyGate makes a gate that knows the keys in the journal.
 func NewKeyGate(journal *Journal) (*KeyGate, error) {
-	g := &KeyGate{gate: keycheck.New()}
+	return (&KeyGate{gate: keycheck.New()}).For(journal)
+}
+
+// For makes a gate for another journal, with this one's tables, which take a while to make.
+func (g *KeyGate) For(journal *Journal) (*KeyGate, error) {
+	g = &KeyGate{gate: g.gate}
 	// A key that cannot be read was refused when it was made; it counts by its bytes.
 	if _, err := g.known.Load(journal.publicKeys()); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -26,8 +25,6 @@ type revoker struct {
 	ready   *shared[*queue]
 	changed *shared[*bell]
 	wanted  chan struct{}
-	// one keeps two rounds of this server from running at once.
-	one sync.Mutex
 }
 
 func newRevoker(s *Server) *revoker {
@@ -65,8 +62,6 @@ func (r *revoker) round(ctx context.Context) error {
 	if !r.ca.CanRevoke() {
 		return nil
 	}
-	r.one.Lock()
-	defer r.one.Unlock()
 	wanted, err := r.store.Revocations(ctx)
 	if err != nil {
 		return err

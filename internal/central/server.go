@@ -145,6 +145,12 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 func (s *Server) Start() {
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
+	s.Work()
+}
+
+// Work is the part of Start that goes on in the background, for whoever hands requests
+// to the handlers himself.
+func (s *Server) Work() {
 	s.background.Go(s.sweepLoop)
 	s.background.Go(func() { s.revoker.run(s.stopping) })
 	s.background.Go(s.crlLoop)
@@ -158,6 +164,13 @@ func (s *Server) Start() {
 	}
 	s.background.Go(func() { s.neighbours.listen(s.stopping, failed) })
 }
+
+// StationHandler answers stations; whoever calls it puts the client certificate into the
+// request's TLS state, as the listener does. AdminHandler answers the administration.
+func (s *Server) StationHandler() http.Handler { return s.stationHTTP.Handler }
+
+// AdminHandler is described at StationHandler.
+func (s *Server) AdminHandler() http.Handler { return s.adminHTTP.Handler }
 
 // Serve starts, waits until ctx is done or a listener fails, and closes.
 func (s *Server) Serve(ctx context.Context) error {
@@ -260,9 +273,7 @@ func (s *Server) Sweep(ctx context.Context) error {
 	if _, err := s.store.FindBlocked(ctx); err != nil {
 		return err
 	}
-	if err := s.revoker.round(ctx); err != nil {
-		s.cfg.Logger.Error("not everything is revoked", "error", err)
-	}
+	s.revoker.kick() // a CA that takes its time must not hold up what comes here
 	return s.issuer.sweep(ctx)
 }
 

@@ -14,7 +14,8 @@ import (
 // Bay is a module's instance of its own. SoftHSM's is one token directory, which
 // shows one uninitialised slot to begin with.
 type Bay struct {
-	// Path is the absolute path of the module.
+	// Path is the absolute path of the module; "" for one that is part of the test's
+	// process, into which no other tool can look.
 	Path string
 	// Env is what the module needs in its environment, such as SOFTHSM2_CONF.
 	Env map[string]string

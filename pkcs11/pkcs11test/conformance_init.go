@@ -75,6 +75,9 @@ func (s suite) init(t *testing.T) {
 		t.Errorf("%d slots, want %d", n, want)
 	}
 	openID(t, m, id)
+	if b.Path == "" {
+		return
+	}
 	// A second opinion.
 	out := b.Tool(t, "pkcs11-tool", "--module", b.Path, "--list-slots")
 	if !strings.Contains(out, string(info.Serial)) || !strings.Contains(out, string(info.Label)) {

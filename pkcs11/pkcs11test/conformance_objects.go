@@ -47,7 +47,9 @@ func (s suite) certificates(t *testing.T) {
 		t.Errorf("read back %+v", got)
 	}
 	// A second opinion on what was stored.
-	if out := s.readCertificate(t, b, id); !bytes.Contains([]byte(out), der) {
+	if b.Path == "" {
+		t.Log("no other tool can look into this process")
+	} else if out := s.readCertificate(t, b, id); !bytes.Contains([]byte(out), der) {
 		t.Error("another tool reads another certificate")
 	}
 

@@ -19,14 +19,18 @@ func untrusted(path string, trust Trust) string {
 	if !filepath.IsAbs(path) {
 		return "the path must be absolute"
 	}
+	const elsewhere = "it is not on a drive of this machine, so others may change it: copy it to one"
+	if !onDrive(path) {
+		return elsewhere // unopened: that would log in to the machine that it names
+	}
 	real, err := finalPath(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return "there is no such file"
 	case err != nil:
 		return err.Error()
-	case len(filepath.VolumeName(real)) != len("C:"):
-		return "it is not on a drive of this machine, so others may change it: copy it to one"
+	case !onDrive(real): // a drive may stand for another machine's folder
+		return elsewhere
 	case !strings.EqualFold(real, filepath.Clean(path)):
 		return "there is a link or a short name on the way: name the file itself, " + real
 	}
@@ -57,6 +61,9 @@ func untrusted(path string, trust Trust) string {
 		at = next
 	}
 }
+
+// onDrive reports whether a path begins with a drive's letter.
+func onDrive(path string) bool { return len(filepath.VolumeName(path)) == len("C:") }
 
 // finalPath is where a path leads, without links, short names and substituted drives.
 func finalPath(path string) (string, error) {

@@ -33,9 +33,9 @@ func TestUnderWine(t *testing.T) {
 		{[]string{"version"}, "usbkeyd"},
 		{[]string{"module", "qualify", "--module", `C:\tokens\module.dll`, "--trust", "owner"}, "Verdict: fit"},
 	} {
-		out, errOut, _ := rig.Run(t, nil, `program\usbkeyd.exe`, row.args...)
-		if !strings.Contains(out, row.want) {
-			t.Errorf("usbkeyd.exe %s says\n%s%s", strings.Join(row.args, " "), out, errOut)
+		out, errOut, code := rig.Run(t, nil, `program\usbkeyd.exe`, row.args...)
+		if code != 0 || !strings.Contains(out, row.want) {
+			t.Errorf("usbkeyd.exe %s: exit code %d\n%s%s", strings.Join(row.args, " "), code, out, errOut)
 		}
 	}
 }

@@ -1,0 +1,119 @@
+package simulation
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+
+	"github.com/usbkeyd/usbkeyd/csr/envelope"
+)
+
+func TestMain(m *testing.M) {
+	envelope.ChooseAES256()
+	runtime.GOMAXPROCS(1) // one thing at a time
+	os.Exit(m.Run())
+}
+
+func synctestWait() { synctest.Wait() }
+
+// setting is a number from the environment, which scripts/simulate sets.
+func setting(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// outcome is what became of one world.
+type outcome struct {
+	steps     int
+	trace     string
+	installed int
+	units     int
+	err       error
+	last      []string
+}
+
+// live lets a world live for a number of steps and then come to rest.
+func live(t *testing.T, seed uint64, steps int) (o outcome) {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	key, err := recipientKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, seed, dir, key)
+		defer w.end()
+		w.verbose = os.Getenv("SIMULATE_VERBOSE") != ""
+		for i := range 3 {
+			s := w.addStation(fmt.Sprintf("station-%d", i+1), 3)
+			for slot := range s.hub.slots {
+				s.hub.insert(slot, w.blank())
+			}
+		}
+		for range 3 {
+			w.order(2)
+		}
+		for o.err == nil && w.steps < steps {
+			o.err = w.step()
+		}
+		if o.err == nil {
+			o.err = w.settle()
+		}
+		o.steps, o.last, o.trace = w.steps, w.last, fmt.Sprintf("%x", w.trace.Sum(nil))
+		if o.err == nil {
+			for _, u := range w.units() {
+				o.units++
+				if u.State == "INSTALLED" {
+					o.installed++
+				}
+			}
+		}
+	})
+	return o
+}
+
+// TestSimulation lets worlds live, one for each seed, and looks for what must not be.
+func TestSimulation(t *testing.T) {
+	seeds, first, steps := setting(t, "SIMULATE_SEEDS", 4), setting(t, "SIMULATE_SEED", 1), setting(t, "SIMULATE_STEPS", 1500)
+	total, violations, installed, units := 0, 0, 0, 0
+	for seed := first; seed < first+seeds; seed++ {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+			o := live(t, uint64(seed), steps)
+			total, installed, units = total+o.steps, installed+o.installed, units+o.units
+			if o.err == nil {
+				return
+			}
+			violations++
+			var v violation
+			if !errors.As(o.err, &v) && !errors.Is(o.err, errNotConverged) {
+				t.Fatal(o.err)
+			}
+			t.Errorf("seed %d, step %d: %v\nthe last events:\n  %s", seed, o.steps, o.err, strings.Join(o.last, "\n  "))
+		})
+	}
+	fmt.Printf("%d seeds, %d steps, %d units, %d installed, %d violations\n", seeds, total, units, installed, violations)
+}
+
+// TestSameSeedSameTrace: a seed that fails fails again.
+func TestSameSeedSameTrace(t *testing.T) {
+	one := live(t, 7, 800)
+	two := live(t, 7, 800)
+	if one.trace != two.trace {
+		t.Errorf("seed 7 gave two traces, of %d and of %d steps", one.steps, two.steps)
+	}
+}
