@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,4 +113,53 @@ func TestCancelledTooLate(t *testing.T) {
 		t.Errorf("%+v (%v), wanted a report that came too late", summary, err)
 	}
 	r.waitFor("the unit to be cancelled", func() bool { return r.units()[0].State == api.CANCELLED })
+}
+
+// forbids answers as a central server does that will not let a station do something.
+func forbids(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", api.ProblemMediaType)
+	w.WriteHeader(http.StatusForbidden)
+	_, _ = w.Write([]byte(`{"type":"urn:usbkeyd:problem:forbidden","title":"Not this station's","status":403,"retryable":false}`))
+}
+
+// TestForbiddenReport: a report about a unit that is another station's holds up no other
+// report. One that is forbidden because the station is waits until it is accepted again.
+func TestForbiddenReport(t *testing.T) {
+	t.Run("the unit is another's", func(t *testing.T) {
+		r := newRig(t, 2, time.Minute)
+		r.order(2)
+		r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+			another := strings.HasSuffix(req.URL.Path, "-001/generations/1/result")
+			if another {
+				forbids(w)
+			}
+			return another
+		})
+		summary, err := r.run(t.Context())
+		if err != nil || summary.Finished != 2 || summary.Refused != 1 {
+			t.Errorf("%+v (%v)", summary, err)
+		}
+		if n, err := r.journal.CountPendingReports(); err != nil || n != 0 {
+			t.Errorf("%d reports wait (%v)", n, err)
+		}
+	})
+	t.Run("the station is not accepted", func(t *testing.T) {
+		r := newRig(t, 1, time.Minute)
+		r.order(1)
+		var revoked atomic.Bool
+		r.throughProxy(func(w http.ResponseWriter, _ *http.Request) bool {
+			if revoked.Load() {
+				forbids(w)
+			}
+			return revoked.Load()
+		})
+		r.at(provision.StepReadBack, func() { revoked.Store(true) })
+		r.config.Patience = time.Second
+		if _, err := r.run(t.Context()); err == nil {
+			t.Error("a drain ended well with a report that was not taken")
+		}
+		if n, err := r.journal.CountPendingReports(); err != nil || n != 1 {
+			t.Errorf("%d reports wait (%v)", n, err)
+		}
+	})
 }

@@ -65,7 +65,8 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 			answer = "not ours any more" // somebody else has the unit: there is nothing to give back
 		case errors.Is(err, provision.ErrCancelled) && r.Outcome != provision.OutcomeInstalled:
 			answer = "cancelled" // and nothing of it is left here
-		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost):
+		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost),
+			errors.Is(err, ErrForbidden) && a.accepted(ctx):
 			answer = "refused: " + err.Error()
 			a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)
 			a.mu.Lock()
@@ -82,4 +83,15 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 		a.mu.Unlock()
 	}
 	return len(reports), nil
+}
+
+// accepted reports whether the central server accepts this station, so that what it
+// forbids is about a unit: one that another station has, of which the server never took
+// this station's request. Such a report must not hold up all that come after it.
+func (a *Agent) accepted(ctx context.Context) bool {
+	a.mu.Lock()
+	session := a.session.SessionId
+	a.mu.Unlock()
+	_, err := a.Central.heartbeat(ctx, api.HeartbeatRequest{SessionId: session, Units: []api.HeartbeatUnit{}})
+	return err == nil || isProblem(err, api.ProblemSessionUnknown)
 }

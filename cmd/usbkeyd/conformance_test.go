@@ -6,13 +6,28 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
+	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 	"github.com/usbkeyd/usbkeyd/internal/conformance"
 )
 
-// TestOurServerConforms tries every rule of the contract against usbkey-central.
+// TestOurServerConforms tries every rule of the contract against usbkey-central, on both
+// engines.
 func TestOurServerConforms(t *testing.T) {
-	server := centraltest.New(t, nil)
+	t.Run("SQLite", func(t *testing.T) { conforms(t, centraltest.New(t, nil)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		db, err := database.ParsePostgres(pgtest.Database(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conforms(t, centraltest.New(t, func(c *central.Config) { c.Postgres = db }))
+	})
+}
+
+func conforms(t *testing.T, server *centraltest.Central) {
+	t.Helper()
 	s := newStationAt(t, server, 1, "ec-p256")
 	second := filepath.Join(s.Dir, "second")
 	if err := s.Central.Admin.AddStation(t.Context(), "second-station", second); err != nil {
