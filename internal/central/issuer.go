@@ -23,6 +23,9 @@ const (
 	maxRetryWait = time.Minute
 	// holdMargin is what an intent's hold has beyond the timeout of the CA.
 	holdMargin = 15 * time.Second
+	// leaveTime is for giving up what is held at the end: it is no call of the CA, and
+	// however little time those get, others wait for as long as the hold if it fails.
+	leaveTime = 5 * time.Second
 )
 
 // issuer gets certificates for bound units in the background, each unit by one
@@ -156,7 +159,7 @@ func (i *issuer) close(grace time.Duration) {
 	if !i.store.Shared() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
 	if err := i.store.LeaveIntents(ctx, i.self); err != nil {
 		i.log.Warn("the other servers must wait until this one's intents run out", "error", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
 // retainInterval is between looks for orders whose personal data have been kept long enough.
@@ -38,7 +39,7 @@ func (s *Server) RemovePersonalData(ctx context.Context) error {
 	if s.cfg.RetainDays == 0 {
 		return nil
 	}
-	n, err := s.store.ClearPersonalData(ctx, time.Duration(s.cfg.RetainDays)*24*time.Hour, withoutPersons)
+	n, err := s.store.ClearPersonalData(ctx, time.Duration(s.cfg.RetainDays)*24*time.Hour, store.Reader{Clean: withoutPersons, Issuer: issuerIn})
 	if n > 0 {
 		s.cfg.Logger.Info("personal data removed", "orders", n)
 	}
@@ -56,4 +57,13 @@ func withoutPersons(content []byte) ([]byte, error) {
 	o.Shipping.Recipient = api.Recipient{Name: removed, Phone: removed, Address: removed}
 	o.Approval.ApprovedBy = removed
 	return json.Marshal(o)
+}
+
+// issuerIn is the DER of the name that issued one of the certificates of a CA's answer.
+func issuerIn(pkcs7 []byte, sha256 string) ([]byte, error) {
+	leaf, err := leafOf(pkcs7, sha256)
+	if err != nil {
+		return nil, err
+	}
+	return leaf.RawIssuer, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -80,14 +81,14 @@ func (r *revoker) round(ctx context.Context) error {
 }
 
 func (r *revoker) revoke(ctx context.Context, w store.Revocation) error {
-	leaf, err := leafOf(w)
+	named, err := revocationOf(w)
 	if err != nil {
 		return err
 	}
 	call, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	crashpoint.Before(crashpoint.CARevoke)
-	err = r.ca.Revoke(call, ca.RevocationOf(leaf, reasonOf(w.Reason)))
+	err = r.ca.Revoke(call, named)
 	crashpoint.After(crashpoint.CARevoke)
 	if err != nil {
 		return err
@@ -99,13 +100,29 @@ func (r *revoker) revoke(ctx context.Context, w store.Revocation) error {
 	return err
 }
 
-func leafOf(w store.Revocation) (*x509.Certificate, error) {
-	certs, err := csr.ParseBundle(w.PKCS7)
+// revocationOf names the certificate to the CA, also when its bytes are gone.
+func revocationOf(w store.Revocation) (ca.Revocation, error) {
+	if len(w.PKCS7) > 0 {
+		leaf, err := leafOf(w.PKCS7, w.SHA256)
+		if err != nil {
+			return ca.Revocation{}, err
+		}
+		return ca.RevocationOf(leaf, reasonOf(w.Reason)), nil
+	}
+	serial, ok := new(big.Int).SetString(w.Serial, 16)
+	if !ok || len(w.Issuer) == 0 {
+		return ca.Revocation{}, errors.New("neither the certificate nor its issuer is known")
+	}
+	return ca.Revocation{Issuer: w.Issuer, Serial: serial, Reason: reasonOf(w.Reason)}, nil
+}
+
+func leafOf(pkcs7 []byte, sha256 string) (*x509.Certificate, error) {
+	certs, err := csr.ParseBundle(pkcs7)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range certs {
-		if ca.Digest(c) == w.SHA256 {
+		if ca.Digest(c) == sha256 {
 			return c, nil
 		}
 	}

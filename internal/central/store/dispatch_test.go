@@ -197,7 +197,10 @@ func testPersonalDataAreRemoved(t *testing.T, at database.Place) {
 	w := &situation{t: t, s: s, skip: skip, id: "OLD", key: "old"}
 	w.order("OLD", 1, 0)
 	w.reach(Shipped)
-	clean := func([]byte) ([]byte, error) { return []byte("clean"), nil }
+	clean := Reader{
+		Clean:  func([]byte) ([]byte, error) { return []byte("clean"), nil },
+		Issuer: func(pkcs7 []byte, _ string) ([]byte, error) { return append([]byte("issuer of "), pkcs7...), nil },
+	}
 	skip(29 * 24 * time.Hour)
 	if n, err := s.ClearPersonalData(t.Context(), 30*24*time.Hour, clean); n != 0 || err != nil {
 		t.Errorf("too early: %d %v", n, err)
@@ -215,6 +218,13 @@ func testPersonalDataAreRemoved(t *testing.T, at database.Place) {
 	b, _, err := binding(t.Context(), s.db.Read, "OLD-001", 1)
 	if err != nil || len(b.CSR) != 0 || len(b.Certificate.PKCS7) != 0 || b.Certificate.Subject != "" || b.Certificate.SHA256 != w.certificate().SHA256 {
 		t.Errorf("the binding: %+v %v", b, err)
+	}
+	_, err = s.Return(t.Context(), "OLD-001", "p1", "test")
+	w.must(err)
+	w.must(w.cancel())
+	wanted, err := s.Revocations(t.Context())
+	if err != nil || len(wanted) != 1 || wanted[0].PKCS7 != nil || string(wanted[0].Issuer) != "issuer of p7" {
+		t.Errorf("what is to be revoked of it: %+v %v", wanted, err)
 	}
 	if o, err = s.Order(t.Context(), "ORD"); err != nil || string(o.Content) == "clean" {
 		t.Errorf("an order that is not done with is cleared: %v", errors.Join(err))

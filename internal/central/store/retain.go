@@ -6,12 +6,21 @@ import (
 	"time"
 )
 
+// Reader understands what is only bytes to this package.
+type Reader struct {
+	// Clean takes the persons out of an order's document.
+	Clean func(content []byte) ([]byte, error)
+	// Issuer is the DER of the name that issued the certificate with this SHA-256 in a
+	// CA's answer.
+	Issuer func(pkcs7 []byte, sha256 string) ([]byte, error)
+}
+
 // ClearPersonalData removes the personal data of every order whose last unit was
 // shipped or cancelled that long ago or longer: names, addresses, telephone numbers
 // and e-mail in the order, the requests and certificates that repeat them, and
-// every sentence that came from outside. clean takes them out of an order's
-// document. What stays are ids, states, times and digests.
-func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, clean func(content []byte) ([]byte, error)) (cleared int, err error) {
+// every sentence that came from outside. What stays are ids, states, times and
+// digests, and what it takes to revoke a certificate later.
+func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, r Reader) (cleared int, err error) {
 	now, err := s.now(ctx, s.db.Read)
 	if err != nil {
 		return 0, err
@@ -25,7 +34,7 @@ func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, clean 
 		return 0, fmt.Errorf("look for old orders: %w", err)
 	}
 	for _, id := range ids {
-		done, err := s.clear(ctx, id, before, clean)
+		done, err := s.clear(ctx, id, before, r)
 		if err != nil {
 			return cleared, err
 		}
@@ -39,7 +48,7 @@ func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, clean 
 	return cleared, s.scrub(ctx)
 }
 
-func (s *Store) clear(ctx context.Context, orderID string, before int64, clean func([]byte) ([]byte, error)) (done bool, err error) {
+func (s *Store) clear(ctx context.Context, orderID string, before int64, r Reader) (done bool, err error) {
 	err = s.write(ctx, "clear the personal data of order "+orderID, func(t *txn) error {
 		done = false
 		o, err := t.order(ctx, orderID)
@@ -55,8 +64,11 @@ func (s *Store) clear(ctx context.Context, orderID string, before int64, clean f
 				return nil // it moved meanwhile
 			}
 		}
-		content, err := clean(o.Content)
+		content, err := r.Clean(o.Content)
 		if err != nil {
+			return err
+		}
+		if err := t.keepIssuers(ctx, orderID, r); err != nil {
 			return err
 		}
 		done = true
@@ -81,6 +93,37 @@ func (s *Store) clear(ctx context.Context, orderID string, before int64, clean f
 		return nil
 	})
 	return done, err
+}
+
+// keepIssuers keeps who issued the certificates of an order: a parcel may come back
+// after its order's data are gone, and its certificate is revoked all the same.
+func (t *txn) keepIssuers(ctx context.Context, orderID string, r Reader) error {
+	type answer struct {
+		sha256 string
+		pkcs7  []byte
+	}
+	answers, err := collect(ctx, t, func(row rowScanner) (answer, error) {
+		var a answer
+		return a, row.Scan(&a.sha256, &a.pkcs7)
+	}, `SELECT c.certificate_sha256, c.pkcs7 FROM (
+			SELECT unit_id, certificate_sha256, pkcs7 FROM bindings
+			UNION ALL SELECT unit_id, certificate_sha256, pkcs7 FROM surplus_certificates) c
+		JOIN units u ON u.unit_id = c.unit_id WHERE u.order_id = $1 AND c.pkcs7 IS NOT NULL ORDER BY c.certificate_sha256`, orderID)
+	if err != nil {
+		return fmt.Errorf("list the certificates of order %s: %w", orderID, err)
+	}
+	for _, a := range answers {
+		issuer, err := r.Issuer(a.pkcs7, a.sha256)
+		if err != nil {
+			return fmt.Errorf("issuer of certificate %s: %w", a.sha256, err)
+		}
+		_, err = t.count(ctx, "keep issuer", `INSERT INTO issuers (certificate_sha256, issuer) VALUES ($1, $2)
+			ON CONFLICT (certificate_sha256) DO NOTHING`, a.sha256, issuer)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scrub drops what the engine keeps of rows that were overwritten: SQLite's pages

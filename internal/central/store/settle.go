@@ -149,8 +149,10 @@ type Revocation struct {
 	Generation int32
 	SHA256     string
 	Serial     string
-	// PKCS7 is what the CA answered when it issued.
+	// PKCS7 is what the CA answered when it issued. Where it was removed with the
+	// personal data, Issuer is the DER of the issuer's name.
 	PKCS7  []byte
+	Issuer []byte
 	Reason string
 }
 
@@ -158,11 +160,12 @@ type Revocation struct {
 func (s *Store) Revocations(ctx context.Context) ([]Revocation, error) {
 	out, err := collect(ctx, s.db.Read, func(row rowScanner) (Revocation, error) {
 		var r Revocation
-		return r, row.Scan(&r.UnitID, &r.Generation, &r.SHA256, &r.Serial, &r.Reason, &r.PKCS7)
-	}, `SELECT r.unit_id, r.generation, r.certificate_sha256, r.certificate_serial, r.reason, COALESCE(s.pkcs7, b.pkcs7)
+		return r, row.Scan(&r.UnitID, &r.Generation, &r.SHA256, &r.Serial, &r.Reason, &r.PKCS7, &r.Issuer)
+	}, `SELECT r.unit_id, r.generation, r.certificate_sha256, r.certificate_serial, r.reason, COALESCE(s.pkcs7, b.pkcs7), i.issuer
 		FROM revocations r
 			LEFT JOIN surplus_certificates s ON s.certificate_sha256 = r.certificate_sha256
 			LEFT JOIN bindings b ON b.unit_id = r.unit_id AND b.certificate_sha256 = r.certificate_sha256
+			LEFT JOIN issuers i ON i.certificate_sha256 = r.certificate_sha256
 		WHERE r.revoked_at = 0 ORDER BY r.asked_at, r.certificate_sha256`)
 	if err != nil {
 		return nil, fmt.Errorf("list what is to be revoked: %w", err)
