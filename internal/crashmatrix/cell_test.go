@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
@@ -100,20 +101,16 @@ func (c cell) killDaemon(w *world) {
 	w.t.Helper()
 	w.startServer()
 	w.enrol()
-	if c.setting.caAway {
-		w.sendCAAway()
-	}
+	w.firstRun()
 	for _, k := range c.kills {
-		if p := w.startDaemon(&k); !p.killed() {
-			w.t.Fatalf("%s was not reached\n%s", k, tail(w.daemonLog()))
-		}
+		w.dieAt(k)
 		if k.moment == crashpoint.AfterIt { // the others are started again at once
 			w.checkDead()
 		}
 	}
-	if len(c.kills) > 0 {
+	if len(c.kills) > 0 && c.setting.person == nil { // who may want a daemon after it has no work
 		// A job that ended badly has another exit code; checkEnd judges it.
-		if err := w.startDaemon(nil, "--drain").wait(); err != nil && !c.setting.mayRefuse() {
+		if err := w.startDaemon(nil, "--drain").wait(); err != nil && !c.setting.mayEndBadly() {
 			w.t.Fatalf("the last run: %v\n%s", err, tail(w.daemonLog()))
 		}
 		w.eventually("nothing to be left", w.settled)
@@ -150,15 +147,7 @@ func (c cell) liveThrough(w *world) {
 	w.t.Helper()
 	w.enrol()
 	w.try("GET /meta", w.meta)
-	if c.setting.dies != nil {
-		if p := w.startDaemon(c.setting.dies); !p.killed() {
-			w.t.Fatalf("%s was not reached\n%s", c.setting.dies, tail(w.daemonLog()))
-		}
-		w.eventually("the lease to run out", func() bool { return w.count("SELECT COUNT(*) FROM units WHERE state = 'READY'") == 1 })
-	}
-	if c.setting.caAway {
-		w.sendCAAway()
-	}
+	w.firstRun()
 	w.daemon = w.startDaemon(nil)
 	w.eventually("the end of the job", w.settled)
 	waits := len(c.kills) == 0 && c.setting.first() || slices.ContainsFunc(c.kills, func(k point) bool { return strings.Contains(strings.ToLower(string(k.label)), "heartbeat") })
@@ -170,6 +159,29 @@ func (c cell) liveThrough(w *world) {
 		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
 	}
 	w.ask()
+}
+
+// firstRun is all that happens before the run of the daemon that the cell is about.
+func (w *world) firstRun() {
+	w.t.Helper()
+	if w.setting.caAway {
+		w.sendCAAway()
+	}
+	if w.setting.dies != nil {
+		w.dieAt(*w.setting.dies)
+		w.childGone()
+		w.setting.meanwhile(w)
+	}
+}
+
+// dieAt runs the daemon until it dies.
+func (w *world) dieAt(k point) {
+	w.t.Helper()
+	p := w.startDaemon(&k)
+	w.eventually(k.String()+" to be reached", func() bool { return !p.alive() })
+	if !p.killed() {
+		w.t.Fatalf("%s was not reached\n%s", k, tail(w.daemonLog()))
+	}
 }
 
 func passedLabel(t testing.TB, trace string, label crashpoint.Label) bool {
@@ -191,8 +203,7 @@ func (w *world) enrol() {
 func (w *world) ask() {
 	w.t.Helper()
 	ctx, admin := w.t.Context(), w.access.Admin
-	order, _ := centraltest.SampleOrder(w.t, 1)
-	unit := order + "-001"
+	order, unit := w.order()
 	questions := []struct {
 		name string
 		ask  func() error
@@ -203,13 +214,54 @@ func (w *world) ask() {
 		{"units", func() error { _, err := admin.Units(ctx, "", ""); return err }},
 		{"unit", func() error { _, err := admin.Unit(ctx, unit); return err }},
 		{"certificates", func() error { _, err := admin.Certificates(ctx); return err }},
+		{"history", func() error { _, err := admin.History(ctx, unit); return err }},
+		{"decisions", func() error { _, err := admin.Decisions(ctx); return err }},
+		{"events", func() error { _, err := admin.Events(ctx, 0); return err }},
+		{"revocation list", w.revocationList},
+		{"flags", func() error {
+			_, err := admin.FlagOrder(ctx, order, api.OrderFlags{Hold: true, Urgent: true})
+			return err
+		}},
+		{"drain", func() error { _, err := admin.DrainStation(ctx, "sample-station", true); return err }},
+		{"reset", func() error { _, err := admin.ResetStation(ctx, "sample-station"); return err }},
 	}
 	for _, q := range questions {
 		w.try(q.name, q.ask)
 	}
-	if !w.setting.refused {
+	if w.count("SELECT COUNT(*) FROM units WHERE state = 'INSTALLED'") == 1 {
 		w.try("sealed PIN", func() error { _, err := admin.SealedPIN(ctx, unit); return err })
 	}
+	w.try("revoke the station", func() error { _, err := admin.RevokeStation(ctx, "sample-station"); return err })
+}
+
+// order is the id of the order and of its one unit.
+func (w *world) order() (order, unit string) {
+	w.t.Helper()
+	order, _ = centraltest.SampleOrder(w.t, 1)
+	return order, order + "-001"
+}
+
+// revocationList asks for the CA's list, as whoever checks a certificate does.
+func (w *world) revocationList() error {
+	token, err := os.ReadFile(filepath.Join(w.access.DataDir, "admin.token"))
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, "http://"+w.admin+"/v1/crls/ecdsa", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	resp, err := (&http.Client{Timeout: patience}).Do(req)
+	if err != nil {
+		return err
+	}
+	der, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		return err
+	}
+	_, err = x509.ParseRevocationList(der)
+	return err
 }
 
 // meta asks which protocol is spoken, as a new station does.
@@ -235,19 +287,24 @@ func (w *world) meta() error {
 	return errors.Join(err, resp.Body.Close())
 }
 
-// childGone waits until no process of the module is at work any more, as the next
+// childGone waits until no process of a module is at work any more, as the next
 // daemon does.
 func (w *world) childGone() {
 	w.t.Helper()
-	path := filepath.Join(w.State(), "modules", "bay-01.lock")
-	if _, err := os.Stat(path); err != nil {
-		return
-	}
-	w.eventually("the module's process to end", func() bool {
-		lock, err := filelock.Exclusive(path)
-		if err != nil {
-			return false
+	for i := range w.Bays {
+		path := filepath.Join(w.State(), "modules", bayName(i)+".lock")
+		if _, err := os.Stat(path); err != nil {
+			continue
 		}
-		return lock.Close() == nil
-	})
+		w.eventually("the module's process to end", func() bool {
+			lock, err := filelock.Exclusive(path)
+			if err != nil {
+				return false
+			}
+			return lock.Close() == nil
+		})
+	}
 }
+
+// bayName is what the configuration calls a bay.
+func bayName(i int) string { return fmt.Sprintf("bay-%02d", i+1) }

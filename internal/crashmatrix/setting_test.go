@@ -23,18 +23,29 @@ type setting struct {
 	worst, lease int
 	// token makes the token as its maker delivers it; nil leaves it blank.
 	token func(*world)
-	// dies is where the daemon dies in its first run; then its lease runs out.
-	dies *point
+	// bays is how many tokens there are; 0 stands for one.
+	bays int
+	// dies is where the daemon dies in its first run, and meanwhile what happens until it
+	// is started again.
+	dies      *point
+	meanwhile func(*world)
+	// person is asked again and again, and does what a person has to do by then, if anything.
+	person func(*world)
 	// newServer has the server start for the first time: it makes its keys.
 	newServer bool
 	// caAway has the CA fail, in a way that the server does not expect, until the station
-	// asks for the certificate.
-	caAway bool
+	// asks for the certificate, or what untilThen says has happened.
+	caAway    bool
+	untilThen func(*world) bool
 	// factory is the SO PIN with which the token comes; such a token may be set aside
 	// as it is when the program dies while that PIN is tried.
 	factory string
 	// refused says that no job can succeed here.
 	refused bool
+	// check judges an end that is neither of the usual ones; badly says that a job ends
+	// there in a way that a drain tells with its exit code.
+	check func(*world)
+	badly bool
 }
 
 // settings are, for each program, in the order in which they are run. Of all but the
@@ -51,8 +62,9 @@ func settings(p program) []setting {
 			blank,
 			{name: "new server", worst: 10, lease: 12, newServer: true},
 			away,
-			{name: "lease runs out", worst: 1, lease: 2, dies: &point{crashpoint.BeforeIt, 1, "PUT /v1/escrows/*"}},
+			{name: "lease runs out", worst: 1, lease: 2, dies: &point{crashpoint.BeforeIt, 1, "PUT /v1/escrows/*"}, meanwhile: leaseRunsOut},
 			wrong,
+			cancelled(), stranded(), reissued(),
 		}
 	}
 	return []setting{
@@ -68,6 +80,7 @@ func settings(p program) []setting {
 		},
 		away,
 		wrong,
+		cancelled(), stranded(), reissued(),
 	}
 }
 
@@ -76,8 +89,8 @@ func settings(p program) []setting {
 func (s setting) first() bool { return s.name == "blank" }
 
 // whole are the settings all of whose points are taken, whatever was passed before.
-func (s setting) whole() bool {
-	return s.first() || s.name == "factory SO PIN" || s.name == "as made"
+func (s setting) whole(p program) bool {
+	return s.first() || s.name == "factory SO PIN" || s.name == "as made" || p == daemon && s.meanwhile != nil
 }
 
 const factorySOPIN, factoryUserPIN = "87654321", "123456"
@@ -125,11 +138,15 @@ func (w *world) sendCAAway() {
 func (w *world) bringCABack() error {
 	for ; w.t.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
 		noticed := w.count("SELECT COUNT(*) FROM history WHERE to_state = 'ISSUE_UNKNOWN'") > 0
-		if noticed && w.asked("GET /v1/units/*/generations/*/certificate") {
+		then := w.asked("GET /v1/units/*/generations/*/certificate")
+		if w.setting.untilThen != nil {
+			then = w.setting.untilThen(w)
+		}
+		if noticed && then {
 			return w.renameInCA("elsewhere", "certificates")
 		}
 	}
-	return errors.New("the station never asked for the certificate")
+	return errors.New("what the CA was to wait for never happened")
 }
 
 // asked reports whether any run of the daemon has begun a request.

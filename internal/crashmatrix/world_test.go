@@ -157,7 +157,7 @@ func (w *world) startServer() {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		w.t.Fatal(err)
 	}
-	w.Station = stationtest.New(w.t, &w.access, dir, 1, "ec-p256", w.setting.profiles(w.t, dir))
+	w.Station = stationtest.New(w.t, &w.access, dir, max(1, w.setting.bays), "ec-p256", w.setting.profiles(w.t, dir))
 	if w.setting.token != nil {
 		w.setting.token(w)
 	}
@@ -215,11 +215,11 @@ func (w *world) count(query string, args ...any) int {
 	return stationtest.Count(filepath.Join(w.access.DataDir, "central.db"), query, args...)
 }
 
-// settled reports that the unit was installed or given back, and that the station has
-// nothing left to do or to say.
+// settled reports that the unit was installed, cancelled or given back, and that the
+// station has nothing left to do or to say.
 func (w *world) settled() bool {
 	const open = "SELECT COUNT(*) FROM job WHERE state IN ('queued', 'running', 'parked')"
-	return w.count("SELECT COUNT(*) FROM units WHERE state = 'INSTALLED' OR attempts > 0") == 1 && stationtest.Count(w.Journal(), open) == 0 &&
+	return w.count("SELECT COUNT(*) FROM units WHERE state IN ('INSTALLED', 'CANCELLED') OR attempts > 0") == 1 && stationtest.Count(w.Journal(), open) == 0 &&
 		stationtest.Count(w.Journal(), "SELECT COUNT(*) FROM report WHERE sent_at IS NULL") == 0
 }
 
@@ -237,7 +237,8 @@ func (w *world) try(what string, call func() error) {
 	}
 }
 
-// eventually waits until something holds that happens elsewhere.
+// eventually waits until something holds that happens elsewhere, with the server kept
+// alive and the setting's person at work.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
 	deadline := time.Now().Add(patience)
@@ -246,6 +247,9 @@ func (w *world) eventually(what string, holds func() bool) {
 			w.t.Fatalf("waited in vain for %s\nusbkeyd:\n%s\nusbkey-central:\n%s", what, tail(w.daemonLog()), tail(w.serverLog()))
 		}
 		w.revive()
+		if w.setting.person != nil {
+			w.setting.person(w)
+		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }

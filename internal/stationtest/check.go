@@ -43,7 +43,7 @@ func (s *Station) CheckBatch(want int) {
 			t.Errorf("bay %d: no unit for token %q, serial %q", i+1, label, serial)
 			continue
 		}
-		s.checkToken(i, label, u)
+		s.CheckToken(i, u)
 	}
 }
 
@@ -74,9 +74,11 @@ func (s *Station) Token(bay int) (label, serial string) {
 	return found[1], found[2]
 }
 
-func (s *Station) checkToken(i int, label string, u api.Unit) {
+// CheckToken is the part of CheckBatch about one token: that in a bay is the unit's.
+func (s *Station) CheckToken(i int, u api.Unit) {
 	t, bay := s.t, s.Bays[i]
 	t.Helper()
+	label, _ := s.Token(i)
 	sealed, err := s.Central.Admin.SealedPIN(t.Context(), u.UnitId)
 	if err != nil {
 		t.Fatal(err)
