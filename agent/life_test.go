@@ -74,18 +74,28 @@ func TestCancelledOrder(t *testing.T) {
 }
 
 // TestStrandedUnitIsTakenBack: the station was away for longer than its unit is kept for
-// it. It has the key, proves that, and finishes the unit under a new epoch.
+// it. It has the key, proves that, and finishes the unit under a new epoch, whether a
+// heartbeat tells it that the unit is lost or it asks for the certificate before.
 func TestStrandedUnitIsTakenBack(t *testing.T) {
-	r := newRigWith(t, 1, func(c *central.Config) { c.LeaseBase, c.Rules.Custody = 2*time.Second, time.Second })
+	for name, pause := range map[string]time.Duration{"told by a heartbeat": 1500 * time.Millisecond, "asking at once": 0} {
+		t.Run(name, func(t *testing.T) { strandedUnitIsTakenBack(t, pause) })
+	}
+}
+
+func strandedUnitIsTakenBack(t *testing.T, pause time.Duration) {
+	r := newRigWith(t, 1, func(c *central.Config) {
+		c.LeaseBase, c.Rules.Custody, c.IssueWait = 2*time.Second, time.Second, 50*time.Millisecond
+	})
 	r.order(1)
 	ctx, stop := context.WithCancel(t.Context())
 	r.at(provision.StepCollect, stop)
+	r.ca.mu.Lock() // so slow a CA that the station has to ask for its certificate
 	if _, err := r.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+		t.Error(err)
 	}
-	// So long that a heartbeat tells that the unit is lost.
-	r.at(provision.StepCollect, func() { time.Sleep(1500 * time.Millisecond) })
+	r.at(provision.StepCollect, func() { time.Sleep(pause) })
 	r.waitFor("the unit to be stranded", func() bool { return r.units()[0].State == api.STRANDED })
+	r.ca.mu.Unlock()
 	r.config.Drain = false
 	again, end := context.WithCancel(t.Context())
 	defer end()

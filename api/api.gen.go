@@ -1718,7 +1718,9 @@ type ClientInterface interface {
 
 	// GetCertificate Collect the certificate
 	//
-	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
+	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made. One that is STRANDED is
+	// answered `stale-epoch` with the unit's epoch: its station takes it back first (postAdopt). putCsr of what is bound
+	// answers alike.
 	//
 	// Corresponds with GET /units/{unitId}/generations/{generation}/certificate (the `GetCertificate` operationId).
 	GetCertificate(ctx context.Context, unitId UnitId, generation Generation, params *GetCertificateParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2611,7 +2613,9 @@ func (c *Client) PostAdopt(ctx context.Context, unitId UnitId, body PostAdoptJSO
 
 // GetCertificate Collect the certificate
 //
-// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
+// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made. One that is STRANDED is
+// answered `stale-epoch` with the unit's epoch: its station takes it back first (postAdopt). putCsr of what is bound
+// answers alike.
 //
 // Corresponds with GET /units/{unitId}/generations/{generation}/certificate (the `GetCertificate` operationId).
 func (c *Client) GetCertificate(ctx context.Context, unitId UnitId, generation Generation, params *GetCertificateParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -5015,7 +5019,9 @@ type ClientWithResponsesInterface interface {
 
 	// GetCertificateWithResponse Collect the certificate
 	//
-	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
+	// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made. One that is STRANDED is
+	// answered `stale-epoch` with the unit's epoch: its station takes it back first (postAdopt). putCsr of what is bound
+	// answers alike.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7500,7 +7506,9 @@ func (c *ClientWithResponses) PostAdoptWithResponse(ctx context.Context, unitId 
 
 // GetCertificateWithResponse Collect the certificate
 //
-// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made.
+// A cancelled unit is answered `cancelled` (410), whether or not a certificate was made. One that is STRANDED is
+// answered `stale-epoch` with the unit's epoch: its station takes it back first (postAdopt). putCsr of what is bound
+// answers alike.
 //
 // Returns a wrapper object for the known response body format(s).
 //

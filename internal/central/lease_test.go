@@ -167,7 +167,9 @@ func testCustody(t *testing.T, e engine) {
 	if got := s.beat("CUSTODY-001", 1); got.Status != api.Lost {
 		t.Errorf("heartbeat of a stranded unit: %+v", got)
 	}
-	wantProblem(t, w.getCertificate(0), http.StatusConflict, api.ProblemUnitState)
+	// Its station is told that it has lost the unit, not that it must give it up.
+	wantProblem(t, w.getCertificate(0), http.StatusConflict, api.ProblemStaleEpoch)
+	wantProblem(t, w.putCSR(), http.StatusConflict, api.ProblemStaleEpoch)
 	if got := s.claim(1); len(got) != 0 {
 		t.Fatalf("a stranded unit was given out: %+v", got)
 	}

@@ -134,6 +134,11 @@ func collectable(u store.Unit, generation int32) error {
 		return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is at generation %d", u.ID, u.Generation))
 	case u.State.Over():
 		return problem(api.ProblemCancelled, fmt.Sprintf("unit %s is %s", u.ID, u.State))
+	case u.State == store.Stranded:
+		// It has lost the unit and may take it back: the answer must not read like a refusal.
+		p := problem(api.ProblemStaleEpoch, fmt.Sprintf("unit %s is %s: custody ran out; take it back with a proof of its key", u.ID, u.State))
+		p.CurrentEpoch = &u.Epoch
+		return p
 	case u.State == store.Held:
 		return problem(api.ProblemUnitState, fmt.Sprintf("unit %s is %s: %s", u.ID, u.State, u.HeldReason))
 	case u.State.InCustody(), u.State == store.Installed, u.State == store.Shipped:
