@@ -593,3 +593,24 @@ func TestLeaseLostOnResume(t *testing.T) {
 		t.Errorf("state %s, wanted failed: nothing was written", rec.State)
 	}
 }
+
+// TestAKeyThatIsGone: a token that is there and has lost its private key is faulty. To
+// wait for it to be put back would be to wait for ever.
+func TestAKeyThatIsGone(t *testing.T) {
+	s := newStation(t)
+	m := s.module()
+	rec := s.create(m, 1)
+	s.runner.Observe = func(p Progress) {
+		if p.Step == StepReadBack && p.State == StateRunning {
+			s.bay.Tool(t, "pkcs11-tool", "--module", s.bay.Path, "--token-label", string(rec.Job.TokenLabel),
+				"--login", "--pin", s.openPIN(rec.Facts.UserPINEnvelope), "--delete-object", "--type", "privkey", "--id", rec.Facts.KeyID.String())
+		}
+	}
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, ErrReadBack) {
+		t.Fatalf("got %v", err)
+	}
+	reports, err := s.runner.Journal.PendingReports(10)
+	if err != nil || len(reports) != 1 || reports[0].Outcome != OutcomeFaulty || rec.State != StateQuarantined {
+		t.Errorf("state %s, outbox %+v (%v)", rec.State, reports, err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -247,6 +248,10 @@ func provePossession(ctx context.Context, j *run) error {
 	h := hash.New()
 	h.Write(challenge)
 	signature, err := signer.Sign(rand.Reader, h.Sum(nil), crypto.SignerOpts(hash))
+	if errors.Is(err, pkcs11.ErrNotFound) {
+		// The token is there, see judge, so that nobody can bring what is missing.
+		return fmt.Errorf("%w: its private key is gone: %w", ErrReadBack, err)
+	}
 	if err != nil {
 		return err
 	}
