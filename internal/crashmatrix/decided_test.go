@@ -34,13 +34,15 @@ func cancelled() setting {
 	}
 }
 
-// stranded: custody runs out while the daemon is stopped. A heartbeat says that the unit
-// is lost, and the station takes it back with a proof of its key; only then does the CA
-// work again. Heartbeats are a second apart.
+// stranded: custody runs out while the daemon is stopped. It is told that it has lost the
+// unit, and takes it back with a proof of its key.
 func stranded() setting {
 	return setting{
-		name: "custody runs out", worst: 2, lease: 4, caAway: true, dies: boundAndDead(), check: (*world).checkTakenBack, meanwhile: custodyRunsOut,
-		untilThen: func(w *world) bool { return w.count("SELECT COUNT(*) FROM history WHERE event = 'adopt'") > 0 },
+		name: "custody runs out", worst: 10, lease: 12, caAway: true, dies: boundAndDead(), check: (*world).checkTakenBack,
+		meanwhile: func(w *world) {
+			w.issued()
+			w.custodyRunsOut()
+		},
 	}
 }
 
@@ -69,14 +71,14 @@ func (w *world) issued() {
 }
 
 // custodyRunsOut puts the end of custody, which comes after days, into the past.
-func custodyRunsOut(w *world) {
+func (w *world) custodyRunsOut() {
 	w.t.Helper()
 	w.eventually("the unit to be stranded", func() bool {
 		db, err := sql.Open("sqlite", "file:"+filepath.Join(w.access.DataDir, "central.db")+"?_pragma=busy_timeout(10000)")
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		_, err = db.ExecContext(w.t.Context(), "UPDATE units SET expires_at = 1 WHERE state IN ('BOUND', 'ISSUING', 'ISSUE_UNKNOWN')")
+		_, err = db.ExecContext(w.t.Context(), "UPDATE units SET expires_at = 1 WHERE state = 'ISSUED'")
 		if err := errors.Join(err, db.Close()); err != nil {
 			w.t.Fatal(err)
 		}

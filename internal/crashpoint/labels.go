@@ -89,6 +89,7 @@ func Daemon() []Label {
 		"PUT /v1/session", "GET /v1/trust", "POST /v1/claims", "POST /v1/heartbeat", "POST /v1/units/*/release",
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
+		"POST /v1/units/*/adopt",
 	}
 }
 
