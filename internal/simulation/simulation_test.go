@@ -116,7 +116,9 @@ func TestSimulation(t *testing.T) {
 func TestSameSeedSameTrace(t *testing.T) {
 	const tries = 5
 	for range tries {
-		if live(t, 7, 800).trace == live(t, 7, 800).trace {
+		one := live(t, 7, 800)
+		two := live(t, 7, 800)
+		if one.trace == two.trace {
 			return
 		}
 	}
