@@ -117,6 +117,7 @@ func (c cell) killDaemon(w *world) {
 		return
 	}
 	p := w.startDaemon(nil)
+	w.eventually("the start of the daemon", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "PUT /v1/session") }) // all may be done
 	w.eventually("the end of the job", w.settled)
 	if c.setting.first() {
 		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })

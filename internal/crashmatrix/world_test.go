@@ -25,7 +25,8 @@ type world struct {
 	setting   setting
 	lease     int
 	recipient string // a PEM file
-	station   string // host:port of the server's listeners
+	host      string // where the server listens
+	station   string // host:port of its listeners
 	admin     string
 	server    *process
 	at        *point  // where the server is to die
@@ -35,11 +36,11 @@ type world struct {
 	runs      int // of the daemon
 }
 
-// host is a loopback address of this process's own. A restarted server gets its ports
-// back: whoever dials out does so from 127.0.0.1.
-var host = sync.OnceValue(func() string {
+// newHost is a loopback address for one world. A restarted server gets its ports back:
+// whoever dials out does so from 127.0.0.1, and no other server listens there.
+func newHost() string {
 	return fmt.Sprintf("127.%d.%d.%d", 16+rand.IntN(200), rand.IntN(256), 1+rand.IntN(250))
-})
+}
 
 // blankServer is the data directory of a server that was started once and knows nobody:
 // its keys take a while to make.
@@ -61,7 +62,8 @@ func newWorld(t testing.TB, set setting) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, access: centraltest.NewAccess(t, dir), setting: set, lease: set.lease, station: host() + ":0", admin: host() + ":0"}
+	host := newHost()
+	w := &world{t: t, access: centraltest.NewAccess(t, dir), setting: set, lease: set.lease, host: host, station: host + ":0", admin: host + ":0"}
 	w.recipient = filepath.Join(dir, "recipient.pem")
 	if err := os.WriteFile(w.recipient, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.access.Recipient.Raw}), 0o600); err != nil {
 		t.Fatal(err)
@@ -107,7 +109,7 @@ func (w *world) copyServer() {
 
 func (w *world) serve(data string) []string {
 	return []string{
-		"--data", data, "serve", "--listen", w.station, "--admin-listen", w.admin, "--name", host(),
+		"--data", data, "serve", "--listen", w.station, "--admin-listen", w.admin, "--name", w.host,
 		"--pin-recipient", w.recipient, "--so-pin-recipient", w.recipient, "--lease-seconds", fmt.Sprint(w.lease),
 	}
 }
