@@ -67,6 +67,7 @@ func may() map[string][]string {
 		"pkcs11/pkcs11test/winerig": {},
 		"csr":                       {},
 		"csr/envelope":              {},
+		"csr/envelope/recovery":     {"csr/envelope"},
 		"config":                    {},
 		"api":                       {},
 		"api/stationserver":         {"api"},

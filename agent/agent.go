@@ -46,7 +46,10 @@ type Config struct {
 	AlarmPatience time.Duration
 	// WatchInterval is the time between two looks at a module's slots.
 	WatchInterval time.Duration
-	Log           *slog.Logger
+	// DepartureInterval is the time between two questions about finished tokens that may
+	// have left; 10 min when 0.
+	DepartureInterval time.Duration
+	Log               *slog.Logger
 	// Probe asks the pcscd at a socket whether it works. It returns nil when it does,
 	// else what is wrong and what to do (Since is filled in here), and soon after ctx
 	// ends in any case. It may be nil: then nobody asks.
@@ -129,6 +132,9 @@ func New(c Config) *Agent {
 	if c.WatchInterval == 0 {
 		c.WatchInterval = 500 * time.Millisecond
 	}
+	if c.DepartureInterval == 0 {
+		c.DepartureInterval = 10 * time.Minute
+	}
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
 	}
@@ -184,6 +190,7 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	}
 	loops.Go(func() { a.heartbeats(background) })
 	loops.Go(func() { a.outbox(background) })
+	loops.Go(func() { a.departures(background) })
 
 	err := a.schedule(ctx, &loops)
 	stop()

@@ -84,10 +84,12 @@ func newRigWith(t *testing.T, bays int, change func(*central.Config)) *rig {
 	for range bays {
 		r.bays = append(r.bays, pkcs11test.NewBay(t))
 	}
-	fingerprint := fmt.Sprintf("%x", sha256.Sum256(r.central.Recipient.Raw))
+	fingerprint := func(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
 	r.config = Config{
 		Products: []string{"CERT272353"}, Capabilities: []Capability{{"SoftHSM v2", []string{"ec-p256"}, time.Second}},
-		UserPINRecipients: []string{fingerprint}, SOPINRecipients: []string{fingerprint},
+		UserPINRecipients: []string{fingerprint(r.central.Recipient)},
+		SOPINRecipients:   []string{fingerprint(r.central.Recipient), fingerprint(r.central.SecondOfficer)},
+
 		InstanceID: uuid.NewString(), BootID: "boot", Version: "test", Drain: true,
 		WatchInterval: 20 * time.Millisecond, ConnectWithin: 2 * time.Second,
 		Log:   slog.New(slog.NewTextHandler(t.Output(), nil)),

@@ -74,8 +74,12 @@ func (a *Agent) hold(leases []api.Lease, asked time.Duration) {
 	}
 }
 
-// errRecipients says that the server's recipients are none of ours.
-var errRecipients = errors.New("no recipient of PINs that this station's configuration lists")
+// errRecipients says that too few of the server's recipients are ours.
+var errRecipients = errors.New("too few recipients of PINs that this station's configuration lists")
+
+// leastOfficers is how many may open an SO PIN at least: with one, a lost key would be a
+// lost token.
+const leastOfficers = 2
 
 // fetchRecipients takes from the server's recipients those whose SHA-256 the
 // configuration lists, checked; none for either PIN is an error.
@@ -84,11 +88,11 @@ func (a *Agent) fetchRecipients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	user, err := chooseRecipients("user PIN", t.UserPinRecipients, a.UserPINRecipients)
+	user, err := chooseRecipients("user PIN", t.UserPinRecipients, a.UserPINRecipients, 1)
 	if err != nil {
 		return err
 	}
-	so, err := chooseRecipients("SO PIN", t.SoPinRecipients, a.SOPINRecipients)
+	so, err := chooseRecipients("SO PIN", t.SoPinRecipients, a.SOPINRecipients, leastOfficers)
 	if err != nil {
 		return err
 	}
@@ -98,7 +102,7 @@ func (a *Agent) fetchRecipients(ctx context.Context) error {
 	return nil
 }
 
-func chooseRecipients(what string, offered [][]byte, allowed []string) ([]envelope.Recipient, error) {
+func chooseRecipients(what string, offered [][]byte, allowed []string, least int) ([]envelope.Recipient, error) {
 	var out []envelope.Recipient
 	var errs []error
 	for _, der := range offered {
@@ -113,10 +117,10 @@ func chooseRecipients(what string, offered [][]byte, allowed []string) ([]envelo
 			}
 		}
 	}
-	if len(out) == 0 {
-		return nil, errors.Join(fmt.Errorf("%w: %s, the central server offers %d certificates", errRecipients, what, len(offered)), errors.Join(errs...))
+	if len(out) < least {
+		return nil, errors.Join(fmt.Errorf("%w: %s, %d of the %d certificates that the central server offers; %d are needed", errRecipients, what, len(out), len(offered), least), errors.Join(errs...))
 	}
-	return out, envelope.Distinct(out, 1)
+	return out, envelope.Distinct(out, least)
 }
 
 // heartbeats renews the leases until ctx ends, at the server's rhythm and when asked.

@@ -579,6 +579,28 @@ type Escrow struct {
 	TokenSerial *TokenSerial `json:"tokenSerial,omitempty"`
 }
 
+// EscrowList defines model for EscrowList.
+type EscrowList struct {
+	Escrows []EscrowRecord `json:"escrows"`
+	Total   int            `json:"total"`
+}
+
+// EscrowRecord defines model for EscrowRecord.
+type EscrowRecord struct {
+	CreatedAt time.Time `json:"createdAt"`
+	Epoch     Epoch     `json:"epoch"`
+	EscrowId  Uuid      `json:"escrowId"`
+
+	// Recipients SHA-256 of the recipients' certificates
+	Recipients  []Sha256     `json:"recipients"`
+	Sha256      Sha256       `json:"sha256"`
+	Station     string       `json:"station"`
+	TokenSerial *TokenSerial `json:"tokenSerial,omitempty"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
+}
+
 // EscrowRequest defines model for EscrowRequest.
 type EscrowRequest struct {
 	Epoch Epoch `json:"epoch"`
@@ -642,6 +664,15 @@ type FieldError struct {
 
 	// Pointer JSON Pointer (RFC 6901) into the request body; empty for the whole
 	Pointer string `json:"pointer"`
+}
+
+// FinishedUnit defines model for FinishedUnit.
+type FinishedUnit struct {
+	Generation  Generation  `json:"generation"`
+	TokenSerial TokenSerial `json:"tokenSerial"`
+
+	// UnitId The order's id, a hyphen and the unit's number of three digits
+	UnitId UnitId `json:"unitId"`
 }
 
 // Generation defines model for Generation.
@@ -991,6 +1022,16 @@ type ShipmentRequest struct {
 	Waybill string        `json:"waybill"`
 }
 
+// ShippedAnswer defines model for ShippedAnswer.
+type ShippedAnswer struct {
+	Units []FinishedUnit `json:"units"`
+}
+
+// ShippedRequest defines model for ShippedRequest.
+type ShippedRequest struct {
+	Units []FinishedUnit `json:"units"`
+}
+
 // Shipping defines model for Shipping.
 type Shipping struct {
 	// Carrier SF is 顺丰
@@ -1200,6 +1241,14 @@ type PostClaimsParams struct {
 // GetCrlParamsCrl defines parameters for GetCrl.
 type GetCrlParamsCrl string
 
+// ListEscrowsParams defines parameters for ListEscrows.
+type ListEscrowsParams struct {
+	TokenSerial *TokenSerial `form:"tokenSerial,omitempty" json:"tokenSerial,omitempty"`
+	UnitId      *UnitId      `form:"unitId,omitempty" json:"unitId,omitempty"`
+	Limit       *Limit       `form:"limit,omitempty" json:"limit,omitempty"`
+	Offset      *Offset      `form:"offset,omitempty" json:"offset,omitempty"`
+}
+
 // ListEventsParams defines parameters for ListEvents.
 type ListEventsParams struct {
 	// After The last sequence that was dealt with; 0 for the beginning
@@ -1256,6 +1305,9 @@ type PutOrderFlagsJSONRequestBody = OrderFlags
 
 // PutSessionJSONRequestBody defines body for PutSession for application/json ContentType.
 type PutSessionJSONRequestBody = SessionRequest
+
+// PostShippedJSONRequestBody defines body for PostShipped for application/json ContentType.
+type PostShippedJSONRequestBody = ShippedRequest
 
 // PutStationJSONRequestBody defines body for PutStation for application/json ContentType.
 type PutStationJSONRequestBody = StationRequest
@@ -1420,6 +1472,14 @@ type ClientInterface interface {
 	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
 	PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListEscrows SO PINs in escrow, newest first
+	//
+	// More than one may name a token: the newest is the PIN that it has, unless the token was pulled before it was set.
+	// An envelope that names no token belongs to one that was never initialised with it, as far as its station said.
+	//
+	// Corresponds with GET /escrows (the `ListEscrows` operationId).
+	ListEscrows(ctx context.Context, params *ListEscrowsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutEscrowWithBody Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -1439,6 +1499,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /escrows/{escrowId} (the `PutEscrow` operationId).
 	PutEscrow(ctx context.Context, escrowId EscrowId, body PutEscrowJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSealedSoPin The SO PIN's envelope, for the recovery officer
+	//
+	// Corresponds with GET /escrows/{escrowId}/sealed (the `GetSealedSoPin` operationId).
+	GetSealedSoPin(ctx context.Context, escrowId EscrowId, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PutEscrowTokenWithBody Name the token whose SO PIN is in escrow
 	//
@@ -1589,6 +1654,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /session (the `PutSession` operationId).
 	PutSession(ctx context.Context, body PutSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostShippedWithBody Ask which finished units have left
+	//
+	// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+	// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+	// now. What is not among them is asked for again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /shipped (the `PostShipped` operationId).
+	PostShippedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostShipped Ask which finished units have left
+	//
+	// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+	// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+	// now. What is not among them is asked for again.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /shipped (the `PostShipped` operationId).
+	PostShipped(ctx context.Context, body PostShippedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListStations Stations and their sessions
 	//
@@ -2015,6 +2102,24 @@ func (c *Client) PostDecision(ctx context.Context, decisionId DecisionId, body P
 	return c.Client.Do(req)
 }
 
+// ListEscrows SO PINs in escrow, newest first
+//
+// More than one may name a token: the newest is the PIN that it has, unless the token was pulled before it was set.
+// An envelope that names no token belongs to one that was never initialised with it, as far as its station said.
+//
+// Corresponds with GET /escrows (the `ListEscrows` operationId).
+func (c *Client) ListEscrows(ctx context.Context, params *ListEscrowsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEscrowsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // PutEscrowWithBody Put a sealed SO PIN into escrow
 //
 // Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -2045,6 +2150,21 @@ func (c *Client) PutEscrowWithBody(ctx context.Context, escrowId EscrowId, conte
 // Corresponds with PUT /escrows/{escrowId} (the `PutEscrow` operationId).
 func (c *Client) PutEscrow(ctx context.Context, escrowId EscrowId, body PutEscrowJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutEscrowRequest(c.Server, escrowId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSealedSoPin The SO PIN's envelope, for the recovery officer
+//
+// Corresponds with GET /escrows/{escrowId}/sealed (the `GetSealedSoPin` operationId).
+func (c *Client) GetSealedSoPin(ctx context.Context, escrowId EscrowId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSealedSoPinRequest(c.Server, escrowId)
 	if err != nil {
 		return nil, err
 	}
@@ -2355,6 +2475,48 @@ func (c *Client) PutSessionWithBody(ctx context.Context, contentType string, bod
 // Corresponds with PUT /session (the `PutSession` operationId).
 func (c *Client) PutSession(ctx context.Context, body PutSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutSessionRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostShippedWithBody Ask which finished units have left
+//
+// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+// now. What is not among them is asked for again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /shipped (the `PostShipped` operationId).
+func (c *Client) PostShippedWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostShippedRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostShipped Ask which finished units have left
+//
+// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+// now. What is not among them is asked for again.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /shipped (the `PostShipped` operationId).
+func (c *Client) PostShipped(ctx context.Context, body PostShippedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostShippedRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3206,6 +3368,96 @@ func NewPostDecisionRequestWithBody(server string, decisionId DecisionId, conten
 	return req, nil
 }
 
+// NewListEscrowsRequest constructs an http.Request for the ListEscrows method
+func NewListEscrowsRequest(server string, params *ListEscrowsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/escrows")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.TokenSerial != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tokenSerial", *params.TokenSerial, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UnitId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unitId", *params.UnitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Offset != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "offset", *params.Offset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewPutEscrowRequest calls the generic PutEscrow builder with application/json body
 func NewPutEscrowRequest(server string, escrowId EscrowId, body PutEscrowJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -3249,6 +3501,40 @@ func NewPutEscrowRequestWithBody(server string, escrowId EscrowId, contentType s
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewGetSealedSoPinRequest constructs an http.Request for the GetSealedSoPin method
+func NewGetSealedSoPinRequest(server string, escrowId EscrowId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "escrowId", escrowId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/escrows/%s/sealed", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -3717,6 +4003,46 @@ func NewPutSessionRequestWithBody(server string, contentType string, body io.Rea
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostShippedRequest calls the generic PostShipped builder with application/json body
+func NewPostShippedRequest(server string, body PostShippedJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostShippedRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPostShippedRequestWithBody constructs an http.Request for the PostShipped method, with any body, and a specified content type
+func NewPostShippedRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/shipped")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -4701,6 +5027,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
 	PostDecisionWithResponse(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error)
 
+	// ListEscrowsWithResponse SO PINs in escrow, newest first
+	//
+	// More than one may name a token: the newest is the PIN that it has, unless the token was pulled before it was set.
+	// An envelope that names no token belongs to one that was never initialised with it, as far as its station said.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /escrows (the `ListEscrows` operationId).
+	ListEscrowsWithResponse(ctx context.Context, params *ListEscrowsParams, reqEditors ...RequestEditorFn) (*ListEscrowsResponse, error)
+
 	// PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
 	//
 	// Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -4720,6 +5056,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /escrows/{escrowId} (the `PutEscrow` operationId).
 	PutEscrowWithResponse(ctx context.Context, escrowId EscrowId, body PutEscrowJSONRequestBody, reqEditors ...RequestEditorFn) (*PutEscrowResponse, error)
+
+	// GetSealedSoPinWithResponse The SO PIN's envelope, for the recovery officer
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /escrows/{escrowId}/sealed (the `GetSealedSoPin` operationId).
+	GetSealedSoPinWithResponse(ctx context.Context, escrowId EscrowId, reqEditors ...RequestEditorFn) (*GetSealedSoPinResponse, error)
 
 	// PutEscrowTokenWithBodyWithResponse Name the token whose SO PIN is in escrow
 	//
@@ -4878,6 +5221,28 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /session (the `PutSession` operationId).
 	PutSessionWithResponse(ctx context.Context, body PutSessionJSONRequestBody, reqEditors ...RequestEditorFn) (*PutSessionResponse, error)
+
+	// PostShippedWithBodyWithResponse Ask which finished units have left
+	//
+	// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+	// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+	// now. What is not among them is asked for again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /shipped (the `PostShipped` operationId).
+	PostShippedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostShippedResponse, error)
+
+	// PostShippedWithResponse Ask which finished units have left
+	//
+	// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+	// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+	// now. What is not among them is asked for again.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /shipped (the `PostShipped` operationId).
+	PostShippedWithResponse(ctx context.Context, body PostShippedJSONRequestBody, reqEditors ...RequestEditorFn) (*PostShippedResponse, error)
 
 	// ListStationsWithResponse Stations and their sessions
 	//
@@ -5433,6 +5798,54 @@ func (r PostDecisionResponse) ContentType() string {
 	return ""
 }
 
+type ListEscrowsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EscrowList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEscrowsResponse) GetJSON200() *EscrowList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEscrowsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEscrowsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEscrowsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEscrowsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEscrowsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutEscrowResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5475,6 +5888,47 @@ func (r PutEscrowResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutEscrowResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSealedSoPinResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSealedSoPinResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSealedSoPinResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSealedSoPinResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSealedSoPinResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSealedSoPinResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5962,6 +6416,54 @@ func (r PutSessionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutSessionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostShippedResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ShippedAnswer
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostShippedResponse) GetJSON200() *ShippedAnswer {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostShippedResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostShippedResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostShippedResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostShippedResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostShippedResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7008,6 +7510,22 @@ func (c *ClientWithResponses) PostDecisionWithResponse(ctx context.Context, deci
 	return ParsePostDecisionResponse(rsp)
 }
 
+// ListEscrowsWithResponse SO PINs in escrow, newest first
+//
+// More than one may name a token: the newest is the PIN that it has, unless the token was pulled before it was set.
+// An envelope that names no token belongs to one that was never initialised with it, as far as its station said.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /escrows (the `ListEscrows` operationId).
+func (c *ClientWithResponses) ListEscrowsWithResponse(ctx context.Context, params *ListEscrowsParams, reqEditors ...RequestEditorFn) (*ListEscrowsResponse, error) {
+	rsp, err := c.ListEscrows(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEscrowsResponse(rsp)
+}
+
 // PutEscrowWithBodyWithResponse Put a sealed SO PIN into escrow
 //
 // Answered only once it is durable. The station sets the SO PIN on the token after that answer, never before. The
@@ -7038,6 +7556,19 @@ func (c *ClientWithResponses) PutEscrowWithResponse(ctx context.Context, escrowI
 		return nil, err
 	}
 	return ParsePutEscrowResponse(rsp)
+}
+
+// GetSealedSoPinWithResponse The SO PIN's envelope, for the recovery officer
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /escrows/{escrowId}/sealed (the `GetSealedSoPin` operationId).
+func (c *ClientWithResponses) GetSealedSoPinWithResponse(ctx context.Context, escrowId EscrowId, reqEditors ...RequestEditorFn) (*GetSealedSoPinResponse, error) {
+	rsp, err := c.GetSealedSoPin(ctx, escrowId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSealedSoPinResponse(rsp)
 }
 
 // PutEscrowTokenWithBodyWithResponse Name the token whose SO PIN is in escrow
@@ -7292,6 +7823,40 @@ func (c *ClientWithResponses) PutSessionWithResponse(ctx context.Context, body P
 		return nil, err
 	}
 	return ParsePutSessionResponse(rsp)
+}
+
+// PostShippedWithBodyWithResponse Ask which finished units have left
+//
+// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+// now. What is not among them is asked for again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /shipped (the `PostShipped` operationId).
+func (c *ClientWithResponses) PostShippedWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostShippedResponse, error) {
+	rsp, err := c.PostShippedWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostShippedResponse(rsp)
+}
+
+// PostShippedWithResponse Ask which finished units have left
+//
+// A station keeps the PINs of a token that it has finished, sealed, until the parcel has left; then it destroys them.
+// Answered are those of the units that this station bound, in that generation and on that token, and that are SHIPPED
+// now. What is not among them is asked for again.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /shipped (the `PostShipped` operationId).
+func (c *ClientWithResponses) PostShippedWithResponse(ctx context.Context, body PostShippedJSONRequestBody, reqEditors ...RequestEditorFn) (*PostShippedResponse, error) {
+	rsp, err := c.PostShipped(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostShippedResponse(rsp)
 }
 
 // ListStationsWithResponse Stations and their sessions
@@ -7955,6 +8520,39 @@ func ParsePostDecisionResponse(rsp *http.Response) (*PostDecisionResponse, error
 	return response, nil
 }
 
+// ParseListEscrowsResponse parses an HTTP response from a ListEscrowsWithResponse call
+func ParseListEscrowsResponse(rsp *http.Response) (*ListEscrowsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEscrowsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EscrowList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutEscrowResponse parses an HTTP response from a PutEscrowWithResponse call
 func ParsePutEscrowResponse(rsp *http.Response) (*PutEscrowResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7976,6 +8574,32 @@ func ParsePutEscrowResponse(rsp *http.Response) (*PutEscrowResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetSealedSoPinResponse parses an HTTP response from a GetSealedSoPinWithResponse call
+func ParseGetSealedSoPinResponse(rsp *http.Response) (*GetSealedSoPinResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSealedSoPinResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -8308,6 +8932,39 @@ func ParsePutSessionResponse(rsp *http.Response) (*PutSessionResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Session
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostShippedResponse parses an HTTP response from a PostShippedWithResponse call
+func ParsePostShippedResponse(rsp *http.Response) (*PostShippedResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostShippedResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ShippedAnswer
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -9,8 +9,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxSecret is the size limit of a secret file in bytes.
-const maxSecret = 4096
+// Size limits in bytes.
+const (
+	maxSecret  = 4096
+	maxKeyFile = 64 << 10
+)
 
 // ReadSecretFile reads a secret that is one line of printable text, such as a
 // PIN or a token of enrolment. The file must be a regular file, on Unix readable
@@ -38,6 +41,16 @@ func ReadSecretFile(path string) ([]byte, error) {
 		return bad("it has blanks before or after the text")
 	}
 	return line, nil
+}
+
+// ReadKeyFile reads a private key's file, up to 64 KiB and readable by its owner alone
+// on Unix. Every error is ErrSecretFile and names the file, never its content.
+func ReadKeyFile(path string) ([]byte, error) {
+	data, err := readPrivate(path, maxKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSecretFile, err)
+	}
+	return data, nil
 }
 
 // readPrivate reads a whole file after checking who may read it, on the open file

@@ -18,6 +18,7 @@ import (
 const (
 	maxURLs       = 8
 	maxRecipients = 8 // as many as one envelope is sealed to
+	minOfficers   = 2 // so that one lost key loses no token
 	maxModules    = 64
 	maxTokens     = 64
 )
@@ -33,8 +34,8 @@ func (s *Station) Validate() error {
 		v.fault("stateDir", "an absolute path is wanted")
 	}
 	v.central(s.Central)
-	v.fingerprints("recipients.userPin", s.Recipients.UserPIN)
-	v.fingerprints("recipients.soPin", s.Recipients.SOPIN)
+	v.fingerprints("recipients.userPin", s.Recipients.UserPIN, 1)
+	v.fingerprints("recipients.soPin", s.Recipients.SOPIN, minOfficers)
 	v.check("certificateTrust", checkPEM(s.CertificateTrust))
 	v.modules(s.Modules)
 	for i, t := range s.TokenProfiles {
@@ -106,9 +107,9 @@ func (v *validator) central(c Central) {
 	v.check("central.key", checkKeyFile(c.Key))
 }
 
-func (v *validator) fingerprints(field string, prints []string) {
-	if len(prints) == 0 || len(prints) > maxRecipients {
-		v.fault(field, "1 to %d are needed, %d are given", maxRecipients, len(prints))
+func (v *validator) fingerprints(field string, prints []string, least int) {
+	if len(prints) < least || len(prints) > maxRecipients {
+		v.fault(field, "%d to %d are needed, %d are given", least, maxRecipients, len(prints))
 	}
 	for i, p := range prints {
 		at := fmt.Sprintf("%s[%d]", field, i)

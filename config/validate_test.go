@@ -94,7 +94,8 @@ func TestValidate(t *testing.T) {
 		{"no recipient of SO PINs", func(s *Station, _ string) { s.Recipients.SOPIN = nil }, "recipients.soPin"},
 		{"fingerprint too short", func(s *Station, _ string) { s.Recipients.UserPIN[0] = "1111" }, "recipients.userPin[0]"},
 		{"fingerprint not hexadecimal", func(s *Station, _ string) { s.Recipients.SOPIN[0] = strings.Repeat("zz", 32) }, "recipients.soPin[0]"},
-		{"recipient twice", func(s *Station, _ string) { s.Recipients.SOPIN = slices.Repeat(s.Recipients.SOPIN, 2) }, "recipients.soPin[1]"},
+		{"recipient twice", func(s *Station, _ string) { s.Recipients.SOPIN[1] = s.Recipients.SOPIN[0] }, "recipients.soPin[1]"},
+		{"one recipient of SO PINs", func(s *Station, _ string) { s.Recipients.SOPIN = s.Recipients.SOPIN[:1] }, "recipients.soPin"},
 		{"trust of certificates missing", remove("trust.pem"), "certificateTrust"},
 		{"trust of certificates not named", func(s *Station, _ string) { s.CertificateTrust = "" }, "certificateTrust"},
 

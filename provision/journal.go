@@ -32,7 +32,7 @@ var journalSchema embed.FS
 // journalVersion is the schema's version, kept in SQLite's user_version: how many of
 // the schema's files, in their order, have been applied. A file of a newer version is
 // refused.
-const journalVersion = 2
+const journalVersion = 3
 
 // JournalExists reports whether there is a journal file at path.
 func JournalExists(path string) (bool, error) {
@@ -74,7 +74,8 @@ func ReadJournal(path string) (*Journal, error) {
 func openJournal(path, mode string) (*Journal, error) {
 	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}, "_pragma": {"busy_timeout(10000)", "foreign_keys(1)"}}
 	if mode != "ro" {
-		q["_pragma"] = append(q["_pragma"], "journal_mode(WAL)", "synchronous(FULL)")
+		// What is deleted is overwritten: there are PINs among it.
+		q["_pragma"] = append(q["_pragma"], "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)")
 	}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
 	if err != nil {
@@ -182,8 +183,12 @@ func (j *Journal) Save(rec *Record, note string) error {
 	return j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error { return j.save(tx, rec, note) })
 }
 
-// Finish makes a final state durable together with its report, if there is one.
+// Finish makes a final state durable together with its report, if there is one. PINs of
+// a token that was never written go with it.
 func (j *Journal) Finish(rec *Record, report *Report) error {
+	if rec.State == StateFailed {
+		rec.Facts.forgetPINs()
+	}
 	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
 		if err := j.save(tx, rec, string(rec.State)); err != nil || report == nil {
 			return err

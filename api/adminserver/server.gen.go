@@ -32,6 +32,12 @@ type ServerInterface interface {
 	// PostDecision Approve a decision as the second person
 	// (POST /decisions/{decisionId})
 	PostDecision(w http.ResponseWriter, r *http.Request, decisionId DecisionId)
+	// ListEscrows SO PINs in escrow, newest first
+	// (GET /escrows)
+	ListEscrows(w http.ResponseWriter, r *http.Request, params ListEscrowsParams)
+	// GetSealedSoPin The SO PIN's envelope, for the recovery officer
+	// (GET /escrows/{escrowId}/sealed)
+	GetSealedSoPin(w http.ResponseWriter, r *http.Request, escrowId EscrowId)
 	// ListEvents What happened, for the CA's other systems
 	// (GET /events)
 	ListEvents(w http.ResponseWriter, r *http.Request, params ListEventsParams)
@@ -200,6 +206,104 @@ func (siw *ServerInterfaceWrapper) PostDecision(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PostDecision(w, r, decisionId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEscrows operation middleware
+func (siw *ServerInterfaceWrapper) ListEscrows(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEscrowsParams
+
+	// ------------- Optional query parameter "tokenSerial" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tokenSerial", r.URL.Query(), &params.TokenSerial, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "tokenSerial"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tokenSerial", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "unitId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unitId", r.URL.Query(), &params.UnitId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "unitId"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", r.URL.Query(), &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "offset"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "offset", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEscrows(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSealedSoPin operation middleware
+func (siw *ServerInterfaceWrapper) GetSealedSoPin(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "escrowId" -------------
+	var escrowId EscrowId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "escrowId", r.PathValue("escrowId"), &escrowId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "escrowId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSealedSoPin(w, r, escrowId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -899,6 +1003,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/decisions/{decisionId}", wrapper.PostDecision)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/events", wrapper.ListEvents)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}/sealed-pin", wrapper.GetSealedPin)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/escrows", wrapper.ListEscrows)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/escrows/{escrowId}/sealed", wrapper.GetSealedSoPin)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/certificates", wrapper.ListCertificates)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/crls/{crl}", wrapper.GetCrl)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/stations", wrapper.ListStations)
@@ -1063,6 +1169,90 @@ type PostDecisiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PostDecisiondefaultApplicationProblemPlusJSONResponse) VisitPostDecisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEscrowsRequestObject struct {
+	Params ListEscrowsParams
+}
+
+type ListEscrowsResponseObject interface {
+	VisitListEscrowsResponse(w http.ResponseWriter) error
+}
+
+type ListEscrows200JSONResponse EscrowList
+
+func (response ListEscrows200JSONResponse) VisitListEscrowsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEscrowsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEscrowsdefaultApplicationProblemPlusJSONResponse) VisitListEscrowsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSealedSoPinRequestObject struct {
+	EscrowId EscrowId `json:"escrowId"`
+}
+
+type GetSealedSoPinResponseObject interface {
+	VisitGetSealedSoPinResponse(w http.ResponseWriter) error
+}
+
+type GetSealedSoPin200Applicationpkcs7MimeResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response GetSealedSoPin200Applicationpkcs7MimeResponse) VisitGetSealedSoPinResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/pkcs7-mime")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetSealedSoPindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSealedSoPindefaultApplicationProblemPlusJSONResponse) VisitGetSealedSoPinResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1817,6 +2007,12 @@ type StrictServerInterface interface {
 	// PostDecision Approve a decision as the second person
 	// (POST /decisions/{decisionId})
 	PostDecision(ctx context.Context, request PostDecisionRequestObject) (PostDecisionResponseObject, error)
+	// ListEscrows SO PINs in escrow, newest first
+	// (GET /escrows)
+	ListEscrows(ctx context.Context, request ListEscrowsRequestObject) (ListEscrowsResponseObject, error)
+	// GetSealedSoPin The SO PIN's envelope, for the recovery officer
+	// (GET /escrows/{escrowId}/sealed)
+	GetSealedSoPin(ctx context.Context, request GetSealedSoPinRequestObject) (GetSealedSoPinResponseObject, error)
 	// ListEvents What happened, for the CA's other systems
 	// (GET /events)
 	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
@@ -2014,6 +2210,58 @@ func (sh *strictHandler) PostDecision(w http.ResponseWriter, r *http.Request, de
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PostDecisionResponseObject); ok {
 		if err := validResponse.VisitPostDecisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListEscrows operation middleware
+func (sh *strictHandler) ListEscrows(w http.ResponseWriter, r *http.Request, params ListEscrowsParams) {
+	var request ListEscrowsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEscrows(ctx, request.(ListEscrowsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEscrows")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEscrowsResponseObject); ok {
+		if err := validResponse.VisitListEscrowsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSealedSoPin operation middleware
+func (sh *strictHandler) GetSealedSoPin(w http.ResponseWriter, r *http.Request, escrowId EscrowId) {
+	var request GetSealedSoPinRequestObject
+
+	request.EscrowId = escrowId
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSealedSoPin(ctx, request.(GetSealedSoPinRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSealedSoPin")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSealedSoPinResponseObject); ok {
+		if err := validResponse.VisitGetSealedSoPinResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -37,6 +37,9 @@ type ServerInterface interface {
 	// PutSession Open the station's session, or replace it
 	// (PUT /session)
 	PutSession(w http.ResponseWriter, r *http.Request)
+	// PostShipped Ask which finished units have left
+	// (POST /shipped)
+	PostShipped(w http.ResponseWriter, r *http.Request)
 	// GetTrust Certificates of those to whom PINs are sealed
 	// (GET /trust)
 	GetTrust(w http.ResponseWriter, r *http.Request)
@@ -208,6 +211,20 @@ func (siw *ServerInterfaceWrapper) PutSession(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PutSession(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostShipped operation middleware
+func (siw *ServerInterfaceWrapper) PostShipped(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostShipped(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -563,6 +580,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/result", wrapper.PutResult)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/units/{unitId}/adopt", wrapper.PostAdopt)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/shipment", wrapper.PutShipment)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/shipped", wrapper.PostShipped)
 
 	return m
 }
@@ -819,6 +837,45 @@ type PutSessiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutSessiondefaultApplicationProblemPlusJSONResponse) VisitPutSessionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostShippedRequestObject struct {
+	Body *PostShippedJSONRequestBody
+}
+
+type PostShippedResponseObject interface {
+	VisitPostShippedResponse(w http.ResponseWriter) error
+}
+
+type PostShipped200JSONResponse ShippedAnswer
+
+func (response PostShipped200JSONResponse) VisitPostShippedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostShippeddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostShippeddefaultApplicationProblemPlusJSONResponse) VisitPostShippedResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1165,6 +1222,9 @@ type StrictServerInterface interface {
 	// PutSession Open the station's session, or replace it
 	// (PUT /session)
 	PutSession(ctx context.Context, request PutSessionRequestObject) (PutSessionResponseObject, error)
+	// PostShipped Ask which finished units have left
+	// (POST /shipped)
+	PostShipped(ctx context.Context, request PostShippedRequestObject) (PostShippedResponseObject, error)
 	// GetTrust Certificates of those to whom PINs are sealed
 	// (GET /trust)
 	GetTrust(ctx context.Context, request GetTrustRequestObject) (GetTrustResponseObject, error)
@@ -1405,6 +1465,37 @@ func (sh *strictHandler) PutSession(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PutSessionResponseObject); ok {
 		if err := validResponse.VisitPutSessionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostShipped operation middleware
+func (sh *strictHandler) PostShipped(w http.ResponseWriter, r *http.Request) {
+	var request PostShippedRequestObject
+
+	var body PostShippedJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostShipped(ctx, request.(PostShippedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostShipped")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostShippedResponseObject); ok {
+		if err := validResponse.VisitPostShippedResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

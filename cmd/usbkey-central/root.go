@@ -115,6 +115,7 @@ running server; they find it by --data, or by --admin-url and --token-file.
 		group("units", "Look at units: one key of an order each",
 			newUnitsList(s, where.connect), newUnitsSealedPIN(s, where.connect), newUnitsHistory(s, where.connect),
 			newUnitsResolve(s, where.connect), newUnitsReissue(s, where.connect), newUnitsReturn(s, where.connect)),
+		group("escrows", "Look at the SO PINs in escrow, and fetch one for the recovery officer", newEscrowsList(s, where.connect), newEscrowsFetch(s, where.connect)),
 		group("decisions", "Approve what another person asked for", newDecisionsList(s, where.connect), newDecisionsApprove(s, where.connect)),
 		group("events", "Look at what other systems are told", newEventsList(s, where.connect)),
 		group("ca", "Look at the CA of the customers' certificates", newCACheck(s, &where.data)),

@@ -48,13 +48,18 @@ func (o unitsSealedPINOptions) run(ctx context.Context, s streams, dial connect)
 	if err != nil {
 		return err
 	}
-	err = keyfile.WriteNew(o.file, keyfile.File{Content: sealed, Secret: true})
+	return saveEnvelope(s, o.file, "The sealed PIN of "+o.unit, sealed)
+}
+
+// saveEnvelope writes an envelope to a new file and says what it is.
+func saveEnvelope(s streams, file, what string, sealed []byte) error {
+	err := keyfile.WriteNew(file, keyfile.File{Content: sealed, Secret: true})
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists already and is not overwritten", o.file)
+		return fmt.Errorf("%s exists already and is not overwritten", file)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "The sealed PIN of %s is in %s.\n", o.unit, o.file)
+	_, err = fmt.Fprintf(s.out, "%s is in %s.\n", what, file)
 	return err
 }

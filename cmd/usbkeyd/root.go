@@ -116,6 +116,7 @@ everything and reports the serial numbers.
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
 		group("module", "Look at a vendor's PKCS#11 library", newModuleQualify(s, shutIn)),
+		group("sopin", "Open an SO PIN from escrow", newSOPINOpen(s, shutIn)),
 		group("central", "Look at a central server", newCentralConformance(s, load)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),
 		newService(s, &path),

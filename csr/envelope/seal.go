@@ -147,29 +147,39 @@ func checkTransports(data envelopedData, certs []*x509.Certificate) error {
 
 // checkContent returns the ciphertext after looking at its algorithm and length.
 func checkContent(info encryptedContentInfo, plaintextLen int) ([]byte, error) {
-	algorithm := info.ContentEncryptionAlgorithm
-	if !algorithm.Algorithm.Equal(pkcs7.OIDEncryptionAlgorithmAES256CBC) {
-		return nil, fmt.Errorf("content is encrypted with %s", algorithm.Algorithm)
-	}
-	var iv []byte // RFC 3565, 4.1: AES-IV ::= OCTET STRING (SIZE(16))
-	if err := unmarshalAll(algorithm.Parameters.FullBytes, &iv); err != nil || len(iv) != aes.BlockSize {
-		return nil, fmt.Errorf("initialisation vector of %d bytes", len(iv))
-	}
-	if !info.ContentType.Equal(pkcs7.OIDData) {
-		return nil, fmt.Errorf("inner content type is %s", info.ContentType)
-	}
-	content := info.EncryptedContent.Bytes
-	if info.EncryptedContent.IsCompound {
-		var inner []byte
-		if err := unmarshalAll(content, &inner); err != nil {
-			return nil, err
-		}
-		content = inner
+	_, content, err := readContent(info)
+	if err != nil {
+		return nil, err
 	}
 	if want := plaintextLen + aes.BlockSize - plaintextLen%aes.BlockSize; len(content) != want {
 		return nil, fmt.Errorf("%d bytes of ciphertext, want %d", len(content), want)
 	}
 	return content, nil
+}
+
+// readContent returns initialisation vector and ciphertext of what is encrypted with
+// AES-256-CBC.
+func readContent(info encryptedContentInfo) (iv, content []byte, err error) {
+	algorithm := info.ContentEncryptionAlgorithm
+	if !algorithm.Algorithm.Equal(pkcs7.OIDEncryptionAlgorithmAES256CBC) {
+		return nil, nil, fmt.Errorf("content is encrypted with %s", algorithm.Algorithm)
+	}
+	// RFC 3565, 4.1: AES-IV ::= OCTET STRING (SIZE(16))
+	if err := unmarshalAll(algorithm.Parameters.FullBytes, &iv); err != nil || len(iv) != aes.BlockSize {
+		return nil, nil, fmt.Errorf("initialisation vector of %d bytes", len(iv))
+	}
+	if !info.ContentType.Equal(pkcs7.OIDData) {
+		return nil, nil, fmt.Errorf("inner content type is %s", info.ContentType)
+	}
+	content = info.EncryptedContent.Bytes
+	if info.EncryptedContent.IsCompound {
+		var inner []byte
+		if err := unmarshalAll(content, &inner); err != nil {
+			return nil, nil, err
+		}
+		content = inner
+	}
+	return iv, content, nil
 }
 
 func unmarshalAll(der []byte, into any) error {

@@ -29,6 +29,8 @@ func (s *Server) adminPolicies() map[string]policy {
 		"GetUnit":           {caller: anAdmin},
 		"GetUnitHistory":    {caller: anAdmin},
 		"GetSealedPin":      {caller: anAdmin},
+		"ListEscrows":       {caller: anAdmin},
+		"GetSealedSoPin":    {caller: anAdmin},
 		"PostResolve":       {caller: anAdmin, limit: largeBody},
 		"PostReissue":       {caller: anAdmin, limit: smallBody},
 		"PostReturn":        {caller: anAdmin, limit: smallBody},

@@ -68,3 +68,20 @@ func (s *stationAPI) PutShipment(ctx context.Context, r stationserver.PutShipmen
 	s.changed.ringAll()
 	return stationserver.PutShipment200JSONResponse(unitStateOf(u)), nil
 }
+
+// PostShipped implements the operation.
+func (s *stationAPI) PostShipped(ctx context.Context, r stationserver.PostShippedRequestObject) (stationserver.PostShippedResponseObject, error) {
+	asked := make([]store.Finished, len(r.Body.Units))
+	for i, u := range r.Body.Units {
+		asked[i] = store.Finished{UnitID: u.UnitId, Generation: u.Generation, TokenSerial: u.TokenSerial}
+	}
+	gone, err := s.store.Shipped(ctx, stationOf(ctx), asked)
+	if err != nil {
+		return nil, err
+	}
+	out := stationserver.PostShipped200JSONResponse{Units: make([]api.FinishedUnit, len(gone))}
+	for i, f := range gone {
+		out.Units[i] = api.FinishedUnit{UnitId: f.UnitID, Generation: f.Generation, TokenSerial: f.TokenSerial}
+	}
+	return out, nil
+}

@@ -17,5 +17,6 @@ func (s *Server) stationPolicies() map[string]policy {
 		"PutResult":      {caller: aStation, limit: largeBody},
 		"PostAdopt":      {caller: aStation, limit: smallBody},
 		"PutShipment":    {caller: aStation, limit: smallBody},
+		"PostShipped":    {caller: aStation, limit: largeBody},
 	}
 }

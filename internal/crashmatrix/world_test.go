@@ -1,6 +1,7 @@
 package crashmatrix
 
 import (
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"math/rand/v2"
@@ -22,18 +23,18 @@ type world struct {
 	t      testing.TB
 	access centraltest.Access
 	*stationtest.Station
-	setting   setting
-	lease     int
-	recipient string // a PEM file
-	host      string // where the server listens
-	station   string // host:port of its listeners
-	admin     string
-	server    *process
-	at        *point  // where the server is to die
-	later     []point // and where after that
-	starts    int     // of the server
-	daemon    *process
-	runs      int // of the daemon
+	setting            setting
+	lease              int
+	recipient, officer string // PEM files: who may open both PINs, and who SO PINs too
+	host               string // where the server listens
+	station            string // host:port of its listeners
+	admin              string
+	server             *process
+	at                 *point  // where the server is to die
+	later              []point // and where after that
+	starts             int     // of the server
+	daemon             *process
+	runs               int // of the daemon
 }
 
 // newHost is a loopback address for one world. A restarted server gets its ports back:
@@ -65,8 +66,11 @@ func newWorld(t testing.TB, set setting) *world {
 	host := newHost()
 	w := &world{t: t, access: centraltest.NewAccess(t, dir), setting: set, lease: set.lease, host: host, station: host + ":0", admin: host + ":0"}
 	w.recipient = filepath.Join(dir, "recipient.pem")
-	if err := os.WriteFile(w.recipient, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.access.Recipient.Raw}), 0o600); err != nil {
-		t.Fatal(err)
+	w.officer = filepath.Join(dir, "officer.pem")
+	for path, cert := range map[string]*x509.Certificate{w.recipient: w.access.Recipient, w.officer: w.access.SecondOfficer} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if !set.newServer {
 		w.copyServer()
@@ -110,7 +114,7 @@ func (w *world) copyServer() {
 func (w *world) serve(data string) []string {
 	return []string{
 		"--data", data, "serve", "--listen", w.station, "--admin-listen", w.admin, "--name", w.host,
-		"--pin-recipient", w.recipient, "--so-pin-recipient", w.recipient, "--lease-seconds", fmt.Sprint(w.lease),
+		"--pin-recipient", w.recipient, "--so-pin-recipient", w.recipient, "--so-pin-recipient", w.officer, "--lease-seconds", fmt.Sprint(w.lease),
 	}
 }
 

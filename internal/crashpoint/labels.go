@@ -39,6 +39,8 @@ const (
 	// JournalEnd is a final state, together with the report that the outbox gets.
 	JournalEnd Label = "journal: end, outbox: report"
 	OutboxSent Label = "outbox: answered"
+	// JournalDestroy is the end of a token's PINs at the station.
+	JournalDestroy Label = "journal: destroy secrets"
 )
 
 // What a job has a module or a token do; reading and writing alike.
@@ -82,14 +84,14 @@ const (
 // server: from before they are sent until the head of the answer is there.
 func Daemon() []Label {
 	return []Label{
-		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent,
+		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent, JournalDestroy,
 		TokenSlots, TokenOpen, TokenInfo, TokenInit, TokenLoginSO, TokenLoginUser, TokenLogout, TokenInitUserPIN,
 		TokenSetSOPIN, TokenSetUserPIN, TokenObjects, TokenGenerateKeyPair, TokenSign, TokenWriteCertificate,
 		TokenDestroy, TokenClose,
 		"PUT /v1/session", "GET /v1/trust", "POST /v1/claims", "POST /v1/heartbeat", "POST /v1/units/*/release",
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
-		"POST /v1/units/*/adopt",
+		"POST /v1/units/*/adopt", "POST /v1/shipped",
 	}
 }
 
@@ -114,8 +116,8 @@ func Transactions() []Label {
 func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
-		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment",
-		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates", "GetCrl",
+		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "PostShipped",
+		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListEscrows", "GetSealedSoPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
 		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",
 	}

@@ -17,13 +17,13 @@ import (
 // custody. The station goes on, its results wait, and all arrive in their order.
 func TestAnHourOffline(t *testing.T) {
 	cryptotest.SetGlobalRandom(t, 1)
-	key, err := recipientKey()
+	keys, err := recipientKeys()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, dir, key)
+		w := newWorld(t, 1, dir, keys)
 		defer w.end()
 		w.calm = true
 		s := w.addStation("station-1", 3)

@@ -52,13 +52,13 @@ type outcome struct {
 func live(t *testing.T, seed uint64, steps int) (o outcome) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, seed)
-	key, err := recipientKey()
+	keys, err := recipientKeys()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, seed, dir, key)
+		w := newWorld(t, seed, dir, keys)
 		defer w.end()
 		w.verbose = os.Getenv("SIMULATE_VERBOSE") != ""
 		for i := range 3 {

@@ -127,7 +127,7 @@ func (s *station) start() {
 	a := agent.New(agent.Config{
 		Central: central, Instances: []agent.Instance{{Name: "hub", Pool: pool{s.hub}}},
 		Products: []string{product}, Capabilities: []agent.Capability{{TokenModel: "simulated", Algorithms: []string{"ec-p256"}, WorstKeyGeneration: worstKey}},
-		UserPINRecipients: []string{w.recipient.sha256}, SOPINRecipients: []string{w.recipient.sha256},
+		UserPINRecipients: []string{w.recipient.sha256}, SOPINRecipients: []string{w.recipient.sha256, w.officer.sha256},
 		InstanceID: s.instance, BootID: fmt.Sprint("boot-", s.lives), Version: "simulation",
 		WatchInterval: time.Second, Log: slog.New(slog.NewTextHandler(&ear{s}, nil)),
 		Label:  func(string) (*csr.Text, error) { return csr.CompileText("{{.UnitID}}") },

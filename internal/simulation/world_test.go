@@ -58,12 +58,10 @@ type world struct {
 	keys     *provision.KeyGate // every station's has its tables
 	product  func(string) (provision.Product, error)
 
-	recipient struct {
-		cert   *x509.Certificate
-		sha256 string
-	}
-	calm    bool
-	offline bool // no message arrives
+	recipient addressee // may open both PINs
+	officer   addressee // and SO PINs
+	calm      bool
+	offline   bool // no message arrives
 	// hold keeps an action waiting; it may be nil.
 	hold func(*action) bool
 	// heard hears of every request that the server has answered well; it may be nil.
@@ -82,7 +80,7 @@ type violation struct{ what []string }
 func (v violation) Error() string { return strings.Join(v.what, "; ") }
 
 // newWorld makes a server and stations with blank tokens. It has to be in a bubble.
-func newWorld(t *testing.T, seed uint64, dir string, recipient *rsa.PrivateKey) *world {
+func newWorld(t *testing.T, seed uint64, dir string, keys [2]*rsa.PrivateKey) *world {
 	time.Sleep(time.Until(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)))
 	w := &world{
 		t: t, seed: seed, dir: dir, rng: mrand.New(mrand.NewPCG(seed, 0)), gate: newGate(), trace: sha256.New(),
@@ -94,9 +92,9 @@ func newWorld(t *testing.T, seed uint64, dir string, recipient *rsa.PrivateKey) 
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sample recipient"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageKeyEncipherment,
 	}
-	w.recipient.cert = w.sign(template, template, recipient.Public(), recipient)
-	sum := sha256.Sum256(w.recipient.cert.Raw)
-	w.recipient.sha256 = hex.EncodeToString(sum[:])
+	w.recipient = w.addressee(template, keys[0])
+	template.SerialNumber = big.NewInt(2)
+	w.officer = w.addressee(template, keys[1])
 	w.product = sampleProduct(w)
 	w.startServer()
 	return w
@@ -120,7 +118,7 @@ func (w *world) startServer() {
 	rules.Custody, rules.HomeGrace = custody, time.Minute // so that units go from station to station
 	srv, err := central.New(context.Background(), central.Config{
 		DataDir: filepath.Join(w.dir, "central"), CA: w.ca, Rules: rules, SweepInterval: 5 * time.Second, StopGrace: time.Millisecond,
-		UserPINRecipients: []*x509.Certificate{w.recipient.cert}, SOPINRecipients: []*x509.Certificate{w.recipient.cert},
+		UserPINRecipients: []*x509.Certificate{w.recipient.cert}, SOPINRecipients: []*x509.Certificate{w.recipient.cert, w.officer.cert},
 	})
 	w.must(err)
 	srv.Work()
@@ -351,7 +349,26 @@ func (w *world) end() {
 	synctest.Wait()
 }
 
-// recipientKey opens both kinds of PIN. It takes a while to make.
-func recipientKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+// addressee is one who may open PINs.
+type addressee struct {
+	cert   *x509.Certificate
+	sha256 string
+}
+
+func (w *world) addressee(template *x509.Certificate, key *rsa.PrivateKey) addressee {
+	cert := w.sign(template, template, key.Public(), key)
+	sum := sha256.Sum256(cert.Raw)
+	return addressee{cert, hex.EncodeToString(sum[:])}
+}
+
+// recipientKeys are theirs. They take a while to make.
+func recipientKeys() (keys [2]*rsa.PrivateKey, err error) {
+	for i := range keys {
+		if keys[i], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			return keys, err
+		}
+	}
+	return keys, nil
+}
 
 var errNotConverged = errors.New("the world does not come to rest")

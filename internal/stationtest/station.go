@@ -6,6 +6,7 @@ package stationtest
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"database/sql"
 	"fmt"
 	"os"
@@ -39,15 +40,15 @@ func New(t testing.TB, at *centraltest.Access, dir string, bays int, algorithm, 
 	for range bays {
 		s.Bays = append(s.Bays, pkcs11test.NewBay(t))
 	}
-	fingerprint := fmt.Sprintf("%x", sha256.Sum256(s.Central.Recipient.Raw))
+	fingerprint := func(c *x509.Certificate) string { return fmt.Sprintf("%x", sha256.Sum256(c.Raw)) }
 	var b strings.Builder
 	fmt.Fprintf(&b, `station: sample-station
 stateDir: %s
 central: {urls: [%q], trust: %s/central-root.pem, certificate: %[3]s/station.crt, key: %[3]s/station.key}
-recipients: {userPin: [%[4]q], soPin: [%[4]q]}
+recipients: {userPin: [%[4]q], soPin: [%[4]q, %[5]q]}
 certificateTrust: %[3]s/trust.pem
 modules:
-`, s.State(), s.Central.URL, s.Central.StationDir, fingerprint)
+`, s.State(), s.Central.URL, s.Central.StationDir, fingerprint(at.Recipient), fingerprint(at.SecondOfficer))
 	for i, bay := range s.Bays {
 		fmt.Fprintf(&b, "  - {name: bay-%02d, path: %q, env: {SOFTHSM2_CONF: %q}}\n", i+1, bay.Path, bay.Env["SOFTHSM2_CONF"])
 	}

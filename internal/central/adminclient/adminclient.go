@@ -161,6 +161,32 @@ func (c *Client) SealedPIN(ctx context.Context, unitID string) ([]byte, error) {
 	return out, err
 }
 
+// Escrows lists the SO PINs in escrow of a token or of a unit, newest first; empty means of all.
+func (c *Client) Escrows(ctx context.Context, tokenSerial, unitID string) ([]api.EscrowRecord, error) {
+	p := api.ListEscrowsParams{}
+	if tokenSerial != "" {
+		p.TokenSerial = &tokenSerial
+	}
+	if unitID != "" {
+		p.UnitId = &unitID
+	}
+	return all(func(limit, offset *int) ([]api.EscrowRecord, int, error) {
+		var out api.EscrowList
+		p.Limit, p.Offset = limit, offset
+		resp, err := c.raw.ListEscrows(ctx, &p)
+		_, err = c.answer(resp, err, &out)
+		return out.Escrows, out.Total, err
+	})
+}
+
+// SealedSOPIN reads the envelope of an escrow.
+func (c *Client) SealedSOPIN(ctx context.Context, escrowID string) ([]byte, error) {
+	var out []byte
+	resp, err := c.raw.GetSealedSoPin(ctx, escrowID)
+	_, err = c.answer(resp, err, &out)
+	return out, err
+}
+
 // answer reads a response into out (a []byte gets the body as it is) or into an error.
 func (c *Client) answer(resp *http.Response, err error, out any) (status int, _ error) {
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math/big"
 	"os"
 	"os/exec"
@@ -42,6 +44,8 @@ type Access struct {
 	// Recipient may open both kinds of PIN with RecipientKey.
 	Recipient    *x509.Certificate
 	RecipientKey *rsa.PrivateKey
+	// SecondOfficer may open SO PINs too, with a key that no test has.
+	SecondOfficer *x509.Certificate
 }
 
 // New starts a server and enrols the station "sample-station"; it is closed when
@@ -52,7 +56,7 @@ func New(t testing.TB, change func(*central.Config)) *Central {
 	c := &Central{Access: NewAccess(t, dir)}
 	cfg := central.Config{
 		DataDir: c.DataDir, SweepInterval: 50 * time.Millisecond,
-		UserPINRecipients: []*x509.Certificate{c.Recipient}, SOPINRecipients: []*x509.Certificate{c.Recipient},
+		UserPINRecipients: []*x509.Certificate{c.Recipient}, SOPINRecipients: c.Officers(),
 	}
 	if change != nil {
 		change(&cfg)
@@ -81,18 +85,20 @@ func New(t testing.TB, change func(*central.Config)) *Central {
 func NewAccess(t testing.TB, dir string) Access {
 	t.Helper()
 	a := Access{DataDir: filepath.Join(dir, "central"), StationDir: filepath.Join(dir, "station")}
-	a.Recipient, a.RecipientKey = recipient(t)
+	first, second := recipientKeys(t)
+	a.Recipient, a.RecipientKey, a.SecondOfficer = recipient(t, 1, first), first, recipient(t, 2, second)
 	return a
 }
 
-func recipient(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
+// Officers are those who may open SO PINs.
+func (a Access) Officers() []*x509.Certificate {
+	return []*x509.Certificate{a.Recipient, a.SecondOfficer}
+}
+
+func recipient(t testing.TB, serial int64, key *rsa.PrivateKey) *x509.Certificate {
 	t.Helper()
-	key, err := recipientKey()
-	if err != nil {
-		t.Fatal(err)
-	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sample recipient"},
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: fmt.Sprint("sample recipient ", serial)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageKeyEncipherment,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -103,11 +109,24 @@ func recipient(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cert, key
+	return cert
 }
 
-// recipientKey is made once for all tests of a binary, for it takes a while.
-var recipientKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+func recipientKeys(t testing.TB) (first, second *rsa.PrivateKey) {
+	t.Helper()
+	first, err := firstKey()
+	second, err2 := secondKey()
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	return first, second
+}
+
+// The keys are made once for all tests of a binary, for that takes a while.
+var (
+	firstKey  = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+	secondKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+)
 
 // SampleOrder is the sample order docs/examples/orders/sample-2026-0001.json with
 // n keys.

@@ -127,6 +127,32 @@ func (t *txn) shippable(ctx context.Context, u Unit, b Binding, p Shipment) erro
 	return nil
 }
 
+// Finished is a token that a station has finished.
+type Finished struct {
+	UnitID      string
+	Generation  int32
+	TokenSerial string
+}
+
+// Shipped says which of a station's finished tokens have left: those that it bound
+// itself and whose unit is SHIPPED in that generation.
+func (s *Store) Shipped(ctx context.Context, station string, asked []Finished) ([]Finished, error) {
+	var gone []Finished
+	for _, f := range asked {
+		var n int
+		err := s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM units u JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
+			WHERE u.unit_id = $1 AND u.generation = $2 AND u.state = $3 AND b.station = $4 AND b.token_serial = $5`,
+			f.UnitID, f.Generation, Shipped, station, f.TokenSerial).Scan(&n)
+		if err != nil {
+			return nil, fmt.Errorf("ask whether unit %s has left: %w", f.UnitID, err)
+		}
+		if n == 1 {
+			gone = append(gone, f)
+		}
+	}
+	return gone, nil
+}
+
 // Return takes a unit back whose parcel came back.
 func (s *Store) Return(ctx context.Context, unitID, operator, reason string) (u Unit, err error) {
 	err = s.write(ctx, "take back unit "+unitID, func(t *txn) error {

@@ -1,0 +1,75 @@
+package provision
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
+)
+
+// Kept is a finished token whose PINs the journal still has.
+type Kept struct {
+	JobID       string
+	UnitID      string
+	Generation  int
+	TokenSerial pkcs11.TokenSerial
+}
+
+// KeptPINs lists up to limit finished tokens whose PINs are still here, by job id from
+// after the one given; empty begins.
+func (j *Journal) KeptPINs(after string, limit int) ([]Kept, error) {
+	rows, err := j.db.Query(`SELECT id, unit_id, generation, token_serial FROM job
+		WHERE state = 'finished' AND json_extract(facts, '$.SOPINBox') IS NOT NULL AND id > $1 ORDER BY id LIMIT $2`, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	var out []Kept
+	for rows.Next() {
+		var k Kept
+		if err := rows.Scan(&k.JobID, &k.UnitID, &k.Generation, &k.TokenSerial); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		out = append(out, k)
+	}
+	return out, errors.Join(rows.Err(), rows.Close())
+}
+
+// DestroyPINs takes both PINs of a finished job out of the journal, with a record of
+// it. Afterwards only the recipients of the envelopes can read them. The bytes are
+// overwritten in the file and its log; what a disk keeps beside that is still
+// encrypted with the journal's key. A job that is not finished is ErrJournal.
+func (j *Journal) DestroyPINs(jobID, why string) error {
+	err := j.transact(crashpoint.JournalDestroy, func(tx *sql.Tx) error {
+		rec, err := scanRecord(tx.QueryRow("SELECT "+recordColumns+" FROM job WHERE id = $1", jobID))
+		if err != nil {
+			return fmt.Errorf("job %s: %w", jobID, err)
+		}
+		if rec.State != StateFinished {
+			return fmt.Errorf("job %s is %s: its PINs are still needed", jobID, rec.State)
+		}
+		rec.Facts.forgetPINs()
+		facts, err := json.Marshal(rec.Facts)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec("UPDATE job SET facts = $1, updated_at = $2 WHERE id = $3", string(facts), time.Now().UnixMilli(), jobID); err != nil {
+			return err
+		}
+		return j.note(tx, rec, "PINs destroyed: "+why)
+	})
+	if err != nil {
+		return err
+	}
+	// Pages of the log that were written before still have them.
+	if _, err := j.db.Exec("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+		return fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return nil
+}
+
+// forgetPINs leaves the envelopes, which nobody here can open.
+func (f *Facts) forgetPINs() { f.SOPINBox, f.UserPINBox = nil, nil }
