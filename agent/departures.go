@@ -13,10 +13,17 @@ import (
 const askedAtOnce = 256
 
 // departures destroys the PINs of tokens that have left, until ctx ends. Nothing waits
-// for it: what cannot be asked now is asked the next time.
+// for it: what cannot be asked now is asked again.
 func (a *Agent) departures(ctx context.Context) {
+	failures := 0
 	for ctx.Err() == nil {
-		a.forget("PINs of tokens that have left are still here", a.destroyDeparted(ctx))
+		if err := a.destroyDeparted(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("PINs of tokens that have left may still be here", "error", err)
+			a.sleep(ctx, a.backoff(failures), nil)
+			failures++
+			continue
+		}
+		failures = 0
 		a.sleep(ctx, a.DepartureInterval, nil)
 	}
 }

@@ -217,6 +217,7 @@ func (w *world) ask() {
 		{"certificates", func() error { _, err := admin.Certificates(ctx); return err }},
 		{"history", func() error { _, err := admin.History(ctx, unit); return err }},
 		{"decisions", func() error { _, err := admin.Decisions(ctx); return err }},
+		{"escrows", func() error { _, err := admin.Escrows(ctx, "", unit); return err }},
 		{"events", func() error { _, err := admin.Events(ctx, 0); return err }},
 		{"revocation list", w.revocationList},
 		{"flags", func() error {
@@ -231,8 +232,19 @@ func (w *world) ask() {
 	}
 	if w.count("SELECT COUNT(*) FROM units WHERE state = 'INSTALLED'") == 1 {
 		w.try("sealed PIN", func() error { _, err := admin.SealedPIN(ctx, unit); return err })
+		w.try("sealed SO PIN", func() error { return w.sealedSOPIN(unit) })
 	}
 	w.try("revoke the station", func() error { _, err := admin.RevokeStation(ctx, "sample-station"); return err })
+}
+
+// sealedSOPIN asks for the envelope of a unit's escrow, as a recovery officer does.
+func (w *world) sealedSOPIN(unit string) error {
+	escrows, err := w.access.Admin.Escrows(w.t.Context(), "", unit)
+	if err != nil || len(escrows) == 0 {
+		return errors.Join(err, errors.New("no SO PIN in escrow"))
+	}
+	_, err = w.access.Admin.SealedSOPIN(w.t.Context(), escrows[0].EscrowId)
+	return err
 }
 
 // order is the id of the order and of its one unit.

@@ -30,9 +30,8 @@ const samplePairs = 60
 // elsewhere says why no cell reaches a label that is listed.
 func elsewhere() map[crashpoint.Label]string {
 	const (
-		shared  = "it needs PostgreSQL, and these servers have SQLite"
-		backup  = "no setting restores a backup"
-		shipped = "usbkeyd does not pack, so that no parcel comes back"
+		shared = "it needs PostgreSQL, and these servers have SQLite"
+		backup = "no setting restores a backup"
 	)
 	return map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
@@ -42,13 +41,6 @@ func elsewhere() map[crashpoint.Label]string {
 		"begin recovery":                     backup,
 		"recover unit *":                     backup,
 		"finish recovery":                    backup,
-		"ship unit *":                        shipped,
-		"PutShipment":                        shipped,
-		"PostShipped":                        shipped,
-		"POST /v1/shipped":                   shipped,
-		crashpoint.JournalDestroy:            shipped,
-		"take back unit *":                   shipped,
-		"PostReturn":                         shipped,
 		"note what blocks order *":           "no order waits for a minute",
 		"clear the personal data of order *": "no order is that old",
 	}

@@ -31,6 +31,8 @@ type setting struct {
 	meanwhile func(*world)
 	// person is asked again and again, and does what a person has to do by then, if anything.
 	person func(*world)
+	// over reports that the unit's life is over, where that is neither installed nor cancelled.
+	over func(*world) bool
 	// newServer has the server start for the first time: it makes its keys.
 	newServer bool
 	// caAway has the CA fail, in a way that the server does not expect, until the station
@@ -63,7 +65,7 @@ func settings(p program) []setting {
 			away,
 			{name: "lease runs out", worst: 1, lease: 2, dies: &point{crashpoint.BeforeIt, 1, "PUT /v1/escrows/*"}, meanwhile: leaseRunsOut},
 			wrong,
-			cancelled(), stranded(), reissued(),
+			cancelled(), stranded(), reissued(), parcel(),
 		}
 	}
 	return []setting{
@@ -79,7 +81,7 @@ func settings(p program) []setting {
 		},
 		away,
 		wrong,
-		cancelled(), stranded(), reissued(),
+		cancelled(), stranded(), reissued(), parcel(),
 	}
 }
 
