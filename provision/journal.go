@@ -269,7 +269,7 @@ func scanRecord(row interface{ Scan(...any) error }) (*Record, error) {
 
 // Jobs returns the records that the condition selects, oldest first.
 func (j *Journal) jobs(where string, args ...any) ([]*Record, error) {
-	rows, err := j.db.Query("SELECT "+recordColumns+" FROM job WHERE "+where+" ORDER BY rowid", args...)
+	rows, err := j.db.Query("SELECT "+recordColumns+" FROM job WHERE "+where+" ORDER BY rowid", args...) // #nosec G202 -- conditions are written here, values are parameters
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}

@@ -106,7 +106,7 @@ func (o *qualifyOptions) run(ctx context.Context) error {
 		return errors.Join(err, printErr)
 	}
 	if o.profileOut != "" && report.Profile != nil {
-		if err := os.WriteFile(o.profileOut, []byte(report.ProfileYAML), 0o644); err != nil {
+		if err := os.WriteFile(o.profileOut, []byte(report.ProfileYAML), 0o644); err != nil { // #nosec G306 -- there is no secret in it
 			return fmt.Errorf("the profile cannot be written; it stands in the report: %w", err)
 		}
 	}

@@ -64,7 +64,7 @@ func (m *module) initialise() error {
 	var options []p11.InitializeOption
 	if m.reserved != "" {
 		text := append([]byte(m.reserved), 0)
-		options = append(options, p11.InitializeWithReserved(unsafe.Pointer(&text[0])))
+		options = append(options, p11.InitializeWithReserved(unsafe.Pointer(&text[0]))) // #nosec G103 -- pReserved is a pointer to text
 	}
 	return callError("C_Initialize", m.ctx.Initialize(options...))
 }

@@ -54,8 +54,8 @@ func (c *CA) setAside(name, why string) (string, error) {
 	dir := filepath.Join(c.cfg.Dir, "aside")
 	to := filepath.Join(dir, name)
 	for n := 2; ; n++ {
-		f, err := os.OpenFile(to+".why", os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
-		if errors.Is(err, fs.ErrExist) { // an earlier file of this name, or what a crash left
+		f, err := os.OpenFile(to+".why", os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode) // #nosec G302 -- the CA's people read it
+		if errors.Is(err, fs.ErrExist) {                                              // an earlier file of this name, or what a crash left
 			to = filepath.Join(dir, fmt.Sprintf("%s.%d", name, n))
 			continue
 		}
