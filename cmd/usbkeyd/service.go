@@ -19,6 +19,8 @@ var systemdUnit string
 type serviceOptions struct {
 	streams
 	config *string
+	user   string
+	usb    bool
 }
 
 func newService(s streams, config *string) *cobra.Command {
@@ -31,10 +33,15 @@ func newService(s streams, config *string) *cobra.Command {
 		{"stop", "Stop the service: jobs come to the end of their step and are parked"},
 		{"restart", "Stop and start the service"},
 	} {
-		c.AddCommand(&cobra.Command{
+		leaf := &cobra.Command{
 			Use: action.name, Short: action.short, Args: noArgs,
 			RunE: func(*cobra.Command, []string) error { return o.control(action.name) },
-		})
+		}
+		if action.name == "install" {
+			leaf.Flags().StringVar(&o.user, "user", "", "the system's `user` as which it runs; without it the service manager's own")
+			leaf.Flags().BoolVar(&o.usb, "usb", false, "a module speaks to USB by itself, not through pcscd: let the service at USB devices (systemd)")
+		}
+		c.AddCommand(leaf)
 	}
 	c.AddCommand(&cobra.Command{
 		Use: "status", Short: "Say whether the service runs", Args: noArgs,
@@ -62,7 +69,8 @@ func (o *serviceOptions) service() (service.Service, error) {
 		DisplayName: "usbkeyd",
 		Description: "Turns approved orders into finished USB keys",
 		Arguments:   []string{"run", "--config", path},
-		Option:      service.KeyValue{"SystemdScript": systemdUnit},
+		UserName:    o.user,
+		Option:      service.KeyValue{"SystemdScript": systemdUnit, "USB": o.usb},
 	})
 }
 
