@@ -1,18 +1,16 @@
 package stationtest
 
 import (
-	"bytes"
 	"database/sql"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"unicode/utf16"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/canary"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -157,8 +155,13 @@ func (s *Station) Records() []*provision.Record {
 	return records
 }
 
+// tally names a file to which CheckNoPIN adds a line of what it has looked through, for
+// scripts/canary.
+const tally = "CANARY_TALLY"
+
 // CheckNoPIN looks through everything that the run left behind, but the tokens
-// themselves, for every PIN that was drawn.
+// themselves, for every PIN that was drawn; and, for scripts/canary, through what the
+// processes have shown of themselves.
 func (s *Station) CheckNoPIN() {
 	t := s.t
 	t.Helper()
@@ -174,49 +177,44 @@ func (s *Station) CheckNoPIN() {
 	if len(pins) != want {
 		t.Errorf("%d different PINs, wanted %d", len(pins), want)
 	}
-	files := 0
+	var search canary.Search
+	for pin, whose := range pins {
+		search.Add(whose, pin)
+	}
 	for _, root := range []string{s.Dir, s.Central.DataDir} {
-		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() {
-				return err
-			}
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			files++
-			for pin, whose := range pins {
-				for form, text := range spellings(pin) {
-					if bytes.Contains(data, text) {
-						t.Errorf("%s holds the %s (%s)", path, whose, form)
-					}
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := search.Folder(root); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if files < 8 {
-		t.Errorf("only %d files were looked through", files)
+	if s.shown != nil {
+		s.shown.End(&search)
+		s.shown = nil
+		if search.Processes == 0 {
+			t.Error("no process was seen")
+		}
 	}
-	t.Logf("%d PINs looked for in %d files", len(pins), files)
+	for _, what := range search.Found {
+		t.Error(what)
+	}
+	if search.Files < 8 {
+		t.Errorf("only %d files were looked through", search.Files)
+	}
+	t.Logf("%d PINs looked for in %d files and %d processes", search.Secrets(), search.Files, search.Processes)
+	s.count(search)
 }
 
-// spellings are the ways in which a PIN might be written.
-func spellings(pin string) map[string][]byte {
-	wide := []byte{}
-	for _, u := range utf16.Encode([]rune(pin)) {
-		wide = append(wide, byte(u), byte(u>>8))
+// count adds a line to the tally, if one is kept.
+func (s *Station) count(search canary.Search) {
+	path := os.Getenv(tally)
+	if path == "" {
+		return
 	}
-	out := map[string][]byte{
-		"plain": []byte(pin), "UTF-16": wide, "hexadecimal": []byte(hex.EncodeToString([]byte(pin))),
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = fmt.Fprintln(f, search.Secrets(), search.Files, search.Bytes, search.Processes, len(search.Found), search.Forms())
+		err = errors.Join(err, f.Close())
 	}
-	// Base64 of a text that holds the PIN at each of the three places.
-	for lead := range 3 {
-		encoded := base64.StdEncoding.EncodeToString(append(make([]byte, lead), pin...))
-		out["base64 "+string(rune('0'+lead))] = []byte(encoded)[(lead*8+5)/6 : len(encoded)-4]
+	if err != nil {
+		s.t.Error(err)
 	}
-	return out
 }

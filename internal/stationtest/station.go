@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/canary"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
@@ -30,6 +31,8 @@ type Station struct {
 	Dir string
 	// Config is the path of the configuration.
 	Config string
+	// shown is what the station's processes show of themselves, when that is watched.
+	shown *canary.Processes
 }
 
 // New configures a station of the given server in dir, with so many bays. more is
@@ -55,6 +58,7 @@ modules:
 	fmt.Fprintf(&b, `products:
   - code: CERT272353
     key: {algorithm: %s}
+    userPin: {length: 12} # long enough to be looked for as packed digits
     certificate:
       subject:
         - {type: C, value: CN}
@@ -68,6 +72,13 @@ modules:
 	s.Config = filepath.Join(s.Dir, "station.yaml")
 	if err := os.WriteFile(s.Config, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if os.Getenv(tally) != "" {
+		marks := []string{s.Dir, s.Central.DataDir}
+		for _, b := range s.Bays {
+			marks = append(marks, b.Env["SOFTHSM2_CONF"])
+		}
+		s.shown = canary.Watch(100*time.Millisecond, "pkcs11-tool", marks...)
 	}
 	return s
 }

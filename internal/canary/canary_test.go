@@ -1,0 +1,118 @@
+package canary
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const pin = "902847561938"
+
+// written is a PIN as it may stand somewhere, in every form.
+func written(pin string) map[string]string {
+	var little, big, swapped strings.Builder
+	for i, c := range []byte(pin) {
+		little.Write([]byte{c, 0})
+		big.Write([]byte{0, c})
+		swapped.WriteByte(pin[i^1])
+	}
+	high, _ := hex.DecodeString(pin)
+	low, _ := hex.DecodeString(swapped.String())
+	out := map[string]string{
+		"plain": "pin=" + pin + ";", "UTF-16LE": "x" + little.String(), "UTF-16BE": "x" + big.String(),
+		"hex": hex.EncodeToString([]byte("a" + pin + "b")), "hex, capitals": strings.ToUpper(hex.EncodeToString([]byte(pin))),
+		"BCD": string(high), "BCD, low digit first": string(low),
+	}
+	for lead := range 6 {
+		text := []byte(strings.Repeat("?", lead) + pin + "???")
+		for name, encoding := range map[string]*base64.Encoding{"base64": base64.StdEncoding, "base64url": base64.URLEncoding, "raw base64": base64.RawStdEncoding} {
+			out[fmt.Sprint(name, " after ", lead)] = encoding.EncodeToString(text)
+		}
+	}
+	return out
+}
+
+// Each form is found in something that really was written in it, and not in another PIN's.
+func TestEveryFormIsFound(t *testing.T) {
+	for name, text := range written(pin) {
+		s := Search{}
+		s.Add("PIN", pin)
+		s.In("here", []byte("before"+text+"after"))
+		if len(s.Found) == 0 {
+			t.Errorf("%s: not found in %q", name, text)
+		}
+		if strings.Contains(strings.Join(s.Found, " "), pin) {
+			t.Errorf("%s: what was found shows the PIN", name)
+		}
+	}
+	s := Search{}
+	s.Add("PIN", pin)
+	for _, text := range written("902847560938") {
+		s.In("here", []byte(text))
+	}
+	if len(s.Found) > 0 {
+		t.Errorf("found in another PIN's: %v", s.Found)
+	}
+}
+
+func TestFoldersAndNames(t *testing.T) {
+	dir := t.TempDir()
+	for path, content := range map[string]string{"a/plain": "no secret", "a/log": "PIN " + pin, "b-" + pin: ""} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := Search{}
+	s.Add("PIN", pin)
+	if err := s.Folder(dir); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Found) != 2 || s.Files != 3 {
+		t.Errorf("%d files, found %v", s.Files, s.Found)
+	}
+}
+
+func TestProcessesAreSeen(t *testing.T) {
+	dir := t.TempDir()
+	for _, way := range []struct {
+		name    string
+		witness string
+		cmd     *exec.Cmd
+		want    int
+	}{
+		{"environment", "", exec.Command("sleep", "20"), 1},
+		{"environment", "sleep", exec.Command("sleep", "20"), 0}, // of a witness
+		{"argument", "", exec.Command("sh", "-c", "sleep 20; : "+pin, dir), 1},
+		{"nothing", "", exec.Command("sh", "-c", "sleep 20", dir), 0},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			p := Watch(10*time.Millisecond, way.witness, dir)
+			way.cmd.Env = append(os.Environ(), "MARK="+dir)
+			if way.name == "environment" {
+				way.cmd.Env = append(way.cmd.Env, "PIN="+pin)
+			}
+			if err := way.cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(150 * time.Millisecond)
+			_ = way.cmd.Process.Kill()
+			_ = way.cmd.Wait()
+			s := Search{}
+			s.Add("PIN", pin)
+			p.End(&s)
+			if min(len(s.Found), 1) != way.want {
+				t.Errorf("found %v in %d processes", s.Found, s.Processes)
+			}
+		})
+	}
+}
