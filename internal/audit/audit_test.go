@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -166,6 +167,11 @@ func TestNothingCanBeChanged(t *testing.T) {
 		if n > 0 {
 			d = whole.copy()
 			d.rows[n-1], d.rows[n] = d.rows[n], d.rows[n-1]
+			d.rows[n-1].Hashes, d.rows[n].Hashes = nil, nil
+			var broken *BrokenError
+			if _, err := Verify(d.all(), anchor); !errors.As(err, &broken) || broken.Index != int64(n-1) {
+				t.Errorf("%d and %d swapped is noticed as %v", n-1, n, err)
+			}
 			noticed(fmt.Sprintf("%d and %d swapped", n-1, n), d)
 		}
 		// The whole written anew, with right hashes, from another entry on.
@@ -246,6 +252,12 @@ func TestEveryByteOfACheckpointCounts(t *testing.T) {
 			if err == nil && by.Unknown == 0 && len(by.By) == 2 {
 				t.Errorf("bit %d of byte %d is not missed", bit, i)
 			}
+		}
+	}
+	for _, size := range []string{"037", "+37", "0x25", "-1", ""} {
+		text := strings.Replace(want.text(), "\n37\n", "\n"+size+"\n", 1)
+		if _, err := parse(text); err == nil || text == want.text() {
+			t.Errorf("the size %q is taken", size)
 		}
 	}
 	if _, _, err := Open(signed, Origin("bay-1", "i-2"), k.knowsStation); !errors.Is(err, ErrCheckpoint) {
