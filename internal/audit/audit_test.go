@@ -260,6 +260,9 @@ func TestEveryByteOfACheckpointCounts(t *testing.T) {
 			t.Errorf("the size %q is taken", size)
 		}
 	}
+	if _, _, err := Open(writtenOtherwise(t, want, k), want.Origin, k.knowsStation); !errors.Is(err, ErrCheckpoint) {
+		t.Errorf("a signature in another base64 is taken: %v", err)
+	}
 	if _, _, err := Open(signed, Origin("bay-1", "i-2"), k.knowsStation); !errors.Is(err, ErrCheckpoint) {
 		t.Errorf("another installation's: %v", err)
 	}
@@ -269,6 +272,25 @@ func TestEveryByteOfACheckpointCounts(t *testing.T) {
 	if _, err := Cosign(signed, []note.Verifier{newKeys(t).knowsStation}, k.central); !errors.Is(err, ErrCheckpoint) {
 		t.Errorf("co-signed for an unknown key: %v", err)
 	}
+}
+
+// writtenOtherwise gives a checkpoint whose signature has another last letter in base64,
+// which stands for the same bytes.
+func writtenOtherwise(t *testing.T, c Checkpoint, k keys) []byte {
+	t.Helper()
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for range 1000 { // until the signature's length leaves bits over
+		signed, err := c.Sign(k.station)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end := bytes.LastIndex(signed, []byte("=")); end > 0 && signed[end-1] == '=' {
+			signed[end-2] = letters[strings.IndexByte(letters, signed[end-2])+1]
+			return signed
+		}
+	}
+	t.Fatal("no signature has bits over")
+	return nil
 }
 
 // TestProofs has the proofs checked by the library, for every pair.

@@ -39,6 +39,10 @@ const (
 	// JournalEnd is a final state, together with the report that the outbox gets.
 	JournalEnd Label = "journal: end, outbox: report"
 	OutboxSent Label = "outbox: answered"
+	// JournalRecord is an act of the station itself, JournalAnchor a checkpoint of the
+	// record that the central server has signed too.
+	JournalRecord Label = "journal: record"
+	JournalAnchor Label = "journal: anchor"
 )
 
 // What a job has a module or a token do; reading and writing alike.
@@ -82,7 +86,7 @@ const (
 // server: from before they are sent until the head of the answer is there.
 func Daemon() []Label {
 	return []Label{
-		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent,
+		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent, JournalRecord, JournalAnchor,
 		TokenSlots, TokenOpen, TokenInfo, TokenInit, TokenLoginSO, TokenLoginUser, TokenLogout, TokenInitUserPIN,
 		TokenSetSOPIN, TokenSetUserPIN, TokenObjects, TokenGenerateKeyPair, TokenSign, TokenWriteCertificate,
 		TokenDestroy, TokenClose,
