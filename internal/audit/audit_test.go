@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -17,43 +16,13 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// disk is a Storage in memory.
-type disk struct{ rows []Row }
-
-func (d *disk) Size() (int64, error) { return int64(len(d.rows)), nil }
-
-func (d *disk) Hashes(n int64) ([]byte, error) {
-	if n < 0 || n >= int64(len(d.rows)) {
-		return nil, fmt.Errorf("there is no row %d", n)
-	}
-	return d.rows[n].Hashes, nil
-}
-
-func (d *disk) Add(n int64, line, hashes []byte) error {
-	if n != int64(len(d.rows)) {
-		return fmt.Errorf("row %d is added to %d", n, len(d.rows))
-	}
-	d.rows = append(d.rows, Row{line, hashes})
-	return nil
-}
-
-// copy is a disk of its own.
-func (d *disk) copy() *disk {
-	out := &disk{}
-	for _, r := range d.rows {
-		out.rows = append(out.rows, Row{bytes.Clone(r.Line), bytes.Clone(r.Hashes)})
+// copied is a log of its own.
+func copied(m *Memory) *Memory {
+	out := &Memory{}
+	for _, r := range m.Rows {
+		out.Rows = append(out.Rows, Row{bytes.Clone(r.Line), bytes.Clone(r.Hashes)})
 	}
 	return out
-}
-
-func (d *disk) all() iter.Seq2[Row, error] {
-	return func(yield func(Row, error) bool) {
-		for _, r := range d.rows {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
 }
 
 const entries = 37
@@ -75,9 +44,9 @@ func sample(n int) Entry {
 	return e
 }
 
-func newDisk(t *testing.T, n int) *disk {
+func newLog(t *testing.T, n int) *Memory {
 	t.Helper()
-	d := &disk{}
+	d := &Memory{}
 	for i := range n {
 		if _, err := (Log{d}).Append(sample(i)); err != nil {
 			t.Fatal(err)
@@ -114,7 +83,7 @@ func newKeys(t *testing.T) keys {
 	return k
 }
 
-func checkpoint(t *testing.T, d *disk, size int) Checkpoint {
+func checkpoint(t *testing.T, d *Memory, size int) Checkpoint {
 	t.Helper()
 	root, err := (Log{d}).Root(int64(size))
 	if err != nil {
@@ -126,56 +95,56 @@ func checkpoint(t *testing.T, d *disk, size int) Checkpoint {
 // TestNothingCanBeChanged changes a record in every way that there is and holds it
 // against its last checkpoint.
 func TestNothingCanBeChanged(t *testing.T) {
-	whole := newDisk(t, entries)
+	whole := newLog(t, entries)
 	anchor := checkpoint(t, whole, entries)
-	if got, err := Verify(whole.all(), anchor, checkpoint(t, whole, 0), checkpoint(t, whole, 19)); err != nil || got.Root != anchor.Root || got.Size != entries {
+	if got, err := Verify(whole.All(), anchor, checkpoint(t, whole, 0), checkpoint(t, whole, 19)); err != nil || got.Root != anchor.Root || got.Size != entries {
 		t.Fatalf("the record as it is: %v", err)
 	}
 	tried := 0
-	noticed := func(what string, d *disk) {
+	noticed := func(what string, d *Memory) {
 		tried++
-		if _, err := Verify(d.all(), anchor); !errors.Is(err, ErrBroken) {
+		if _, err := Verify(d.All(), anchor); !errors.Is(err, ErrBroken) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	for n := range entries {
 		for _, hashes := range []bool{false, true} {
-			field := whole.rows[n].Line
+			field := whole.Rows[n].Line
 			if hashes {
-				field = whole.rows[n].Hashes
+				field = whole.Rows[n].Hashes
 			}
 			for i := range field {
 				for bit := range 8 {
 					if n > 1 && bit != i%8 {
 						continue // one bit of every byte; of two entries, all of them
 					}
-					d := whole.copy()
+					d := copied(whole)
 					if hashes {
-						d.rows[n].Hashes[i] ^= 1 << bit
+						d.Rows[n].Hashes[i] ^= 1 << bit
 					} else {
-						d.rows[n].Line[i] ^= 1 << bit
-						d.rows[n].Hashes = nil // and where no hashes are kept
+						d.Rows[n].Line[i] ^= 1 << bit
+						d.Rows[n].Hashes = nil // and where no hashes are kept
 					}
 					noticed(fmt.Sprintf("bit %d of byte %d of row %d (hashes: %v)", bit, i, n, hashes), d)
 				}
 			}
 		}
-		d := whole.copy()
-		d.rows = slices.Delete(d.rows, n, n+1)
+		d := copied(whole)
+		d.Rows = slices.Delete(d.Rows, n, n+1)
 		noticed(fmt.Sprintf("without entry %d", n), d)
-		noticed(fmt.Sprintf("cut to %d", n), &disk{whole.copy().rows[:n]})
+		noticed(fmt.Sprintf("cut to %d", n), &Memory{copied(whole).Rows[:n]})
 		if n > 0 {
-			d = whole.copy()
-			d.rows[n-1], d.rows[n] = d.rows[n], d.rows[n-1]
-			d.rows[n-1].Hashes, d.rows[n].Hashes = nil, nil
+			d = copied(whole)
+			d.Rows[n-1], d.Rows[n] = d.Rows[n], d.Rows[n-1]
+			d.Rows[n-1].Hashes, d.Rows[n].Hashes = nil, nil
 			var broken *BrokenError
-			if _, err := Verify(d.all(), anchor); !errors.As(err, &broken) || broken.Index != int64(n-1) {
+			if _, err := Verify(d.All(), anchor); !errors.As(err, &broken) || broken.Index != int64(n-1) {
 				t.Errorf("%d and %d swapped is noticed as %v", n-1, n, err)
 			}
 			noticed(fmt.Sprintf("%d and %d swapped", n-1, n), d)
 		}
 		// The whole written anew, with right hashes, from another entry on.
-		d = newDisk(t, n)
+		d = newLog(t, n)
 		for i := n; i < entries+3; i++ {
 			e := sample(i)
 			e.Epoch += 1000
@@ -191,20 +160,20 @@ func TestNothingCanBeChanged(t *testing.T) {
 // TestARowPutBackWithItsIndex: who deletes or swaps entries may number them again and
 // compute all hashes; only the checkpoint tells.
 func TestARowPutBackWithItsIndex(t *testing.T) {
-	whole := newDisk(t, entries)
+	whole := newLog(t, entries)
 	anchor := checkpoint(t, whole, entries)
 	for n := range entries {
 		for _, order := range [][]int{without(n), swapped(n)} {
-			d := &disk{}
+			d := &Memory{}
 			for _, i := range order {
 				if _, err := (Log{d}).Append(sample(i)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if _, err := Verify(d.all()); err != nil {
+			if _, err := Verify(d.All()); err != nil {
 				t.Fatalf("in itself it holds: %v", err)
 			}
-			if _, err := Verify(d.all(), anchor); !errors.Is(err, ErrBroken) {
+			if _, err := Verify(d.All(), anchor); !errors.Is(err, ErrBroken) {
 				t.Errorf("order %v: %v", order, err)
 			}
 		}
@@ -231,13 +200,13 @@ func swapped(n int) (order []int) {
 // TestEveryByteOfACheckpointCounts flips every bit of a note with both signatures.
 func TestEveryByteOfACheckpointCounts(t *testing.T) {
 	k := newKeys(t)
-	whole := newDisk(t, entries)
+	whole := newLog(t, entries)
 	want := checkpoint(t, whole, entries)
 	signed, err := want.Sign(k.station)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if signed, err = Cosign(signed, []note.Verifier{k.knowsStation}, k.central); err != nil {
+	if signed, err = Cosign(signed, k.knowsStation, k.central); err != nil {
 		t.Fatal(err)
 	}
 	got, by, err := Open(signed, want.Origin, k.knowsStation, k.knowsCentral)
@@ -269,7 +238,7 @@ func TestEveryByteOfACheckpointCounts(t *testing.T) {
 	if _, _, err := Open(signed, want.Origin, newKeys(t).knowsStation); !errors.Is(err, ErrCheckpoint) {
 		t.Errorf("by unknown keys alone: %v", err)
 	}
-	if _, err := Cosign(signed, []note.Verifier{newKeys(t).knowsStation}, k.central); !errors.Is(err, ErrCheckpoint) {
+	if _, err := Cosign(signed, newKeys(t).knowsStation, k.central); !errors.Is(err, ErrCheckpoint) {
 		t.Errorf("co-signed for an unknown key: %v", err)
 	}
 }
@@ -295,7 +264,7 @@ func writtenOtherwise(t *testing.T, c Checkpoint, k keys) []byte {
 
 // TestProofs has the proofs checked by the library, for every pair.
 func TestProofs(t *testing.T) {
-	whole := newDisk(t, entries)
+	whole := newLog(t, entries)
 	l := Log{whole}
 	for size := 1; size <= entries; size++ {
 		root := checkpoint(t, whole, size).Root
@@ -304,7 +273,7 @@ func TestProofs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := tlog.CheckRecord(proof, int64(size), root, int64(n), tlog.RecordHash(whole.rows[n].Line)); err != nil {
+			if err := tlog.CheckRecord(proof, int64(size), root, int64(n), tlog.RecordHash(whole.Rows[n].Line)); err != nil {
 				t.Fatal(err)
 			}
 			tree, err := l.ProveTree(int64(size), int64(n+1))
@@ -320,19 +289,19 @@ func TestProofs(t *testing.T) {
 
 // TestAppendLine takes a log over line by line, and nothing else.
 func TestAppendLine(t *testing.T) {
-	whole := newDisk(t, entries)
-	copied := &disk{}
-	for _, r := range whole.rows {
-		for _, wrong := range [][]byte{nil, []byte("{}"), append(bytes.Clone(r.Line), ' '), whole.rows[(len(copied.rows)+1)%entries].Line} {
-			if _, err := (Log{copied}).AppendLine(wrong); !errors.Is(err, ErrEntry) {
+	whole := newLog(t, entries)
+	taken := &Memory{}
+	for _, r := range whole.Rows {
+		for _, wrong := range [][]byte{nil, []byte("{}"), append(bytes.Clone(r.Line), ' '), whole.Rows[(len(taken.Rows)+1)%entries].Line} {
+			if _, err := (Log{taken}).AppendLine(wrong); !errors.Is(err, ErrEntry) {
 				t.Fatalf("%q: %v", wrong, err)
 			}
 		}
-		if _, err := (Log{copied}).AppendLine(r.Line); err != nil {
+		if _, err := (Log{taken}).AppendLine(r.Line); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if checkpoint(t, copied, entries) != checkpoint(t, whole, entries) {
+	if checkpoint(t, taken, entries) != checkpoint(t, whole, entries) {
 		t.Error("the copy has another root")
 	}
 }
@@ -364,7 +333,7 @@ func TestOnlyIDs(t *testing.T) {
 	} {
 		e := sample(1)
 		change(&e)
-		if _, err := (Log{&disk{}}).Append(e); !errors.Is(err, ErrEntry) {
+		if _, err := (Log{&Memory{}}).Append(e); !errors.Is(err, ErrEntry) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -36,9 +36,9 @@ func (c Checkpoint) Sign(by ...note.Signer) ([]byte, error) {
 	return note.Sign(&note.Note{Text: c.text()}, by...)
 }
 
-// Cosign adds a signature to a note that one of the keys has signed.
-func Cosign(signed []byte, known []note.Verifier, by note.Signer) ([]byte, error) {
-	n, err := note.Open(signed, note.VerifierList(known...))
+// Cosign adds a signature to a note that a known key has signed.
+func Cosign(signed []byte, known note.Verifier, by note.Signer) ([]byte, error) {
+	n, err := note.Open(signed, note.VerifierList(known))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCheckpoint, err)
 	}

@@ -17,5 +17,7 @@ func (s *Server) stationPolicies() map[string]policy {
 		"PutResult":      {caller: aStation, limit: largeBody},
 		"PostAdopt":      {caller: aStation, limit: smallBody},
 		"PutShipment":    {caller: aStation, limit: smallBody},
+		"GetRecord":      {caller: aStation},
+		"PutRecord":      {caller: aStation, limit: largeBody},
 	}
 }

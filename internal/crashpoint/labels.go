@@ -93,7 +93,7 @@ func Daemon() []Label {
 		"PUT /v1/session", "GET /v1/trust", "POST /v1/claims", "POST /v1/heartbeat", "POST /v1/units/*/release",
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
-		"POST /v1/units/*/adopt",
+		"POST /v1/units/*/adopt", "GET /v1/records/*", "PUT /v1/records/*",
 	}
 }
 
@@ -109,6 +109,7 @@ func Transactions() []Label {
 		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
+		"keep the record of station *", "note that the record of station * is forked",
 		"grow older", "begin recovery", "recover unit *", "finish recovery",
 	}
 }
@@ -118,10 +119,10 @@ func Transactions() []Label {
 func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
-		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment",
+		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "GetRecord", "PutRecord",
 		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
-		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",
+		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke", "ListRecords", "ListRecordEntries",
 	}
 }
 
