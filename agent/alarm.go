@@ -234,6 +234,9 @@ func (a *Agent) alarms() []Alarm {
 			out = append(out, *g.alarm)
 		}
 	}
+	if a.broken != nil {
+		out = append(out, *a.broken)
+	}
 	slices.SortStableFunc(out, func(x, y Alarm) int { return x.Since.Compare(y.Since) })
 	return out
 }

@@ -144,7 +144,7 @@ func recordFailed(err error) error {
 // Started records the start of the daemon with a configuration, by its SHA-256, and says
 // whether that is another one than at the start before.
 func (j *Journal) Started(configuration, version string) (changed bool, err error) {
-	act := audit.Entry{Kind: audit.KindStart, Hashes: map[string]string{"configuration": configuration}, IDs: map[string]string{"version": version}}
+	act := audit.Entry{Kind: audit.KindStart, Hashes: map[string]string{"configuration": configuration}, IDs: map[string]string{"version": strings.Join(strings.Fields(version), "-")}}
 	err = j.transact(crashpoint.JournalRecord, func(tx *sql.Tx) error {
 		var line []byte
 		err := tx.QueryRow("SELECT line FROM record WHERE line ->> '$.kind' IN ($1, $2) ORDER BY n DESC LIMIT 1", audit.KindStart, audit.KindConfigChange).Scan(&line)

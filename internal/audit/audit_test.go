@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -56,12 +57,15 @@ func newLog(t *testing.T, n int) *Memory {
 }
 
 type keys struct {
+	Keys
 	station, central           note.Signer
 	knowsStation, knowsCentral note.Verifier
 }
 
 func newKeys(t *testing.T) keys {
 	t.Helper()
+	var k keys
+	k.Station = "bay-1"
 	pair := func(name string) (note.Signer, note.Verifier) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -75,9 +79,17 @@ func newKeys(t *testing.T) keys {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if name == Cosigner {
+			other, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Central = []crypto.PublicKey{other.Public(), key.Public()}
+		} else {
+			k.StationKey = key.Public()
+		}
 		return s, v
 	}
-	var k keys
 	k.station, k.knowsStation = pair("bay-1")
 	k.central, k.knowsCentral = pair(Cosigner)
 	return k
@@ -217,11 +229,33 @@ func TestEveryByteOfACheckpointCounts(t *testing.T) {
 		for bit := range 8 {
 			changed := bytes.Clone(signed)
 			changed[i] ^= 1 << bit
-			_, by, err := Open(changed, want.Origin, k.knowsStation, k.knowsCentral)
-			if err == nil && by.Unknown == 0 && len(by.By) == 2 {
+			if _, err := k.OpenAnchor(changed, want.Origin); err == nil {
 				t.Errorf("bit %d of byte %d is not missed", bit, i)
 			}
 		}
+	}
+	if c, err := k.OpenAnchor(signed, want.Origin); err != nil || c != want {
+		t.Errorf("as an anchor: %v", err)
+	}
+	if c, err := k.OpenCosigned(signed, want.Origin); err != nil || c != want {
+		t.Errorf("as co-signed: %v", err)
+	}
+	half, err := want.Sign(k.station)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.OpenAnchor(half, want.Origin); !errors.Is(err, ErrCheckpoint) {
+		t.Errorf("without the server: %v", err)
+	}
+	if _, err := k.OpenCosigned(half, want.Origin); !errors.Is(err, ErrCheckpoint) {
+		t.Errorf("as co-signed without the server: %v", err)
+	}
+	third, err := Cosign(signed, k.knowsStation, newKeys(t).central)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.OpenAnchor(third, want.Origin); !errors.Is(err, ErrCheckpoint) {
+		t.Errorf("with a third signature: %v", err)
 	}
 	for _, size := range []string{"037", "+37", "0x25", "-1", ""} {
 		text := strings.Replace(want.text(), "\n37\n", "\n"+size+"\n", 1)

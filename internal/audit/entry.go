@@ -40,8 +40,9 @@ const (
 	KindSession      Kind = "session"       // a session with the central server
 	KindDrain        Kind = "drain"         // the server wants this station to finish, or no longer
 	KindLeaseLost    Kind = "lease-lost"    // the server gave a unit to somebody else
-	KindRefusal      Kind = "refusal"       // the server refused something for good
-	KindRecovery     Kind = "recovery"      // a unit was taken back, or a job taken up again
+	KindCancelled    Kind = "cancelled"     // the server withdrew a unit
+	KindRefusal      Kind = "refusal"       // the server refused a report for good
+	KindRecovery     Kind = "recovery"      // a unit that was lost was taken back
 )
 
 // Entry is one act.
