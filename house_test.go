@@ -72,13 +72,14 @@ func may() map[string][]string {
 		"api":                       {},
 		"api/stationserver":         {"api"},
 		"api/adminserver":           {"api"},
-		"provision":                 {"pkcs11", "csr/...", "internal/crashpoint", "internal/keycheck"},
-		"agent":                     {"provision", "api", "pkcs11", "csr/...", "internal/crashpoint"},
-		"internal/central":          {"api/...", "csr/...", "internal/central/...", "internal/crashpoint", "internal/filelock"},
+		"provision":                 {"pkcs11", "csr/...", "internal/audit", "internal/crashpoint", "internal/keycheck"},
+		"agent":                     {"provision", "api", "pkcs11", "csr/...", "internal/audit", "internal/crashpoint"},
+		"internal/central":          {"api/...", "csr/...", "internal/audit", "internal/central/...", "internal/crashpoint", "internal/filelock"},
 		"internal/central/ca":       {"csr", "internal/central/ca/...", "internal/central/database", "internal/central/keyfile", "internal/filelock"},
 		"internal/attestation":      {"pkcs11"},
+		"internal/audit":            {},
 		"internal/buildinfo":        {"internal/output"},
-		"internal/conformance":      {"api", "csr/..."},
+		"internal/conformance":      {"api", "csr/...", "internal/audit"},
 		"internal/crashmatrix":      {},
 		"internal/crashpoint":       {},
 		"internal/filelock":         {},
@@ -91,9 +92,11 @@ func may() map[string][]string {
 		"internal/canary":           {},
 		"internal/stationtest":      {"api", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
+		"internal/stationtest":      {"api", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
+		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
 		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
 		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},
-		"cmd/usbkey-central":        {"api", "csr/...", "internal/buildinfo", "internal/central/...", "internal/output"},
+		"cmd/usbkey-central":        {"api", "csr/...", "internal/audit", "internal/buildinfo", "internal/central/...", "internal/output"},
 	}
 }
 
@@ -113,6 +116,7 @@ func only() map[string]struct {
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
 		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},
 		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/central/ca/est", "internal/central/ca/esttest", "internal/conformance", "internal/stationload", "cmd/usbkey-central"}, "the pipeline must not know the network"},
+		"golang.org/x/mod":              {[]string{"internal/audit"}, "one package says what a record is"},
 		"github.com/getkin/kin-openapi": {[]string{"internal/central", "internal/central/contract"}, "only the server judges by the document"},
 	}
 }

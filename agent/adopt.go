@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -41,6 +42,9 @@ func (a *Agent) takeBack(ctx context.Context, j *job, module pkcs11.Module) erro
 		var p *api.Problem
 		switch {
 		case err == nil:
+			a.witness(audit.Entry{
+				Kind: audit.KindRecovery, Unit: claim.UnitID, Generation: int(claim.Generation), Epoch: lease.Epoch, Job: j.rec.Job.ID, Code: "taken-back",
+			})
 			j.lease.renewTo(lease.Epoch, asked, lease.LeaseSeconds)
 			a.log.Info("unit taken back", "job", j.rec.Job.ID, "unit", claim.UnitID, "epoch", lease.Epoch)
 			return nil

@@ -60,6 +60,11 @@ type Config struct {
 	Jitter func(d time.Duration) time.Duration
 	// Observe hears of every step of every job; it may be nil and must not block.
 	Observe func(provision.Progress)
+	// Record are the keys with which the record goes to the central server; nil where it
+	// stays here.
+	Record *RecordKeys
+	// RecordInterval is the time between two looks for what is new in it.
+	RecordInterval time.Duration
 }
 
 // Capability is what the station can do with a token model.
@@ -109,10 +114,16 @@ type Agent struct {
 	summary    Summary
 	asked      bool // the server has said that there is nothing to do, and nothing has happened since
 	claiming   bool
-	claimAfter time.Time // not before
-	fatal      error     // why a drain cannot go on
+	stopClaim  context.CancelFunc // ends the claim that is under way
+	claimAfter time.Time          // not before
+	fatal      error              // why a drain cannot go on
 	began      time.Time
-	unwritable error // why the journal could not be written when a unit was to be claimed
+	unwritable error  // why the journal could not be written when a unit was to be claimed
+	broken     *Alarm // the record is not what it was
+
+	// sent is how many entries of the record the server has. It belongs to whoever sends:
+	// first Run, then the loop of records, then Run again.
+	sent int64
 }
 
 // heldLease is a lease together with the moment before it was asked for.
@@ -144,6 +155,9 @@ func New(c Config) *Agent {
 	if c.ConnectWithin == 0 {
 		c.ConnectWithin = 20 * time.Second
 	}
+	if c.RecordInterval == 0 {
+		c.RecordInterval = 5 * time.Second
+	}
 	if c.Clock == nil {
 		c.Clock = sinceBoot
 	}
@@ -170,10 +184,11 @@ func New(c Config) *Agent {
 // Run works until ctx ends, or with Drain until no work is left that can be done.
 // When ctx ends, every job comes to the end of its step and is parked, nothing is
 // abandoned. The error says why it could not work, or not go on: ErrForbidden,
-// provision.ErrJournal, or that the central server cannot be reached.
+// provision.ErrJournal, audit.ErrBroken, or that the central server cannot be reached.
 func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	defer a.Central.Close()
 	if err := a.connect(ctx); err != nil {
+		a.summary.Alarms = a.Alarms()
 		return a.summary, err
 	}
 	if err := a.takeUp(); err != nil {
@@ -191,11 +206,15 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	loops.Go(func() { a.heartbeats(background) })
 	loops.Go(func() { a.outbox(background) })
 	loops.Go(func() { a.departures(background) })
+	loops.Go(func() { a.records(background) })
 
 	err := a.schedule(ctx, &loops)
 	stop()
 	loops.Wait()
 	a.lastReports()
+	if broken := a.lastRecord(); broken != nil && !a.recordStops() {
+		a.recordBroken(broken)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, j := range a.jobs {
@@ -225,7 +244,7 @@ func (a *Agent) schedule(ctx context.Context, loops *sync.WaitGroup) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !a.recordStops() {
 			a.assign(ctx)
 			a.resume(ctx)
 			a.mayClaim(ctx, loops)

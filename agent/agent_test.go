@@ -463,6 +463,7 @@ func (r *rig) throughProxy(intercept func(http.ResponseWriter, *http.Request) bo
 	r.roots = x509.NewCertPool()
 	r.roots.AddCert(proxy.Certificate())
 	r.connect(tls.Certificate{}, proxy.URL)
+	r.config.Central.station = direct.station
 }
 
 func copyBody(w http.ResponseWriter, resp *http.Response) (int64, error) {

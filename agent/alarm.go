@@ -188,7 +188,7 @@ func (a *Agent) parkedByAlarm(j *job, why *provision.StepError) bool {
 	j.rec.Reason, j.rec.Hint, j.rec.Waiting = j.why.Error(), j.why.Hint, waitingAlarm
 	if j.rec.State == provision.StateParked {
 		// The journal has the token's own error; whoever reads it would look in the wrong place.
-		a.forget("journal", a.Runner.Journal.Save(j.rec, "alarm "+alarm.Code))
+		a.forget("journal", a.Runner.Journal.Save(j.rec, "alarm "+alarm.Code, ""))
 	}
 	a.log.Warn("job parked under an alarm", "job", j.rec.Job.ID, "step", why.Step, "code", alarm.Code, "error", why.Err)
 	return true
@@ -233,6 +233,9 @@ func (a *Agent) alarms() []Alarm {
 		if g.alarm != nil {
 			out = append(out, *g.alarm)
 		}
+	}
+	if a.broken != nil {
+		out = append(out, *a.broken)
 	}
 	slices.SortStableFunc(out, func(x, y Alarm) int { return x.Since.Compare(y.Since) })
 	return out

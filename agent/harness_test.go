@@ -28,6 +28,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
+	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
@@ -98,6 +99,11 @@ func newRigWith(t *testing.T, bays int, change func(*central.Config)) *rig {
 			Anchors: r.ca.Roots(), Product: sampleProduct(t), TokenProfile: sampleProfile, Now: time.Now,
 		},
 	}
+	root, err := keyfile.ReadCertificate(filepath.Join(r.central.StationDir, adminclient.CentralRoot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.config.Record = &RecordKeys{Signer: credential.PrivateKey.(crypto.Signer), Central: []crypto.PublicKey{root.PublicKey}}
 	r.connect(credential, r.central.StationURL())
 	r.openState()
 	return r

@@ -460,7 +460,12 @@ func (a *Agent) mayClaim(ctx context.Context, loops *sync.WaitGroup) {
 		return
 	}
 	a.claiming = true
-	loops.Go(func() { a.answer <- a.claim(ctx, min(free, 256)) })
+	ctx, a.stopClaim = context.WithCancel(ctx)
+	stop := a.stopClaim
+	loops.Go(func() {
+		defer stop()
+		a.answer <- a.claim(ctx, min(free, 256))
+	})
 }
 
 // claimWait is the length of a long poll for work, in seconds.

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -54,6 +56,7 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 	}
 	for i, r := range reports {
 		answer, err := a.Central.Report(ctx, r)
+		var acts []audit.Entry
 		switch {
 		case err == nil && r.Outcome == provision.OutcomeInstalled && (answer == string(api.CANCELLING) || answer == string(api.CANCELLED)):
 			a.log.Error("an order was cancelled before the report of its token arrived: put the token aside, its certificate is revoked", "job", r.JobID, "unit", r.UnitID, "token", string(r.TokenSerial))
@@ -68,6 +71,9 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost),
 			errors.Is(err, ErrForbidden) && a.accepted(ctx):
 			answer = "refused: " + err.Error()
+			acts = append(acts, audit.Entry{
+				Kind: audit.KindRefusal, Unit: r.UnitID, Generation: r.Generation, Epoch: r.Epoch, Job: r.JobID, Code: problemCode(err),
+			})
 			a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)
 			a.mu.Lock()
 			a.summary.Refused++
@@ -75,7 +81,7 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 		default:
 			return i, err
 		}
-		if err := a.Runner.Journal.ReportSent(r.ID, answer); err != nil {
+		if err := a.Runner.Journal.ReportSent(r.ID, answer, acts...); err != nil {
 			return i, err
 		}
 		a.mu.Lock()
@@ -83,6 +89,19 @@ func (a *Agent) deliver(ctx context.Context) (int, error) {
 		a.mu.Unlock()
 	}
 	return len(reports), nil
+}
+
+// problemCode is the last part of a problem's type, "" when there was none.
+func problemCode(err error) string {
+	var p *api.Problem
+	if !errors.As(err, &p) {
+		return ""
+	}
+	code, _ := strings.CutPrefix(string(p.Type), "urn:usbkeyd:problem:")
+	if strings.ContainsAny(code, ":/") {
+		return "" // a type of somebody else's
+	}
+	return code
 }
 
 // accepted reports whether the central server accepts this station, so that what it

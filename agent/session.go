@@ -8,12 +8,13 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/csr/envelope"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
-// connect opens the first session and fetches the recipients of PINs. It goes on
-// trying for ever, except that draining gives up after ConnectWithin or when the
-// server does not accept this station.
+// connect opens the first session, fetches the recipients of PINs and checks the record.
+// It goes on trying for ever, except that draining gives up after ConnectWithin or when
+// the server does not accept this station, and that a broken record ends it at once.
 func (a *Agent) connect(ctx context.Context) error {
 	begun := time.Now()
 	for n := 0; ; n++ {
@@ -22,7 +23,13 @@ func (a *Agent) connect(ctx context.Context) error {
 			err = a.fetchRecipients(ctx)
 		}
 		if err == nil {
-			return nil
+			err = a.checkRecord(ctx)
+		}
+		if errors.Is(err, audit.ErrBroken) {
+			a.recordBroken(err)
+		}
+		if err == nil || errors.Is(err, audit.ErrBroken) {
+			return err
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -53,6 +60,7 @@ func (a *Agent) openSession(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.witness(audit.Entry{Kind: audit.KindSession, IDs: map[string]string{"session": s.SessionId, "instance": a.InstanceID}})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.session = s
@@ -179,13 +187,25 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 		case api.Ok:
 			l.renew(u.Epoch, asked, u.LeaseSeconds)
 		case api.Cancel:
+			if !l.Cancelled() {
+				a.witness(audit.Entry{Kind: audit.KindCancelled, Unit: u.UnitId, Epoch: u.Epoch})
+			}
 			l.end(u.Epoch, provision.ErrCancelled)
 		case api.Lost:
+			a.witness(audit.Entry{Kind: audit.KindLeaseLost, Unit: u.UnitId, Epoch: u.Epoch})
 			l.end(u.Epoch, provision.ErrLeaseLost)
 		}
 	}
 	a.mu.Lock()
+	was := a.session.Drain
 	a.session.Drain = answer.Drain
 	a.mu.Unlock()
+	if was != answer.Drain {
+		code := "off"
+		if answer.Drain {
+			code = "on"
+		}
+		a.witness(audit.Entry{Kind: audit.KindDrain, Code: code})
+	}
 	return nil
 }

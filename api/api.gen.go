@@ -170,10 +170,12 @@ const (
 	ProblemInvalidContent        ProblemType = "urn:usbkeyd:problem:invalid-content"
 	ProblemKeyReused             ProblemType = "urn:usbkeyd:problem:key-reused"
 	ProblemMethodNotAllowed      ProblemType = "urn:usbkeyd:problem:method-not-allowed"
+	ProblemNotAnchored           ProblemType = "urn:usbkeyd:problem:not-anchored"
 	ProblemNotFound              ProblemType = "urn:usbkeyd:problem:not-found"
 	ProblemOrderConflict         ProblemType = "urn:usbkeyd:problem:order-conflict"
 	ProblemProofInvalid          ProblemType = "urn:usbkeyd:problem:proof-invalid"
 	ProblemProtocolUnsupported   ProblemType = "urn:usbkeyd:problem:protocol-unsupported"
+	ProblemRecordForked          ProblemType = "urn:usbkeyd:problem:record-forked"
 	ProblemResultConflict        ProblemType = "urn:usbkeyd:problem:result-conflict"
 	ProblemSamePerson            ProblemType = "urn:usbkeyd:problem:same-person"
 	ProblemSessionConflict       ProblemType = "urn:usbkeyd:problem:session-conflict"
@@ -216,6 +218,8 @@ func (e ProblemType) Valid() bool {
 		return true
 	case ProblemMethodNotAllowed:
 		return true
+	case ProblemNotAnchored:
+		return true
 	case ProblemNotFound:
 		return true
 	case ProblemOrderConflict:
@@ -223,6 +227,8 @@ func (e ProblemType) Valid() bool {
 	case ProblemProofInvalid:
 		return true
 	case ProblemProtocolUnsupported:
+		return true
+	case ProblemRecordForked:
 		return true
 	case ProblemResultConflict:
 		return true
@@ -902,6 +908,54 @@ type Recipient struct {
 	Phone   string `json:"phone"`
 }
 
+// Record defines model for Record.
+type Record struct {
+	BegunAt    time.Time  `json:"begunAt"`
+	Checkpoint string     `json:"checkpoint"`
+	ForkedAt   *time.Time `json:"forkedAt,omitempty"`
+	InstanceId Uuid       `json:"instanceId"`
+	Size       int64      `json:"size"`
+
+	// StationKey DER SubjectPublicKeyInfo of the key with which the station signed it
+	StationKey []byte    `json:"stationKey"`
+	UpdatedAt  time.Time `json:"updatedAt"`
+}
+
+// RecordAnchor defines model for RecordAnchor.
+type RecordAnchor struct {
+	// Checkpoint The signed note of that size, with the signatures of station and server; missing when the size is 0
+	Checkpoint *string `json:"checkpoint,omitempty"`
+
+	// Forked The record is known to be forked
+	Forked bool  `json:"forked"`
+	Size   int64 `json:"size"`
+}
+
+// RecordEntries defines model for RecordEntries.
+type RecordEntries struct {
+	Entries []RecordEntry `json:"entries"`
+	Total   int           `json:"total"`
+}
+
+// RecordEntry JSON in one line, to be hashed as it is. Its members: index, time, kind, and where they apply unit, generation, epoch,
+// job, step, code, tokenSerial, ids, hashes. It holds ids, serial numbers and SHA-256 only.
+type RecordEntry = string
+
+// RecordList defines model for RecordList.
+type RecordList struct {
+	Records []Record `json:"records"`
+}
+
+// RecordRequest defines model for RecordRequest.
+type RecordRequest struct {
+	// Checkpoint A signed note, of the size first plus the number of entries
+	Checkpoint string        `json:"checkpoint"`
+	Entries    []RecordEntry `json:"entries"`
+
+	// First The index of the first of the entries
+	First int64 `json:"first"`
+}
+
 // ReissueRequest defines model for ReissueRequest.
 type ReissueRequest struct {
 	Generation Generation `json:"generation"`
@@ -1064,7 +1118,16 @@ type Station struct {
 	Leased   *int        `json:"leased,omitempty"`
 	Name     StationName `json:"name"`
 	NotAfter time.Time   `json:"notAfter"`
-	Revoked  bool        `json:"revoked"`
+
+	// RecordEntries Entries in its records
+	RecordEntries *int64 `json:"recordEntries,omitempty"`
+
+	// RecordForkedAt An alarm: since when one of its records is known to be forked
+	RecordForkedAt *time.Time `json:"recordForkedAt,omitempty"`
+
+	// Records Its records: one for each installation, so that a second one says that it was set up anew
+	Records *int `json:"records,omitempty"`
+	Revoked bool `json:"revoked"`
 
 	// TrippedUntil Its breaker is open: it gets no units until then
 	TrippedUntil *time.Time `json:"trippedUntil,omitempty"`
@@ -1214,6 +1277,9 @@ type EscrowId = Uuid
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
+// InstanceId defines model for InstanceId.
+type InstanceId = Uuid
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -1265,6 +1331,12 @@ type ListOrdersParams struct {
 	Offset *Offset `form:"offset,omitempty" json:"offset,omitempty"`
 }
 
+// ListRecordEntriesParams defines parameters for ListRecordEntries.
+type ListRecordEntriesParams struct {
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+	Offset *Offset `form:"offset,omitempty" json:"offset,omitempty"`
+}
+
 // ListUnitsParams defines parameters for ListUnits.
 type ListUnitsParams struct {
 	OrderId *OrderId       `form:"orderId,omitempty" json:"orderId,omitempty"`
@@ -1302,6 +1374,9 @@ type PostCancelJSONRequestBody = CancelRequest
 
 // PutOrderFlagsJSONRequestBody defines body for PutOrderFlags for application/json ContentType.
 type PutOrderFlagsJSONRequestBody = OrderFlags
+
+// PutRecordJSONRequestBody defines body for PutRecord for application/json ContentType.
+type PutRecordJSONRequestBody = RecordRequest
 
 // PutSessionJSONRequestBody defines body for PutSession for application/json ContentType.
 type PutSessionJSONRequestBody = SessionRequest
@@ -1635,6 +1710,61 @@ type ClientInterface interface {
 	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
 	PutOrderFlags(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetRecord The last checkpoint of the station's record
+	//
+	// A station asks before it claims. When the server has more entries than the station, or another root, the station's
+	// disk was put back to an earlier state or changed, and it does nothing more. Of an installation that never sent
+	// any the size is 0.
+	//
+	// Corresponds with GET /records/{instanceId} (the `GetRecord` operationId).
+	GetRecord(ctx context.Context, instanceId InstanceId, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRecordWithBody Add entries to the station's record, and have its checkpoint signed
+	//
+	// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+	// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+	//
+	// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+	// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+	// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+	// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+	// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+	// certificate (P-256).
+	//
+	// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+	// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+	// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+	// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+	// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+	PutRecordWithBody(ctx context.Context, instanceId InstanceId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutRecord Add entries to the station's record, and have its checkpoint signed
+	//
+	// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+	// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+	//
+	// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+	// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+	// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+	// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+	// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+	// certificate (P-256).
+	//
+	// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+	// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+	// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+	// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+	// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+	PutRecord(ctx context.Context, instanceId InstanceId, body PutRecordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutSessionWithBody Open the station's session, or replace it
 	//
 	// A station has one session. The same instanceId replaces its old session at once, as after a restart. Another
@@ -1717,6 +1847,16 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
 	PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRecords The records of a station, one for each installation
+	//
+	// Corresponds with GET /stations/{name}/records (the `ListRecords` operationId).
+	ListRecords(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRecordEntries Entries of a record, in their order
+	//
+	// Corresponds with GET /stations/{name}/records/{instanceId}/entries (the `ListRecordEntries` operationId).
+	ListRecordEntries(ctx context.Context, name StationName, instanceId InstanceId, params *ListRecordEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PostStationReset Give a station units again whose breaker has tripped
 	//
@@ -1952,8 +2092,9 @@ type ClientInterface interface {
 	//
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+	// (`not-anchored`; see putRecord).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1964,8 +2105,9 @@ type ClientInterface interface {
 	//
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+	// (`not-anchored`; see putRecord).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2445,6 +2587,91 @@ func (c *Client) PutOrderFlags(ctx context.Context, orderId OrderId, body PutOrd
 	return c.Client.Do(req)
 }
 
+// GetRecord The last checkpoint of the station's record
+//
+// A station asks before it claims. When the server has more entries than the station, or another root, the station's
+// disk was put back to an earlier state or changed, and it does nothing more. Of an installation that never sent
+// any the size is 0.
+//
+// Corresponds with GET /records/{instanceId} (the `GetRecord` operationId).
+func (c *Client) GetRecord(ctx context.Context, instanceId InstanceId, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRecordRequest(c.Server, instanceId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRecordWithBody Add entries to the station's record, and have its checkpoint signed
+//
+// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+//
+// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+// certificate (P-256).
+//
+// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+func (c *Client) PutRecordWithBody(ctx context.Context, instanceId InstanceId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRecordRequestWithBody(c.Server, instanceId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutRecord Add entries to the station's record, and have its checkpoint signed
+//
+// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+//
+// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+// certificate (P-256).
+//
+// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+func (c *Client) PutRecord(ctx context.Context, instanceId InstanceId, body PutRecordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutRecordRequest(c.Server, instanceId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // PutSessionWithBody Open the station's session, or replace it
 //
 // A station has one session. The same instanceId replaces its old session at once, as after a restart. Another
@@ -2608,6 +2835,36 @@ func (c *Client) PutStationDrainWithBody(ctx context.Context, name StationName, 
 // Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
 func (c *Client) PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutStationDrainRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRecords The records of a station, one for each installation
+//
+// Corresponds with GET /stations/{name}/records (the `ListRecords` operationId).
+func (c *Client) ListRecords(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRecordsRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRecordEntries Entries of a record, in their order
+//
+// Corresponds with GET /stations/{name}/records/{instanceId}/entries (the `ListRecordEntries` operationId).
+func (c *Client) ListRecordEntries(ctx context.Context, name StationName, instanceId InstanceId, params *ListRecordEntriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRecordEntriesRequest(c.Server, name, instanceId, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3072,8 +3329,9 @@ func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...
 //
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+// (`not-anchored`; see putRecord).
 //
 // Takes any type of body and a specified content type.
 //
@@ -3094,8 +3352,9 @@ func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, content
 //
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+// (`not-anchored`; see putRecord).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3972,6 +4231,87 @@ func NewPutOrderFlagsRequestWithBody(server string, orderId OrderId, contentType
 	return req, nil
 }
 
+// NewGetRecordRequest constructs an http.Request for the GetRecord method
+func NewGetRecordRequest(server string, instanceId InstanceId) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "instanceId", instanceId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/records/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPutRecordRequest calls the generic PutRecord builder with application/json body
+func NewPutRecordRequest(server string, instanceId InstanceId, body PutRecordJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutRecordRequestWithBody(server, instanceId, "application/json", bodyReader)
+}
+
+// NewPutRecordRequestWithBody constructs an http.Request for the PutRecord method, with any body, and a specified content type
+func NewPutRecordRequestWithBody(server string, instanceId InstanceId, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "instanceId", instanceId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/records/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutSessionRequest calls the generic PutSession builder with application/json body
 func NewPutSessionRequest(server string, body PutSessionJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -4169,6 +4509,120 @@ func NewPutStationDrainRequestWithBody(server string, name StationName, contentT
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListRecordsRequest constructs an http.Request for the ListRecords method
+func NewListRecordsRequest(server string, name StationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/records", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRecordEntriesRequest constructs an http.Request for the ListRecordEntries method
+func NewListRecordEntriesRequest(server string, name StationName, instanceId InstanceId, params *ListRecordEntriesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "instanceId", instanceId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/records/%s/entries", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Offset != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "offset", *params.Offset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -5202,6 +5656,63 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /orders/{orderId}/flags (the `PutOrderFlags` operationId).
 	PutOrderFlagsWithResponse(ctx context.Context, orderId OrderId, body PutOrderFlagsJSONRequestBody, reqEditors ...RequestEditorFn) (*PutOrderFlagsResponse, error)
 
+	// GetRecordWithResponse The last checkpoint of the station's record
+	//
+	// A station asks before it claims. When the server has more entries than the station, or another root, the station's
+	// disk was put back to an earlier state or changed, and it does nothing more. Of an installation that never sent
+	// any the size is 0.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /records/{instanceId} (the `GetRecord` operationId).
+	GetRecordWithResponse(ctx context.Context, instanceId InstanceId, reqEditors ...RequestEditorFn) (*GetRecordResponse, error)
+
+	// PutRecordWithBodyWithResponse Add entries to the station's record, and have its checkpoint signed
+	//
+	// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+	// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+	//
+	// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+	// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+	// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+	// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+	// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+	// certificate (P-256).
+	//
+	// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+	// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+	// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+	// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+	// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+	PutRecordWithBodyWithResponse(ctx context.Context, instanceId InstanceId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutRecordResponse, error)
+
+	// PutRecordWithResponse Add entries to the station's record, and have its checkpoint signed
+	//
+	// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+	// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+	//
+	// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+	// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+	// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+	// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+	// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+	// certificate (P-256).
+	//
+	// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+	// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+	// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+	// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+	// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+	PutRecordWithResponse(ctx context.Context, instanceId InstanceId, body PutRecordJSONRequestBody, reqEditors ...RequestEditorFn) (*PutRecordResponse, error)
+
 	// PutSessionWithBodyWithResponse Open the station's session, or replace it
 	//
 	// A station has one session. The same instanceId replaces its old session at once, as after a restart. Another
@@ -5286,6 +5797,20 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
 	PutStationDrainWithResponse(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error)
+
+	// ListRecordsWithResponse The records of a station, one for each installation
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /stations/{name}/records (the `ListRecords` operationId).
+	ListRecordsWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*ListRecordsResponse, error)
+
+	// ListRecordEntriesWithResponse Entries of a record, in their order
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /stations/{name}/records/{instanceId}/entries (the `ListRecordEntries` operationId).
+	ListRecordEntriesWithResponse(ctx context.Context, name StationName, instanceId InstanceId, params *ListRecordEntriesParams, reqEditors ...RequestEditorFn) (*ListRecordEntriesResponse, error)
 
 	// PostStationResetWithResponse Give a station units again whose breaker has tripped
 	//
@@ -5537,8 +6062,9 @@ type ClientWithResponsesInterface interface {
 	//
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+	// (`not-anchored`; see putRecord).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5549,8 +6075,9 @@ type ClientWithResponsesInterface interface {
 	//
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+	// (`not-anchored`; see putRecord).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6374,6 +6901,102 @@ func (r PutOrderFlagsResponse) ContentType() string {
 	return ""
 }
 
+type GetRecordResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecordAnchor
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRecordResponse) GetJSON200() *RecordAnchor {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRecordResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRecordResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRecordResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRecordResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRecordResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PutRecordResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecordAnchor
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutRecordResponse) GetJSON200() *RecordAnchor {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutRecordResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutRecordResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutRecordResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutRecordResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutRecordResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutSessionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6608,6 +7231,102 @@ func (r PutStationDrainResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutStationDrainResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRecordsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecordList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRecordsResponse) GetJSON200() *RecordList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRecordsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRecordsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRecordsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRecordsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRecordsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRecordEntriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecordEntries
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRecordEntriesResponse) GetJSON200() *RecordEntries {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRecordEntriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRecordEntriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRecordEntriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRecordEntriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRecordEntriesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7793,6 +8512,81 @@ func (c *ClientWithResponses) PutOrderFlagsWithResponse(ctx context.Context, ord
 	return ParsePutOrderFlagsResponse(rsp)
 }
 
+// GetRecordWithResponse The last checkpoint of the station's record
+//
+// A station asks before it claims. When the server has more entries than the station, or another root, the station's
+// disk was put back to an earlier state or changed, and it does nothing more. Of an installation that never sent
+// any the size is 0.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /records/{instanceId} (the `GetRecord` operationId).
+func (c *ClientWithResponses) GetRecordWithResponse(ctx context.Context, instanceId InstanceId, reqEditors ...RequestEditorFn) (*GetRecordResponse, error) {
+	rsp, err := c.GetRecord(ctx, instanceId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRecordResponse(rsp)
+}
+
+// PutRecordWithBodyWithResponse Add entries to the station's record, and have its checkpoint signed
+//
+// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+//
+// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+// certificate (P-256).
+//
+// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+func (c *ClientWithResponses) PutRecordWithBodyWithResponse(ctx context.Context, instanceId InstanceId, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutRecordResponse, error) {
+	rsp, err := c.PutRecordWithBody(ctx, instanceId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutRecordResponse(rsp)
+}
+
+// PutRecordWithResponse Add entries to the station's record, and have its checkpoint signed
+//
+// A station keeps a record of all its acts, one for each installation (instanceId, as in the session): an append-only
+// Merkle log by RFC 6962, section 2.1, with SHA-256. A leaf is an entry as it is here, without a line feed.
+//
+// `checkpoint` is a signed note. Its text is three lines, each ended by one line feed: `usbkeyd/record/STATION/INSTANCE`,
+// the number of entries in decimal, the root hash in base64. An empty line follows, then a line for each signature:
+// an em dash, a blank, the key's name, a blank, and in base64 four bytes and the signature. The four bytes are the
+// first of the SHA-256 over the name, a line feed, 0x02 and the DER SubjectPublicKeyInfo. The signature is a DER
+// Ecdsa-Sig-Value over the SHA-256 of the text. The station signs under its own name with the key of its client
+// certificate (P-256).
+//
+// The server computes the root from what it has and from `entries`, the first of which has the index `first`; entries
+// that it has already are compared. What differs, and another root, is `record-forked`: somebody has changed the
+// record. That stays so for this installation, and the administration is told (listStations). Otherwise the server
+// keeps the entries, adds a signature under the name `usbkeyd.central` with the key of a certificate that stations
+// have as serverTrust, and answers what it has now. `first` beyond what it has is `invalid-content`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /records/{instanceId} (the `PutRecord` operationId).
+func (c *ClientWithResponses) PutRecordWithResponse(ctx context.Context, instanceId InstanceId, body PutRecordJSONRequestBody, reqEditors ...RequestEditorFn) (*PutRecordResponse, error) {
+	rsp, err := c.PutRecord(ctx, instanceId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutRecordResponse(rsp)
+}
+
 // PutSessionWithBodyWithResponse Open the station's session, or replace it
 //
 // A station has one session. The same instanceId replaces its old session at once, as after a restart. Another
@@ -7930,6 +8724,32 @@ func (c *ClientWithResponses) PutStationDrainWithResponse(ctx context.Context, n
 		return nil, err
 	}
 	return ParsePutStationDrainResponse(rsp)
+}
+
+// ListRecordsWithResponse The records of a station, one for each installation
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /stations/{name}/records (the `ListRecords` operationId).
+func (c *ClientWithResponses) ListRecordsWithResponse(ctx context.Context, name StationName, reqEditors ...RequestEditorFn) (*ListRecordsResponse, error) {
+	rsp, err := c.ListRecords(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRecordsResponse(rsp)
+}
+
+// ListRecordEntriesWithResponse Entries of a record, in their order
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /stations/{name}/records/{instanceId}/entries (the `ListRecordEntries` operationId).
+func (c *ClientWithResponses) ListRecordEntriesWithResponse(ctx context.Context, name StationName, instanceId InstanceId, params *ListRecordEntriesParams, reqEditors ...RequestEditorFn) (*ListRecordEntriesResponse, error) {
+	rsp, err := c.ListRecordEntries(ctx, name, instanceId, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRecordEntriesResponse(rsp)
 }
 
 // PostStationResetWithResponse Give a station units again whose breaker has tripped
@@ -8314,8 +9134,9 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 //
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+// (`not-anchored`; see putRecord).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8332,8 +9153,9 @@ func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Contex
 //
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
+// (`not-anchored`; see putRecord).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8916,6 +9738,72 @@ func ParsePutOrderFlagsResponse(rsp *http.Response) (*PutOrderFlagsResponse, err
 	return response, nil
 }
 
+// ParseGetRecordResponse parses an HTTP response from a GetRecordWithResponse call
+func ParseGetRecordResponse(rsp *http.Response) (*GetRecordResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRecordResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecordAnchor
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePutRecordResponse parses an HTTP response from a PutRecordWithResponse call
+func ParsePutRecordResponse(rsp *http.Response) (*PutRecordResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutRecordResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecordAnchor
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutSessionResponse parses an HTTP response from a PutSessionWithResponse call
 func ParsePutSessionResponse(rsp *http.Response) (*PutSessionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9064,6 +9952,72 @@ func ParsePutStationDrainResponse(rsp *http.Response) (*PutStationDrainResponse,
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRecordsResponse parses an HTTP response from a ListRecordsWithResponse call
+func ParseListRecordsResponse(rsp *http.Response) (*ListRecordsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRecordsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecordList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRecordEntriesResponse parses an HTTP response from a ListRecordEntriesWithResponse call
+func ParseListRecordEntriesResponse(rsp *http.Response) (*ListRecordEntriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRecordEntriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecordEntries
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

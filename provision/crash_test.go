@@ -167,7 +167,7 @@ func runUntil(t *testing.T, s *station, at int, after bool, as delivered) (*Reco
 	if as.make != nil {
 		as.make(s, t)
 		rec.Token.Identity = pkcs11.Identity{Serial: s.initialised(t).Serial}
-		if err := s.runner.Journal.Save(rec, "factory token"); err != nil {
+		if err := s.runner.Journal.Save(rec, "factory token", ""); err != nil {
 			t.Fatal(err)
 		}
 		m = s.module()

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
@@ -32,7 +33,7 @@ var journalSchema embed.FS
 // journalVersion is the schema's version, kept in SQLite's user_version: how many of
 // the schema's files, in their order, have been applied. A file of a newer version is
 // refused.
-const journalVersion = 3
+const journalVersion = 4
 
 // JournalExists reports whether there is a journal file at path.
 func JournalExists(path string) (bool, error) {
@@ -111,6 +112,9 @@ func (j *Journal) prepare() error {
 				return err
 			}
 		}
+		if err := earlier(tx); err != nil {
+			return err
+		}
 		_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", journalVersion))
 		return err
 	})
@@ -170,7 +174,7 @@ func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) 
 		if err != nil {
 			return err
 		}
-		return j.note(tx, rec, "claimed")
+		return errors.Join(j.note(tx, rec, "claimed"), witness(tx, intended(rec, "claimed")))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("job for unit %s on %s: %w", job.UnitID(), token.Identity, err)
@@ -178,9 +182,18 @@ func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) 
 	return rec, nil
 }
 
-// Save makes the record durable, with a note of what is about to be done.
-func (j *Journal) Save(rec *Record, note string) error {
-	return j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error { return j.save(tx, rec, note) })
+// Save makes the record durable, with a note of what is about to be done. A step that is
+// done under the same intent is recorded with it; "" for none.
+func (j *Journal) Save(rec *Record, note string, ahead StepName) error {
+	acts := []audit.Entry{intended(rec, note)}
+	if ahead != "" {
+		next := *rec
+		next.Step = ahead
+		acts = append(acts, intended(&next, string(ahead)))
+	}
+	return j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error {
+		return errors.Join(j.save(tx, rec, note), witness(tx, acts...))
+	})
 }
 
 // Finish makes a final state durable together with its report, if there is one. PINs of
@@ -190,7 +203,8 @@ func (j *Journal) Finish(rec *Record, report *Report) error {
 		rec.Facts.forgetPINs()
 	}
 	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
-		if err := j.save(tx, rec, string(rec.State)); err != nil || report == nil {
+		err := errors.Join(j.save(tx, rec, string(rec.State)), witness(tx, ended(rec, report)))
+		if err != nil || report == nil {
 			return err
 		}
 		body, err := json.Marshal(report)

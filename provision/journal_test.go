@@ -37,7 +37,7 @@ func TestJournalKeepsARecord(t *testing.T) {
 		t.Errorf("id %s", rec.Job.ID)
 	}
 	rec.State, rec.Facts.KeyID, rec.Facts.CSR = StateRunning, pkcs11.KeyID{1, 2}, []byte("request")
-	if err := j.Save(rec, "note"); err != nil {
+	if err := j.Save(rec, "note", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Close(); err != nil {
@@ -88,7 +88,7 @@ func TestJournalRefusesAKeyTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		rec.State, rec.Facts.PublicKey = StateRunning, []byte("the same key")
-		if err := j.Save(rec, ""); !errors.Is(err, want) {
+		if err := j.Save(rec, "", ""); !errors.Is(err, want) {
 			t.Errorf("job %d: %v, want %v", i, err, want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
@@ -47,10 +48,11 @@ func (j *Journal) CountPendingReports() (int, error) {
 	return n, nil
 }
 
-// ReportSent takes a report out of the outbox with the central server's answer.
-func (j *Journal) ReportSent(id int64, answer string) error {
+// ReportSent takes a report out of the outbox with the central server's answer, and
+// records what acts that was.
+func (j *Journal) ReportSent(id int64, answer string, acts ...audit.Entry) error {
 	return j.transact(crashpoint.OutboxSent, func(tx *sql.Tx) error {
 		_, err := tx.Exec("UPDATE report SET sent_at = $1, answer = $2 WHERE id = $3 AND sent_at IS NULL", time.Now().UnixMilli(), answer, id)
-		return err
+		return errors.Join(err, witness(tx, acts...))
 	})
 }

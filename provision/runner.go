@@ -111,7 +111,8 @@ type run struct {
 	lease  Lease
 
 	steps   []Step
-	dirty   bool // facts that the journal does not have yet
+	dirty   bool     // facts that the journal does not have yet
+	ahead   StepName // recorded with the intent of the step before it
 	token   pkcs11.Token
 	info    *pkcs11.TokenInfo
 	login   login
@@ -269,7 +270,8 @@ func (j *run) intend(s Step) error {
 			return err
 		}
 	}
-	if s.Effect == EffectReads || s.Effect == EffectRepeatable && !j.dirty {
+	recorded := !s.WritesToken || j.ahead == s.Name
+	if s.Effect == EffectReads || s.Effect == EffectRepeatable && !j.dirty && recorded {
 		return nil
 	}
 	touched := j.rec.Facts.Touched
@@ -285,12 +287,29 @@ func (j *run) intend(s Step) error {
 func (j *run) commit(step StepName) error {
 	before := j.rec.Step
 	j.rec.Step, j.rec.Epoch = step, j.lease.Epoch()
-	if err := j.Journal.Save(j.rec, string(step)); err != nil {
+	ahead := j.writeAfter(step)
+	if err := j.Journal.Save(j.rec, string(step), ahead); err != nil {
 		j.rec.Step = before
 		return err
 	}
-	j.dirty = false
+	j.dirty, j.ahead = false, ahead
 	return nil
+}
+
+// writeAfter is the step after this one, if it writes the token under the intent of the
+// one before. It is recorded with that, for nothing is done to a token that is not on
+// record, and a transaction of its own would cost a sync.
+func (j *run) writeAfter(step StepName) StepName {
+	at := slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == step })
+	for _, s := range j.steps[at+1:] {
+		if s.when == nil || s.when(j.rec.Facts) {
+			if s.WritesToken && s.Effect == EffectRepeatable {
+				return s.Name
+			}
+			break
+		}
+	}
+	return ""
 }
 
 // complete ends a job whose steps are all done.
@@ -330,7 +349,7 @@ func (j *run) stop(i int, cause error) error {
 	defer j.tell(i)
 	if event == EventPark {
 		j.rec.State, j.rec.Step = state, j.resumeAt(i)
-		if err := j.Journal.Save(j.rec, "parked"); err != nil {
+		if err := j.Journal.Save(j.rec, "parked", ""); err != nil {
 			return errors.Join(e, err)
 		}
 		return e

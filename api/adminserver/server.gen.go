@@ -65,6 +65,12 @@ type ServerInterface interface {
 	// PutStationDrain Let a station finish what it has and give it nothing more
 	// (PUT /stations/{name}/drain)
 	PutStationDrain(w http.ResponseWriter, r *http.Request, name StationName)
+	// ListRecords The records of a station, one for each installation
+	// (GET /stations/{name}/records)
+	ListRecords(w http.ResponseWriter, r *http.Request, name StationName)
+	// ListRecordEntries Entries of a record, in their order
+	// (GET /stations/{name}/records/{instanceId}/entries)
+	ListRecordEntries(w http.ResponseWriter, r *http.Request, name StationName, instanceId InstanceId, params ListRecordEntriesParams)
 	// PostStationReset Give a station units again whose breaker has tripped
 	// (POST /stations/{name}/reset)
 	PostStationReset(w http.ResponseWriter, r *http.Request, name StationName)
@@ -588,6 +594,96 @@ func (siw *ServerInterfaceWrapper) PutStationDrain(w http.ResponseWriter, r *htt
 	handler.ServeHTTP(w, r)
 }
 
+// ListRecords operation middleware
+func (siw *ServerInterfaceWrapper) ListRecords(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRecords(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListRecordEntries operation middleware
+func (siw *ServerInterfaceWrapper) ListRecordEntries(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "instanceId" -------------
+	var instanceId InstanceId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "instanceId", r.PathValue("instanceId"), &instanceId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "instanceId", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRecordEntriesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", r.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "limit"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "limit", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "offset" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "offset", r.URL.Query(), &params.Offset, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "offset"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "offset", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListRecordEntries(w, r, name, instanceId, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // PostStationReset operation middleware
 func (siw *ServerInterfaceWrapper) PostStationReset(w http.ResponseWriter, r *http.Request) {
 
@@ -1012,6 +1108,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/stations/{name}/drain", wrapper.PutStationDrain)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/stations/{name}/reset", wrapper.PostStationReset)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/stations/{name}/revoke", wrapper.PostStationRevoke)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/stations/{name}/records", wrapper.ListRecords)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/stations/{name}/records/{instanceId}/entries", wrapper.ListRecordEntries)
 
 	return m
 }
@@ -1633,6 +1731,86 @@ func (response PutStationDraindefaultApplicationProblemPlusJSONResponse) VisitPu
 	return err
 }
 
+type ListRecordsRequestObject struct {
+	Name StationName `json:"name"`
+}
+
+type ListRecordsResponseObject interface {
+	VisitListRecordsResponse(w http.ResponseWriter) error
+}
+
+type ListRecords200JSONResponse RecordList
+
+func (response ListRecords200JSONResponse) VisitListRecordsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRecordsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRecordsdefaultApplicationProblemPlusJSONResponse) VisitListRecordsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRecordEntriesRequestObject struct {
+	Name       StationName `json:"name"`
+	InstanceId InstanceId  `json:"instanceId"`
+	Params     ListRecordEntriesParams
+}
+
+type ListRecordEntriesResponseObject interface {
+	VisitListRecordEntriesResponse(w http.ResponseWriter) error
+}
+
+type ListRecordEntries200JSONResponse RecordEntries
+
+func (response ListRecordEntries200JSONResponse) VisitListRecordEntriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRecordEntriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRecordEntriesdefaultApplicationProblemPlusJSONResponse) VisitListRecordEntriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PostStationResetRequestObject struct {
 	Name StationName `json:"name"`
 }
@@ -2040,6 +2218,12 @@ type StrictServerInterface interface {
 	// PutStationDrain Let a station finish what it has and give it nothing more
 	// (PUT /stations/{name}/drain)
 	PutStationDrain(ctx context.Context, request PutStationDrainRequestObject) (PutStationDrainResponseObject, error)
+	// ListRecords The records of a station, one for each installation
+	// (GET /stations/{name}/records)
+	ListRecords(ctx context.Context, request ListRecordsRequestObject) (ListRecordsResponseObject, error)
+	// ListRecordEntries Entries of a record, in their order
+	// (GET /stations/{name}/records/{instanceId}/entries)
+	ListRecordEntries(ctx context.Context, request ListRecordEntriesRequestObject) (ListRecordEntriesResponseObject, error)
 	// PostStationReset Give a station units again whose breaker has tripped
 	// (POST /stations/{name}/reset)
 	PostStationReset(ctx context.Context, request PostStationResetRequestObject) (PostStationResetResponseObject, error)
@@ -2529,6 +2713,60 @@ func (sh *strictHandler) PutStationDrain(w http.ResponseWriter, r *http.Request,
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PutStationDrainResponseObject); ok {
 		if err := validResponse.VisitPutStationDrainResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRecords operation middleware
+func (sh *strictHandler) ListRecords(w http.ResponseWriter, r *http.Request, name StationName) {
+	var request ListRecordsRequestObject
+
+	request.Name = name
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRecords(ctx, request.(ListRecordsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRecords")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRecordsResponseObject); ok {
+		if err := validResponse.VisitListRecordsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRecordEntries operation middleware
+func (sh *strictHandler) ListRecordEntries(w http.ResponseWriter, r *http.Request, name StationName, instanceId InstanceId, params ListRecordEntriesParams) {
+	var request ListRecordEntriesRequestObject
+
+	request.Name = name
+	request.InstanceId = instanceId
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRecordEntries(ctx, request.(ListRecordEntriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRecordEntries")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListRecordEntriesResponseObject); ok {
+		if err := validResponse.VisitListRecordEntriesResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 )
 
 // readCertificates reads the certificates of a PEM file.
@@ -48,22 +50,39 @@ func parsePEMCertificates(data []byte) ([]*x509.Certificate, error) {
 	return out, nil
 }
 
-// newCentral makes the client from the station's credential.
-func newCentral(station *config.Station) (*agent.Central, error) {
+// newCentral makes the client from the station's credential, and says with which keys
+// the station's record goes there.
+func newCentral(station *config.Station) (*agent.Central, *agent.RecordKeys, error) {
 	if err := station.Enrolled(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	credential, err := tls.LoadX509KeyPair(station.Central.Certificate, station.Central.Key)
 	if err != nil {
-		return nil, &config.FieldError{Field: "central.certificate", Err: err}
+		return nil, nil, &config.FieldError{Field: "central.certificate", Err: err}
 	}
 	roots, err := readCertificates("central.trust", station.Central.Trust)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	key, ok := credential.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, nil, &config.FieldError{Field: "central.key", Err: errors.New("this kind of key signs nothing")}
+	}
+	if _, err := audit.NewSigner(station.Name, key); err != nil {
+		return nil, nil, &config.FieldError{Field: "central.key", Err: err}
 	}
 	trust := x509.NewCertPool()
 	for _, r := range roots {
 		trust.AddCert(r)
 	}
-	return agent.NewCentral(station.Central.URLs, credential, trust)
+	central, err := agent.NewCentral(station.Central.URLs, credential, trust)
+	return central, &agent.RecordKeys{Signer: key, Central: publicKeys(roots)}, err
+}
+
+// publicKeys are the keys in certificates.
+func publicKeys(certificates []*x509.Certificate) (out []crypto.PublicKey) {
+	for _, c := range certificates {
+		out = append(out, c.PublicKey)
+	}
+	return out
 }

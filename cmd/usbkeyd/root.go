@@ -11,6 +11,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 )
 
@@ -22,6 +23,7 @@ const (
 	exitUnfinished = 3
 	exitCentral    = 4
 	exitConfig     = 5
+	exitRecord     = 6
 )
 
 const exitCodesHelp = `Exit codes:
@@ -30,7 +32,8 @@ const exitCodesHelp = `Exit codes:
   2  wrong usage
   3  the work ended, but a unit failed, is quarantined or waits for somebody
   4  the central server cannot be reached, or does not accept this station
-  5  the configuration is wrong`
+  5  the configuration is wrong
+  6  the station's record is broken: its disk was changed or put back`
 
 const defaultConfig = "/etc/usbkeyd/station.yaml"
 
@@ -76,6 +79,8 @@ func exitCode(err error) int {
 		return code.code
 	case errors.As(err, &field), errors.Is(err, config.ErrSyntax), errors.Is(err, config.ErrInvalid):
 		return exitConfig
+	case errors.Is(err, audit.ErrBroken):
+		return exitRecord
 	case errors.Is(err, agent.ErrForbidden):
 		return exitCentral
 	}
@@ -115,6 +120,7 @@ everything and reports the serial numbers.
 		newRun(s, &path, load, shutIn),
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
+		group("audit", "Look at the record of what this station did", newAuditVerify(s, load), newAuditShow(s, load), newAuditExport(s, load)),
 		group("module", "Look at a vendor's PKCS#11 library", newModuleQualify(s, shutIn)),
 		group("sopin", "Open an SO PIN from escrow", newSOPINOpen(s, shutIn)),
 		group("central", "Look at a central server", newCentralConformance(s, load)),

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"golang.org/x/term"
@@ -90,6 +93,9 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 			records.observe(p)
 		}
 	}
+	if err := o.recordStart(st.journal, log); err != nil {
+		return err
+	}
 	a, closeAgent, err := newAgent(station, st, log, observe)
 	if err != nil {
 		return err
@@ -119,9 +125,26 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	return errors.Join(append(failures, o.conclude(ctx, summary))...)
 }
 
+// recordStart puts the start and its configuration on record.
+func (o *runOptions) recordStart(journal *provision.Journal, log *slog.Logger) error {
+	text, err := os.ReadFile(*o.config)
+	if err != nil {
+		return &codeError{exitConfig, err}
+	}
+	sum := sha256.Sum256(text)
+	changed, err := journal.Started(hex.EncodeToString(sum[:]), buildinfo.Version())
+	if changed {
+		log.Info("the configuration is another one than at the last start", "sha256", hex.EncodeToString(sum[:]))
+	}
+	return err
+}
+
 // centralOr tells a central server out of reach from other failures of the agent.
 func centralOr(err error) int {
-	if errors.Is(err, provision.ErrJournal) {
+	switch {
+	case errors.Is(err, audit.ErrBroken):
+		return exitRecord
+	case errors.Is(err, provision.ErrJournal):
 		return exitFailure
 	}
 	return exitCentral
@@ -183,7 +206,7 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 	if err != nil {
 		return nil, nil, err
 	}
-	central, err := newCentral(station)
+	central, record, err := newCentral(station)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -203,6 +226,6 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 		},
 		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),
 		UserPINRecipients: station.Recipients.UserPIN, SOPINRecipients: station.Recipients.SOPIN,
-		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe, Probe: probePCSC,
+		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe, Probe: probePCSC, Record: record,
 	}), closeModules, nil
 }

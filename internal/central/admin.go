@@ -44,6 +44,8 @@ func (s *Server) adminPolicies() map[string]policy {
 		"PutStationDrain":   {caller: anAdmin, limit: smallBody},
 		"PostStationReset":  {caller: anAdmin},
 		"PostStationRevoke": {caller: anAdmin},
+		"ListRecords":       {caller: anAdmin},
+		"ListRecordEntries": {caller: anAdmin},
 	}
 }
 

@@ -20,6 +20,8 @@ func (s *adminAPI) ListStations(ctx context.Context, _ adminserver.ListStationsR
 	for i, st := range rows {
 		out.Stations[i] = stationOfRow(st)
 		out.Stations[i].Leased = &st.Held
+		out.Stations[i].Records, out.Stations[i].RecordEntries = &st.Records, &st.Recorded
+		out.Stations[i].RecordForkedAt = optionalTime(st.ForkedAt)
 	}
 	return out, nil
 }

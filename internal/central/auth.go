@@ -2,6 +2,7 @@ package central
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -28,6 +29,16 @@ type stationKey struct{}
 func stationOf(ctx context.Context) string {
 	station, _ := ctx.Value(stationKey{}).(store.Station)
 	return station.Name
+}
+
+// keyOf is the public key of the station that calls.
+func keyOf(ctx context.Context) (crypto.PublicKey, error) {
+	station, _ := ctx.Value(stationKey{}).(store.Station)
+	cert, err := x509.ParseCertificate(station.Certificate)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of station %s: %w", station.Name, err)
+	}
+	return cert.PublicKey, nil
 }
 
 // drains says whether the station that calls is to finish what it has and no more.

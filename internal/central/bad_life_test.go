@@ -50,6 +50,7 @@ func testBadLifeRequests(t *testing.T, e engine) {
 	w.take(must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK))
 	done := s.one("DONE").issued()
 	must[api.UnitState](t, done.putResult(), http.StatusOK)
+	done.anchor()
 	parcel := api.ShipmentRequest{Generation: 1, Waybill: "SF0000000001", Scans: []api.TokenSerial{done.csr.TokenSerial}, PackedBy: "packer-1"}
 	ship := func(by *station, change func(*api.ShipmentRequest)) func() answer {
 		return func() answer {

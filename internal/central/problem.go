@@ -74,6 +74,10 @@ func kindOf(t api.ProblemType) kind {
 		return kind{http.StatusConflict, "The order is known with other content", false}
 	case api.ProblemStationConflict:
 		return kind{http.StatusConflict, "The station is known with another key", false}
+	case api.ProblemRecordForked:
+		return kind{http.StatusConflict, "The station's record was changed", false}
+	case api.ProblemNotAnchored:
+		return kind{http.StatusConflict, "The unit's record is not here yet", true}
 	case api.ProblemUnavailable:
 		return kind{http.StatusServiceUnavailable, "Not available now", true}
 	}
@@ -121,6 +125,10 @@ func refusalType(r store.Reason) api.ProblemType {
 		return api.ProblemOrderConflict
 	case store.StationConflict:
 		return api.ProblemStationConflict
+	case store.RecordForked:
+		return api.ProblemRecordForked
+	case store.NotAnchored:
+		return api.ProblemNotAnchored
 	}
 	return api.ProblemInternal
 }

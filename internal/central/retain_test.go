@@ -20,6 +20,7 @@ func testAParcelThatComesBackLateIsRevoked(t *testing.T, e engine) {
 	r := newRig(t, e, func(c *central.Config) { c.RetainDays = 30 })
 	w := r.station("bay-1").one("LATE").issued()
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
+	w.anchor()
 	must[api.UnitState](t, w.send("PUT", "/units/LATE-001/shipment", api.ShipmentRequest{
 		Generation: 1, Waybill: "SF0000000001", Scans: []api.TokenSerial{w.csr.TokenSerial}, PackedBy: "packer-1",
 	}), http.StatusOK)

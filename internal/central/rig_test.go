@@ -28,6 +28,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
@@ -184,6 +185,8 @@ type station struct {
 	session    string
 	credential api.StationCredential
 	key        crypto.Signer
+	// record is what it keeps of its acts.
+	record *audit.Memory
 }
 
 func (r *rig) station(name string) *station {
@@ -193,7 +196,7 @@ func (r *rig) station(name string) *station {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s := &station{rig: r, name: name, instance: uuid.NewString(), credential: credential, key: key}
+	s := &station{rig: r, name: name, instance: uuid.NewString(), credential: credential, key: key, record: &audit.Memory{}}
 	s.http = r.client(credential.ServerTrust, &tls.Certificate{Certificate: [][]byte{credential.Certificate}, PrivateKey: key})
 	s.open()
 	return s

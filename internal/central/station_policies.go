@@ -18,5 +18,7 @@ func (s *Server) stationPolicies() map[string]policy {
 		"PostAdopt":      {caller: aStation, limit: smallBody},
 		"PutShipment":    {caller: aStation, limit: smallBody},
 		"PostShipped":    {caller: aStation, limit: largeBody},
+		"GetRecord":      {caller: aStation},
+		"PutRecord":      {caller: aStation, limit: largeBody},
 	}
 }

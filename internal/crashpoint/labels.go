@@ -41,6 +41,10 @@ const (
 	OutboxSent Label = "outbox: answered"
 	// JournalDestroy is the end of a token's PINs at the station.
 	JournalDestroy Label = "journal: destroy secrets"
+	// JournalRecord is an act of the station itself, JournalAnchor a checkpoint of the
+	// record that the central server has signed too.
+	JournalRecord Label = "journal: record"
+	JournalAnchor Label = "journal: anchor"
 )
 
 // What a job has a module or a token do; reading and writing alike.
@@ -85,13 +89,14 @@ const (
 func Daemon() []Label {
 	return []Label{
 		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent, JournalDestroy,
+		JournalRecord, JournalAnchor,
 		TokenSlots, TokenOpen, TokenInfo, TokenInit, TokenLoginSO, TokenLoginUser, TokenLogout, TokenInitUserPIN,
 		TokenSetSOPIN, TokenSetUserPIN, TokenObjects, TokenGenerateKeyPair, TokenSign, TokenWriteCertificate,
 		TokenDestroy, TokenClose,
 		"PUT /v1/session", "GET /v1/trust", "POST /v1/claims", "POST /v1/heartbeat", "POST /v1/units/*/release",
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
-		"POST /v1/units/*/adopt", "POST /v1/shipped",
+		"POST /v1/units/*/adopt", "POST /v1/shipped", "GET /v1/records/*", "PUT /v1/records/*",
 	}
 }
 
@@ -107,6 +112,7 @@ func Transactions() []Label {
 		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
+		"keep the record of station *", "note that the record of station * is forked",
 		"grow older", "begin recovery", "recover unit *", "finish recovery",
 	}
 }
@@ -116,10 +122,10 @@ func Transactions() []Label {
 func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
-		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "PostShipped",
+		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "PostShipped", "GetRecord", "PutRecord",
 		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListEscrows", "GetSealedSoPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
-		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",
+		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke", "ListRecords", "ListRecordEntries",
 	}
 }
 

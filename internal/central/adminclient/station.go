@@ -100,3 +100,21 @@ func stationKey(path string) (key crypto.Signer, made bool, err error) {
 	}
 	return fresh, true, keyfile.WriteNew(path, keyfile.File{Content: text, Secret: true})
 }
+
+// Records lists a station's records, one for each installation.
+func (c *Client) Records(ctx context.Context, station string) ([]api.Record, error) {
+	var out api.RecordList
+	resp, err := c.raw.ListRecords(ctx, station)
+	_, err = c.answer(resp, err, &out)
+	return out.Records, err
+}
+
+// RecordEntries reads all entries of a record.
+func (c *Client) RecordEntries(ctx context.Context, station, instance string) ([]string, error) {
+	return all(func(limit, offset *int) ([]string, int, error) {
+		var out api.RecordEntries
+		resp, err := c.raw.ListRecordEntries(ctx, station, instance, &api.ListRecordEntriesParams{Limit: limit, Offset: offset})
+		_, err = c.answer(resp, err, &out)
+		return out.Entries, out.Total, err
+	})
+}

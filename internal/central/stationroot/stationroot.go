@@ -65,6 +65,9 @@ func Open(dir string, clock func() time.Time) (*Root, error) {
 // Certificate is the root's own.
 func (r *Root) Certificate() *x509.Certificate { return r.cert }
 
+// Key is the root's key, for what is signed beside certificates.
+func (r *Root) Key() crypto.Signer { return r.key }
+
 // SignStation signs a station's client certificate. Only the name given here gets
 // into it, whatever a request said.
 func (r *Root) SignStation(name string, public crypto.PublicKey) (*x509.Certificate, error) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/central/database"
 )
 
@@ -79,7 +80,25 @@ func (w *situation) result(outcome string) error {
 	return err
 }
 
+// anchor puts the unit's end into a record of its own.
+func (w *situation) anchor() {
+	w.t.Helper()
+	log := audit.Log{Storage: &audit.Memory{}}
+	_, err := log.Append(audit.Entry{
+		Time: time.Unix(1, 0), Kind: audit.KindInstalled, Unit: w.unitID(), Generation: 1, Hashes: map[string]string{"certificate": w.certificate().SHA256},
+	})
+	w.must(err)
+	root, err := log.Root(1)
+	w.must(err)
+	_, err = w.s.PutRecord(w.t.Context(), RecordPart{
+		Station: "bay-1", InstanceID: w.key, Checkpoint: audit.Checkpoint{Size: 1, Root: root}, Note: "note", StationKey: []byte("key"),
+		Lines: [][]byte{log.Storage.(*audit.Memory).Rows[0].Line},
+	})
+	w.must(err)
+}
+
 func (w *situation) ship() error {
+	w.anchor()
 	_, err := w.s.PutShipment(w.t.Context(), Shipment{UnitID: w.unitID(), Generation: 1, Station: "bay-1", Waybill: "SF1", Scans: []string{"token-" + w.key}, PackedBy: "p1"})
 	return err
 }

@@ -26,6 +26,8 @@ const (
 	ProofInvalid     Reason = "proof does not fit what is bound"
 	ShipmentConflict Reason = "another shipment was reported"
 	SamePerson       Reason = "a second person must approve"
+	RecordForked     Reason = "record is forked"
+	NotAnchored      Reason = "unit is not on record here"
 )
 
 // Refusal is an answer of the store's rules, as opposed to a failure.

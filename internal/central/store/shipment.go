@@ -29,10 +29,6 @@ func (p Shipment) digest() (string, error) {
 	return hexSum(text), nil
 }
 
-// anchored says why a unit's record does not allow it to leave. Records are not
-// anchored outside this server yet, so every unit may.
-func anchored(Unit) error { return nil }
-
 // PutShipment makes an INSTALLED unit SHIPPED. The same again changes nothing; a
 // different one of the same generation is ShipmentConflict.
 func (s *Store) PutShipment(ctx context.Context, p Shipment) (u Unit, err error) {
@@ -103,7 +99,7 @@ func (t *txn) shippable(ctx context.Context, u Unit, b Binding, p Shipment) erro
 	if len(second) > 0 {
 		return refuse(WrongState, "there is a second certificate for unit %s that is not revoked", u.ID)
 	}
-	if err := anchored(u); err != nil {
+	if err := t.anchored(ctx, u, b); err != nil {
 		return err
 	}
 	mine, err := collect(ctx, t, func(r rowScanner) (serial string, err error) { return serial, r.Scan(&serial) },

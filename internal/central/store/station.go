@@ -30,6 +30,11 @@ type Station struct {
 	Version    string
 	// Held is how many units it has from LEASED to ISSUED.
 	Held int
+	// Records is how many installations of it keep a record here, Recorded how many
+	// entries they have, ForkedAt since when one is known to be forked; only in a list.
+	Records  int
+	Recorded int64
+	ForkedAt time.Time
 }
 
 const stationColumns = `st.name, st.public_key_sha256, st.certificate, st.certificate_sha256, st.not_after,
@@ -77,6 +82,13 @@ func (s *Store) Stations(ctx context.Context) ([]Station, error) {
 		if err != nil {
 			return nil, fmt.Errorf("count the units of station %s: %w", stations[i].Name, err)
 		}
+		var forked int64
+		err = s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(size), 0), COALESCE(MIN(NULLIF(forked_at, 0)), 0) FROM records WHERE station = $1`,
+			stations[i].Name).Scan(&stations[i].Records, &stations[i].Recorded, &forked)
+		if err != nil {
+			return nil, fmt.Errorf("count the records of station %s: %w", stations[i].Name, err)
+		}
+		stations[i].ForkedAt = fromMillis(forked)
 	}
 	return stations, nil
 }
