@@ -35,6 +35,9 @@ var journalSchema embed.FS
 // refused.
 const journalVersion = 4
 
+// recordVersion is that in which the record came.
+const recordVersion = 4
+
 // JournalExists reports whether there is a journal file at path.
 func JournalExists(path string) (bool, error) {
 	_, err := os.Stat(path)
@@ -111,9 +114,12 @@ func (j *Journal) prepare() error {
 			if _, err := tx.Exec(string(step)); err != nil {
 				return err
 			}
-		}
-		if err := earlier(tx); err != nil {
-			return err
+			if n != recordVersion {
+				continue
+			}
+			if err := earlier(tx); err != nil {
+				return err
+			}
 		}
 		_, err := tx.Exec(fmt.Sprintf("PRAGMA user_version = %d", journalVersion))
 		return err

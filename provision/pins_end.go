@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
@@ -59,7 +60,9 @@ func (j *Journal) DestroyPINs(jobID, why string) error {
 		if _, err := tx.Exec("UPDATE job SET facts = $1, updated_at = $2 WHERE id = $3", string(facts), time.Now().UnixMilli(), jobID); err != nil {
 			return err
 		}
-		return j.note(tx, rec, "PINs destroyed: "+why)
+		act := about(rec, audit.KindPINDestroyed)
+		name(act, "escrow", rec.Facts.EscrowID)
+		return errors.Join(j.note(tx, rec, "PINs destroyed: "+why), witness(tx, act))
 	})
 	if err != nil {
 		return err

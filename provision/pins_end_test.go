@@ -21,7 +21,7 @@ func pinsIn(t *testing.T, j *Journal, sequence int, end State) *Record {
 	rec.Facts.SOPINEnvelope = []byte("envelope")
 	for range 20 {
 		rec.Facts.CSR = append(rec.Facts.CSR, bytes.Repeat([]byte("request"), 40)...) // so that the row moves from page to page
-		if err := j.Save(rec, "note"); err != nil {
+		if err := j.Save(rec, "note", ""); err != nil {
 			t.Fatal(err)
 		}
 	}

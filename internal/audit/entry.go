@@ -22,6 +22,7 @@ const (
 	KindEscrow           Kind = "escrow"            // the sealed SO PIN goes to the central server
 	KindTokenWrite       Kind = "token-write"       // a step is about to write the token
 	KindPINSet           Kind = "pin-set"           // a step is about to set a PIN
+	KindPINDestroyed     Kind = "pin-destroyed"     // the station's copies of a token's PINs are gone
 	KindPINPrint         Kind = "pin-print"         // a PIN mailer is about to be printed
 	KindCertificateBound Kind = "certificate-bound" // the request is about to bind the unit's key
 	KindStep             Kind = "step"              // another step went on
