@@ -90,6 +90,7 @@ func may() map[string][]string {
 		"internal/simulation":       {}, // tests alone
 		"internal/stationload":      {"api", "csr"},
 		"internal/canary":           {},
+		"internal/evidence":         {"csr", "internal/audit"},
 		"internal/stationtest":      {"api", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
 		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
@@ -111,7 +112,7 @@ func only() map[string]struct {
 		"C":                             {[]string{"pkcs11/cryptoki"}, "everything else must build without a C compiler"},
 		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central", "internal/buildinfo"}, "the command line is the edge"},
 		"github.com/goccy/go-yaml":      {[]string{"config"}, "settings are written down in one place"},
-		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
+		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope", "internal/evidence"}, "its defaults are weak; csr sees to that once"},
 		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},
 		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/central/ca/est", "internal/central/ca/esttest", "internal/conformance", "internal/stationload", "cmd/usbkey-central"}, "the pipeline must not know the network"},
 		"golang.org/x/mod":              {[]string{"internal/audit"}, "one package says what a record is"},
