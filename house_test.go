@@ -91,7 +91,7 @@ func may() map[string][]string {
 		"internal/stationload":      {"api", "csr"},
 		"internal/canary":           {},
 		"internal/evidence":         {"csr", "internal/audit"},
-		"internal/stationtest":      {"api", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
+		"internal/stationtest":      {"api", "internal/audit", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
 		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
 		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},

@@ -118,6 +118,7 @@ running server; they find it by --data, or by --admin-url and --token-file.
 		group("escrows", "Look at the SO PINs in escrow, and fetch one for the recovery officer", newEscrowsList(s, where.connect), newEscrowsFetch(s, where.connect)),
 		group("decisions", "Approve what another person asked for", newDecisionsList(s, where.connect), newDecisionsApprove(s, where.connect)),
 		group("events", "Look at what other systems are told", newEventsList(s, where.connect)),
+		group("audit", "Look at what stations have on record", newAuditVerify(s, where.connect, &where.data), newAuditShow(s, where.connect), newAuditExport(s, where.connect)),
 		group("ca", "Look at the CA of the customers' certificates", newCACheck(s, &where.data)),
 		group("certificates", "Look at what the CA issued", newCertificatesList(s, where.connect)),
 		group("station", "Enrol issuing workstations and look at them",

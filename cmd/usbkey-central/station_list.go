@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 )
 
@@ -31,7 +33,7 @@ func (o stationListOptions) run(ctx context.Context, s streams, dial connect) er
 		return err
 	}
 	rows := output.Rows{
-		Header: []string{"STATION", "LAST SEEN", "UNITS", "VERSION", "CERTIFICATE UNTIL"},
+		Header: []string{"STATION", "LAST SEEN", "UNITS", "VERSION", "CERTIFICATE UNTIL", "RECORD"},
 		Empty:  "No stations yet. Enrol one with \"usbkey-central station add NAME --out DIR\".",
 	}
 	for _, r := range stations {
@@ -42,9 +44,22 @@ func (o stationListOptions) run(ctx context.Context, s streams, dial connect) er
 		if r.Leased != nil {
 			held = *r.Leased
 		}
-		rows.Rows = append(rows.Rows, []string{r.Name, seen, strconv.Itoa(held), orDash(r.Version), when(r.NotAfter)})
+		rows.Rows = append(rows.Rows, []string{r.Name, seen, strconv.Itoa(held), orDash(r.Version), when(r.NotAfter), recordOf(r)})
 	}
 	return o.format.Print(s.out, rows, stations)
+}
+
+// recordOf is how a station's record stands, in a few words.
+func recordOf(s api.Station) string {
+	switch {
+	case s.RecordForkedAt != nil:
+		return "FORKED since " + when(*s.RecordForkedAt)
+	case s.Records == nil || *s.Records == 0:
+		return "-"
+	case *s.Records > 1:
+		return fmt.Sprintf("%d entries of %d installations", *s.RecordEntries, *s.Records)
+	}
+	return fmt.Sprintf("%d entries", *s.RecordEntries)
 }
 
 func itoa(n int32) string { return strconv.FormatInt(int64(n), 10) }

@@ -379,7 +379,7 @@ func (t *token) ship(waybill string, scans ...string) (answer, error) {
 
 func shipmentChecks() []check {
 	return []check{
-		{"shipment", "An installed unit is SHIPPED when its own token was scanned, once; before, and with another token, it is refused.", func(s *scene) error {
+		{"shipment", "An installed unit is SHIPPED when its own token was scanned and its end is on record, once; before, and with another token, it is refused.", func(s *scene) error {
 			t, err := s.token(s.a())
 			if err != nil {
 				return err
@@ -400,6 +400,19 @@ func shipmentChecks() []check {
 			}
 			if err != nil {
 				return before(err)
+			}
+			a, err = t.ship("SF0000000001", t.serial)
+			if err == nil {
+				err = a.refused(api.ProblemNotAnchored)
+			}
+			if err == nil && !a.problem.Retryable {
+				err = fmt.Errorf("%v; want it retryable", a)
+			}
+			if err != nil {
+				return fmt.Errorf("before it is on record: %w", err)
+			}
+			if err := t.anchored(); err != nil {
+				return err
 			}
 			a, err = t.ship("SF0000000001", "ANOTHER-TOKEN")
 			if err == nil {
@@ -452,6 +465,9 @@ func shipmentChecks() []check {
 				after = start.Last
 			}
 			if err := t.installed(); err != nil {
+				return err
+			}
+			if err := t.anchored(); err != nil {
 				return err
 			}
 			a, err = t.ship("SF0000000003", t.serial)

@@ -127,6 +127,12 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"another result is accepted", accepted(api.ProblemResultConflict), []string{"result"}},
 		{"a copied disk is accepted", accepted(api.ProblemSessionConflict), []string{"session-conflict"}},
 		{"a key of a claim is accepted for another", accepted(api.ProblemIdempotencyKeyReused), []string{"claim-replay"}},
+		{"a forked record is accepted", accepted(api.ProblemRecordForked), []string{"record-forked"}},
+		{"a parcel leaves before its record", accepted(api.ProblemNotAnchored), []string{"shipment"}},
+		{"a part of a record is accepted whoever signed it", accepted(api.ProblemInvalidContent), []string{"record-refused"}},
+		{"a checkpoint has the station's signature alone", func(_ *http.Request, _ *http.Response, body []byte) []byte {
+			return bytes.ReplaceAll(body, []byte("usbkeyd.central"), []byte("somebody"))
+		}, []string{"record"}},
 		{"no lease is held", func(_ *http.Request, resp *http.Response, body []byte) []byte {
 			var s map[string]any
 			if json.Unmarshal(body, &s) == nil && s["held"] != nil {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -28,8 +29,9 @@ type driver struct {
 // station is one of the two that are played.
 type station struct {
 	party
-	instance string
-	session  api.Session
+	instance   string
+	session    api.Session
+	credential tls.Certificate
 }
 
 func newDriver(ctx context.Context, c Config) (*driver, error) {
@@ -43,7 +45,7 @@ func newDriver(ctx context.Context, c Config) (*driver, error) {
 	for i := range d.stations {
 		// The same instance every time, so that a run can follow on another.
 		instance := uuid.NewSHA1(uuid.NameSpaceOID, c.Stations[i].Certificate[0]).String()
-		d.stations[i] = &station{party: newParty(c.URL, c.Roots, &c.Stations[i], ""), instance: instance}
+		d.stations[i] = &station{party: newParty(c.URL, c.Roots, &c.Stations[i], ""), instance: instance, credential: c.Stations[i]}
 		if c.through != nil {
 			d.stations[i].http.Transport = c.through(d.stations[i].http.Transport)
 		}

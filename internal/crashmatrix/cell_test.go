@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
@@ -210,6 +212,8 @@ func (w *world) ask() {
 		ask  func() error
 	}{
 		{"stations", func() error { _, err := admin.Stations(ctx); return err }},
+		{"records", func() error { _, err := admin.Records(ctx, "sample-station"); return err }},
+		{"entries of a record", func() error { _, err := admin.RecordEntries(ctx, "sample-station", uuid.Nil.String()); return err }},
 		{"orders", func() error { _, err := admin.Orders(ctx); return err }},
 		{"order", func() error { _, err := admin.Order(ctx, order); return err }},
 		{"units", func() error { _, err := admin.Units(ctx, "", ""); return err }},

@@ -76,6 +76,7 @@ func (w *world) checkEnd() {
 	default:
 		t.Errorf("%s is %s", units[0].UnitId, units[0].State)
 	}
+	w.CheckRecord()
 	w.CheckNoPIN()
 }
 

@@ -36,13 +36,14 @@ func elsewhere() map[crashpoint.Label]string {
 	return map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
 		"note that the CA has not decided about unit *": "the development CA decides at once",
-		"compare *":                          shared,
-		"leave intents":                      shared,
-		"begin recovery":                     backup,
-		"recover unit *":                     backup,
-		"finish recovery":                    backup,
-		"note what blocks order *":           "no order waits for a minute",
-		"clear the personal data of order *": "no order is that old",
+		"compare *":       shared,
+		"leave intents":   shared,
+		"begin recovery":  backup,
+		"recover unit *":  backup,
+		"finish recovery": backup,
+		"note that the record of station * is forked": "nobody changes a record",
+		"note what blocks order *":                    "no order waits for a minute",
+		"clear the personal data of order *":          "no order is that old",
 	}
 }
 

@@ -69,6 +69,9 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	if status >= 500 && status != 503 {
 		m.w.violate("%s %s is answered with %d %s", method, path, status, answer)
 	}
+	if part[0] == "records" && status >= 400 {
+		m.w.violate("the record of %s is answered with %d %s", st.name, status, answer)
+	}
 	if status >= 300 {
 		return
 	}

@@ -4,6 +4,7 @@ package simulation
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -34,6 +35,7 @@ type station struct {
 	dir         string
 	certificate *x509.Certificate
 	credential  tls.Certificate
+	record      *agent.RecordKeys
 	hub         *hub
 	frozen      time.Time // suspended until then
 	down        time.Time // off until then
@@ -58,7 +60,7 @@ func (w *world) addStation(name string, slots int) *station {
 	w.must(err)
 	request, err := csr.Build(key, csr.Request{Subject: []csr.Attribute{{Type: cn, Value: name}}})
 	w.must(err)
-	var credential struct{ Certificate []byte }
+	var credential struct{ Certificate, ServerTrust []byte }
 	w.admin("PUT", "/stations/"+name, map[string]any{"csr": request}, &credential)
 	s := &station{w: w, name: name, dir: filepath.Join(w.dir, name), hub: newHub(name, slots),
 		instance: fmt.Sprintf("00000000-0000-4000-8000-%012d", 1+len(w.stations)),
@@ -66,6 +68,9 @@ func (w *world) addStation(name string, slots int) *station {
 	s.certificate, err = x509.ParseCertificate(credential.Certificate)
 	w.must(err)
 	s.credential = tls.Certificate{Certificate: [][]byte{credential.Certificate}, PrivateKey: key}
+	root, err := x509.ParseCertificate(credential.ServerTrust)
+	w.must(err)
+	s.record = &agent.RecordKeys{Signer: key, Central: []crypto.PublicKey{root.PublicKey}}
 	w.must(os.Mkdir(s.dir, 0o700))
 	s.hub.wrote = func(op string, c *card) { w.model.wrote(s, op, c) }
 	w.stations = append(w.stations, s)
@@ -130,6 +135,7 @@ func (s *station) start() {
 		UserPINRecipients: []string{w.recipient.sha256}, SOPINRecipients: []string{w.recipient.sha256, w.officer.sha256},
 		InstanceID: s.instance, BootID: fmt.Sprint("boot-", s.lives), Version: "simulation",
 		WatchInterval: time.Second, Log: slog.New(slog.NewTextHandler(&ear{s}, nil)),
+		Record: s.record,
 		Label:  func(string) (*csr.Text, error) { return csr.CompileText("{{.UnitID}}") },
 		Clock:  func() time.Duration { return time.Since(w.began) },
 		Jitter: func(d time.Duration) time.Duration { return time.Duration(chance.Int64N(int64(d))) },
