@@ -19,14 +19,26 @@ import (
 
 const waybill = "SF0000000001"
 
-// parcel: the daemon is stopped once its token is reported, and the parcel leaves. When
-// the daemon runs again it destroys the PINs; after that the parcel comes back.
+// parcel: the daemon dies once its token is reported, and runs again until the end of the
+// unit is on record at the server, so that the parcel may leave. When it runs the next
+// time it destroys the PINs; after that the parcel comes back.
 func parcel() setting {
 	return setting{
 		name: "parcel leaves and comes back", worst: 10, lease: 12, dies: &point{crashpoint.AfterIt, 1, crashpoint.OutboxSent},
-		meanwhile: func(w *world) { w.try("ship the parcel", w.ship) },
+		meanwhile: func(w *world) {
+			p := w.startDaemon(nil)
+			w.eventually("the unit's end to be on record", w.anchored)
+			if err := p.stop(); err != nil {
+				w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
+			}
+			w.try("ship the parcel", w.ship)
+		},
 		person:    takesBack, over: returned, check: (*world).checkReturned,
 	}
+}
+
+func (w *world) anchored() bool {
+	return w.count("SELECT COUNT(*) FROM record_entries WHERE kind = 'installed'") == 1
 }
 
 // ship tells the server that the parcel has left, as the program at the packing table does.
