@@ -31,6 +31,9 @@ type Warmer interface {
 type Instance struct {
 	Name string
 	Pool Pool
+	// ModulePath is where the vendor's library is; ModuleSHA256 what its content must have,
+	// in hexadecimal, where the configuration says so.
+	ModulePath, ModuleSHA256 string
 	// Tokens is how many tokens are written here at most, 0 for no limit. A software
 	// token always shows one more blank slot, which is none.
 	Tokens int

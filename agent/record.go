@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,10 @@ import (
 type RecordKeys struct {
 	// Signer is the key of the station's certificate.
 	Signer crypto.Signer
+	// Certificate is the station's, Chain what lies between it and the root. Statements
+	// about finished keys are signed with it; without it there are none.
+	Certificate *x509.Certificate
+	Chain       []*x509.Certificate
 	// Central are the keys of the certificates under which the server stands.
 	Central []crypto.PublicKey
 }
@@ -92,6 +97,9 @@ func (a *Agent) records(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
 		sent, err := a.sendRecord(ctx)
+		if err == nil {
+			a.forget("statements about finished keys wait", a.makeStatements())
+		}
 		switch {
 		case errors.Is(err, audit.ErrBroken):
 			a.recordBroken(err)
@@ -118,8 +126,9 @@ func (a *Agent) lastRecord() error {
 		if errors.Is(err, audit.ErrBroken) {
 			return err
 		}
-		if sent == 0 || err != nil {
-			return nil // it is sent at the next start
+		if sent == 0 || err != nil { // it is sent at the next start
+			a.forget("statements about finished keys wait", a.makeStatements())
+			return nil
 		}
 	}
 }

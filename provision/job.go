@@ -101,6 +101,10 @@ type Facts struct {
 	Bundle            []byte `json:",omitempty"` // certs-only PKCS#7, DER
 	CertificateSerial string `json:",omitempty"` // hexadecimal
 	CertificateSHA256 string `json:",omitempty"`
+	// Claims are what the module said of the private key's attributes, by their names.
+	Claims map[string]string `json:",omitempty"`
+	// Possession was proved once the certificate was on the token.
+	Possession *Possession `json:",omitempty"`
 	// CertificateSubject is for people.
 	CertificateSubject string `json:",omitempty"`
 }

@@ -33,7 +33,7 @@ var journalSchema embed.FS
 // journalVersion is the schema's version, kept in SQLite's user_version: how many of
 // the schema's files, in their order, have been applied. A file of a newer version is
 // refused.
-const journalVersion = 4
+const journalVersion = 5
 
 // recordVersion is that in which the record came.
 const recordVersion = 4
@@ -210,6 +210,9 @@ func (j *Journal) Finish(rec *Record, report *Report) error {
 	}
 	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
 		err := errors.Join(j.save(tx, rec, string(rec.State)), witness(tx, ended(rec, report)))
+		if err == nil && rec.State == StateFinished {
+			_, err = tx.Exec("INSERT INTO evidence (job_id, n) SELECT $1, MAX(n) FROM record", rec.Job.ID)
+		}
 		if err != nil || report == nil {
 			return err
 		}

@@ -157,7 +157,7 @@ func TestAnOlderJournalGetsARecord(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, query := range []string{"DROP TABLE record", "DROP TABLE anchor", "PRAGMA user_version = 3"} {
+	for _, query := range []string{"DROP TABLE record", "DROP TABLE anchor", "DROP TABLE evidence", "PRAGMA user_version = 3"} {
 		if _, err := j.db.Exec(query); err != nil {
 			t.Fatal(err)
 		}

@@ -258,6 +258,7 @@ func provePossession(ctx context.Context, j *run) error {
 	if err := csr.VerifyPossession(chain.Leaf.PublicKey, challenge, signature, hash); err != nil {
 		return fmt.Errorf("%w: the token's key does not belong to the certificate: %w", ErrReadBack, err)
 	}
+	j.rec.Facts.Possession = &Possession{Challenge: challenge, Hash: hash.String(), Signature: signature}
 	return nil
 }
 

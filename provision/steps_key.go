@@ -117,6 +117,7 @@ func checkKey(ctx context.Context, j *run) error {
 		return fmt.Errorf("%w: %d private keys, wanted the one just made", ErrUnexpected, len(keys))
 	}
 	c := keys[0].Claims
+	claims := map[string]string{}
 	for _, claim := range []struct {
 		name string
 		got  pkcs11.Claim
@@ -137,7 +138,9 @@ func checkKey(ctx context.Context, j *run) error {
 			}
 			return fmt.Errorf("%w: %s is %s, wanted %s", ErrKeyUnfit, claim.name, got, claim.want)
 		}
+		claims[claim.name] = string(claim.got)
 	}
+	j.rec.Facts.Claims, j.dirty = claims, true
 	return j.checkAttestation(ctx, profile)
 }
 

@@ -71,12 +71,20 @@ func newCentral(station *config.Station) (*agent.Central, *agent.RecordKeys, err
 	if _, err := audit.NewSigner(station.Name, key); err != nil {
 		return nil, nil, &config.FieldError{Field: "central.key", Err: err}
 	}
+	var own []*x509.Certificate
+	for _, der := range credential.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, nil, &config.FieldError{Field: "central.certificate", Err: err}
+		}
+		own = append(own, c)
+	}
 	trust := x509.NewCertPool()
 	for _, r := range roots {
 		trust.AddCert(r)
 	}
 	central, err := agent.NewCentral(station.Central.URLs, credential, trust)
-	return central, &agent.RecordKeys{Signer: key, Central: publicKeys(roots)}, err
+	return central, &agent.RecordKeys{Signer: key, Certificate: own[0], Chain: own[1:], Central: publicKeys(roots)}, err
 }
 
 // publicKeys are the keys in certificates.

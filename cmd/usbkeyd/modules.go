@@ -37,7 +37,7 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
 		p := worker.NewPool(spec)
 		pools = append(pools, p)
-		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, spec.MaxProcesses, log}, Tokens: m.Tokens, PCSC: sockets[m.Name]})
+		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, spec.MaxProcesses, log}, Tokens: m.Tokens, PCSC: sockets[m.Name], ModulePath: m.Path, ModuleSHA256: m.SHA256})
 	}
 	return out, func() {
 		for _, p := range pools {

@@ -122,6 +122,7 @@ everything and reports the serial numbers.
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
 		group("audit", "Look at the record of what this station did", newAuditVerify(s, load), newAuditShow(s, load), newAuditExport(s, load)),
 		group("module", "Look at a vendor's PKCS#11 library", newModuleQualify(s, shutIn)),
+		group("evidence", "Signed statements about finished keys", newEvidenceExport(s, load), newEvidenceVerify(s)),
 		group("sopin", "Open an SO PIN from escrow", newSOPINOpen(s, shutIn)),
 		group("central", "Look at a central server", newCentralConformance(s, load)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),

@@ -33,7 +33,7 @@ func parcel() setting {
 			}
 			w.try("ship the parcel", w.ship)
 		},
-		person:    takesBack, over: returned, check: (*world).checkReturned,
+		person: takesBack, over: returned, check: (*world).checkReturned,
 	}
 }
 

@@ -45,6 +45,8 @@ const (
 	// record that the central server has signed too.
 	JournalRecord Label = "journal: record"
 	JournalAnchor Label = "journal: anchor"
+	// JournalStatement is the signed statement about a finished key.
+	JournalStatement Label = "journal: statement"
 )
 
 // What a job has a module or a token do; reading and writing alike.
@@ -89,7 +91,7 @@ const (
 func Daemon() []Label {
 	return []Label{
 		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent, JournalDestroy,
-		JournalRecord, JournalAnchor,
+		JournalRecord, JournalAnchor, JournalStatement,
 		TokenSlots, TokenOpen, TokenInfo, TokenInit, TokenLoginSO, TokenLoginUser, TokenLogout, TokenInitUserPIN,
 		TokenSetSOPIN, TokenSetUserPIN, TokenObjects, TokenGenerateKeyPair, TokenSign, TokenWriteCertificate,
 		TokenDestroy, TokenClose,

@@ -87,9 +87,15 @@ type Certificate struct {
 	SHA256 string `json:"sha256"`
 }
 
+// Of what an envelope is.
+const (
+	OfSOPIN   = "SO PIN"
+	OfUserPIN = "user PIN"
+)
+
 // Envelope is one in which a PIN left the station.
 type Envelope struct {
-	// Of is "SO PIN" or "user PIN".
+	// Of is OfSOPIN or OfUserPIN.
 	Of     string `json:"of"`
 	SHA256 string `json:"sha256"`
 	// Recipients are the hashes of the certificates that it is sealed to.

@@ -177,7 +177,7 @@ func checkRecord(s Statement, roots []*x509.Certificate) error {
 		}
 	}
 	for _, e := range s.Envelopes {
-		name := map[string]string{"SO PIN": "soPinEnvelope", "user PIN": "userPinEnvelope"}[e.Of]
+		name := map[string]string{OfSOPIN: "soPinEnvelope", OfUserPIN: "userPinEnvelope"}[e.Of]
 		if name == "" || entry.Hashes[name] != e.SHA256 {
 			return fail(fmt.Errorf("it has another envelope of the %s", e.Of))
 		}
