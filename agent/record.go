@@ -92,9 +92,11 @@ func (a *Agent) openAnchor(signed []byte) (audit.Checkpoint, error) {
 	return audit.Keys{Central: a.Record.Central}.OpenCosigned(signed, audit.Origin(a.Central.station, a.InstanceID))
 }
 
-// records sends what is new in the record until ctx ends. Nobody waits for it but parcels.
+// records sends what is new in the record until ctx ends. Nobody waits for it but parcels,
+// so that stations that lost the same server need not all send at once.
 func (a *Agent) records(ctx context.Context) {
 	failures := 0
+	a.sleep(ctx, a.Jitter(a.RecordInterval), nil)
 	for ctx.Err() == nil {
 		sent, err := a.sendRecord(ctx)
 		if err == nil {

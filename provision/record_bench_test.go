@@ -1,0 +1,67 @@
+package provision
+
+import (
+	"database/sql"
+	"testing"
+
+	"github.com/usbkeyd/usbkeyd/internal/audit"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
+)
+
+// benchJournal is one whose disk costs nothing, so that what is left is the processor's.
+func benchJournal(b *testing.B) (*Journal, *Record) {
+	b.Helper()
+	j, err := OpenJournal(b.TempDir() + "/journal.db")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = j.Close() })
+	if _, err := j.db.Exec("PRAGMA synchronous = OFF"); err != nil {
+		b.Fatal(err)
+	}
+	rec, err := j.Create(sampleJob(1), 1, token("A1"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	rec.State, rec.Step, rec.Facts.CSR, rec.Facts.PublicKey = StateRunning, StepBindCSR, make([]byte, 400), make([]byte, 91)
+	return j, rec
+}
+
+// BenchmarkSave is one intent in the journal, with its act.
+func BenchmarkSave(b *testing.B) {
+	j, rec := benchJournal(b)
+	for b.Loop() {
+		if err := j.Save(rec, string(rec.Step), ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSaveUnrecorded is the same without the record.
+func BenchmarkSaveUnrecorded(b *testing.B) {
+	j, rec := benchJournal(b)
+	for b.Loop() {
+		if err := j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error { return j.save(tx, rec, string(rec.Step)) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkVerify is what a start does for each entry.
+func BenchmarkVerify(b *testing.B) {
+	j, rec := benchJournal(b)
+	const entries = 20_000
+	acts := make([]audit.Entry, entries)
+	for i := range acts {
+		acts[i] = intended(rec, string(rec.Step))
+	}
+	if err := j.Witness(acts...); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := audit.Verify(j.Record()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*entries), "µs/entry")
+}
