@@ -180,7 +180,7 @@ func TestAnOlderJournalGetsARecord(t *testing.T) {
 // rows, and puts the file back to each state that it ever had. All of it is held against
 // the last anchor.
 func TestRecordOnDisk(t *testing.T) {
-	const size = 24
+	const size = 16
 	j, path := openTestJournal(t)
 	// Other files than this one are at stake in a test of durability.
 	if _, err := j.db.Exec("PRAGMA synchronous = OFF"); err != nil {
