@@ -2,7 +2,6 @@ package provision
 
 import (
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -146,17 +145,14 @@ func recordFailed(err error) error {
 func (j *Journal) Started(configuration, version string) (changed bool, err error) {
 	act := audit.Entry{Kind: audit.KindStart, Hashes: map[string]string{"configuration": configuration}, IDs: map[string]string{"version": strings.Join(strings.Fields(version), "-")}}
 	err = j.transact(crashpoint.JournalRecord, func(tx *sql.Tx) error {
+		// A line that was edited need not be JSON; that is found out later.
 		var line []byte
-		err := tx.QueryRow("SELECT line FROM record WHERE line ->> '$.kind' IN ($1, $2) ORDER BY n DESC LIMIT 1", audit.KindStart, audit.KindConfigChange).Scan(&line)
+		err := tx.QueryRow("SELECT line FROM record WHERE instr(line, $1) OR instr(line, $2) ORDER BY n DESC LIMIT 1",
+			kindField(audit.KindStart), kindField(audit.KindConfigChange)).Scan(&line)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		var before audit.Entry
-		if err == nil {
-			if err := json.Unmarshal(line, &before); err != nil {
-				return err
-			}
-		}
+		before, _ := audit.Decode(line)
 		if changed = before.Hashes["configuration"] != configuration; changed {
 			act.Kind = audit.KindConfigChange
 		}
@@ -164,6 +160,9 @@ func (j *Journal) Started(configuration, version string) (changed bool, err erro
 	})
 	return changed, err
 }
+
+// kindField is how a kind stands in a line.
+func kindField(kind audit.Kind) string { return `"kind":"` + string(kind) + `"` }
 
 // earlier records the tokens that were finished before this station kept a record, so
 // that they too can be packed. It is part of the schema's step.

@@ -130,6 +130,18 @@ func TestRecordOfStarts(t *testing.T) {
 			t.Errorf("start %d: changed %v (%v)", i, changed, err)
 		}
 	}
+	if _, err := j.db.Exec("INSERT INTO record VALUES (5, 'no JSON', x'')"); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := j.Started(one, "1.0"); err != nil || changed {
+		t.Errorf("after a row that is none: %v (%v)", changed, err)
+	}
+	if _, err := audit.Verify(j.Record()); !errors.Is(err, audit.ErrBroken) {
+		t.Errorf("a row that is none: %v", err)
+	}
+	if _, err := j.db.Exec("DELETE FROM record WHERE n >= 5"); err != nil {
+		t.Fatal(err)
+	}
 	var kinds []audit.Kind
 	for _, act := range acts(t, j) {
 		kinds = append(kinds, act.Kind)
@@ -180,7 +192,7 @@ func TestAnOlderJournalGetsARecord(t *testing.T) {
 // rows, and puts the file back to each state that it ever had. All of it is held against
 // the last anchor.
 func TestRecordOnDisk(t *testing.T) {
-	const size = 24
+	const size = 16
 	j, path := openTestJournal(t)
 	// Other files than this one are at stake in a test of durability.
 	if _, err := j.db.Exec("PRAGMA synchronous = OFF"); err != nil {

@@ -43,8 +43,9 @@ and an order system can bring about, and says which rules of the contract hold.
 
 It plays two stations, with keys in memory in place of tokens: the one of the
 configuration, which must not be at work meanwhile, and a second one. It submits
-orders of its own, named CONF-..., and cancels them at the end. Certificates are
-really issued: use a server and a CA for tests, without other orders for the product.
+orders of its own, named CONF-..., and cancels them at the end. It forks a record of the
+second station, which is listed as forked from then on. Certificates are really issued:
+use a server and a CA for tests, without other orders for the product.
 
 Exit code 3 says that a rule is broken, or could not be tried.`,
 		Example: `  usbkeyd --config station.yaml central conformance --admin-url http://127.0.0.1:8444/v1 \
