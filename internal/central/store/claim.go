@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,13 +31,6 @@ type Lease struct {
 	Left time.Duration
 }
 
-const (
-	// claimTries is how often a claim looks for units that others had locked, at first
-	// after claimPause; then the station asks again or waits for the bell.
-	claimTries = 3
-	claimPause = 2 * time.Millisecond
-)
-
 // claimed is what is remembered of a lease under its Idempotency-Key.
 type claimed struct {
 	UnitID string `json:"unitId"`
@@ -47,23 +39,9 @@ type claimed struct {
 
 // Claim leases up to Max units and remembers them under the key, in one
 // transaction; a repeat of the key gives the same units. An empty answer is not
-// remembered.
-func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
-	for try := 1; ; try++ {
-		leases, err := s.claim(ctx, c)
-		if err != nil || len(leases) > 0 || !s.Shared() || try == claimTries {
-			return leases, err
-		}
-		// An order that another claim had its hand on was left out, even if that one did
-		// not take it in the end.
-		if more, err := s.Claimable(ctx, c); err != nil || !more {
-			return nil, err
-		}
-		time.Sleep(time.Duration(try) * claimPause)
-	}
-}
-
-func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) {
+// remembered. On a shared store an order that another claim has its hand on is left
+// out, even if that one does not take it in the end.
+func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) {
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
 		if err := t.present(ctx); err != nil {
 			return err
@@ -184,44 +162,66 @@ const absentHomes = `SELECT station FROM sessions WHERE seen_at < $3
 
 // spareOrders is how many more orders than units are looked at, for those that other
 // claims are just taking.
-const spareOrders = 64
+const spareOrders = 16
 
 // near is the orders of one kind of home in which a station may find units, best first.
 // Each kind is a search by index, so that what waits for other stations costs nothing.
 func near(home, products string) string {
-	return `SELECT order_id FROM (SELECT o.order_id FROM orders o
+	return `SELECT * FROM (SELECT o.order_id, o.urgent, o.due_at, o.accepted_at FROM orders o
 		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
 			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id LIMIT $5 + ` + strconv.Itoa(spareOrders) + `) near`
+		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id LIMIT $5) near`
 }
 
-// candidates is what a station may take, best first. An order is taken by one
-// station: its home, until that has been silent for HomeGrace or is revoked, or
-// gets no units itself. A station that drains or whose breaker is open may take
-// nothing. CROSS JOIN makes SQLite begin with the orders; it would look through all
-// READY units first.
-func (d dialect) candidates(products int, lock string) string {
+// candidates is the orders in which a station may find units, best first. An order is
+// taken by one station: its home, until that has been silent for HomeGrace or is
+// revoked, or gets no units itself. A station that drains or whose breaker is open may
+// take nothing. Nothing is locked: what is found is judged again by take.
+func candidates(products int) string {
 	numbers := []string{"NULL"} // for a station that can make nothing
 	for i := range products {
 		numbers = append(numbers, "$"+strconv.Itoa(6+i))
 	}
 	in := strings.Join(numbers, ", ")
-	return `SELECT ` + unitColumns + `, ` + orderColumns + `
-		FROM orders o CROSS JOIN units u
-		WHERE u.order_id = o.order_id AND u.state = $1
-			AND o.order_id IN (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `)
-			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
-			AND o.on_hold = 0 AND o.cancelled_at = 0
-			AND NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $5 ` + lock
+	return `SELECT c.order_id
+		FROM (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `) c
+		WHERE NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
+		ORDER BY c.urgent DESC, c.due_at, c.accepted_at, c.order_id LIMIT $5`
 }
 
-func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
+// candidates lists the orders in which a claim may find units.
+func (s *Store) candidates(ctx context.Context, q queryer, c Claim, now int64, limit int) ([]string, error) {
 	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), now, limit}
 	for _, p := range c.Products {
 		args = append(args, p)
 	}
-	return args
+	orders, err := collect(ctx, q, func(r rowScanner) (id string, err error) { return id, r.Scan(&id) }, candidates(len(c.Products)), args...)
+	if err != nil {
+		return nil, fmt.Errorf("look for units: %w", err)
+	}
+	return orders, nil
+}
+
+// take locks an order and the first of its units that the station may have; nothing if
+// another claim has its hand on the order.
+func (t *txn) take(ctx context.Context, c Claim, orderID string, limit int) ([]Lease, error) {
+	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
+		FROM orders o JOIN units u ON u.order_id = o.order_id
+		WHERE o.order_id = $6 AND u.state = $1 AND o.on_hold = 0 AND o.cancelled_at = 0
+			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (`+livingHome+`))
+		ORDER BY u.sequence LIMIT $5 `+t.store.dialect.lockFree("o, u"),
+		Ready, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now, limit, orderID)
+	if err != nil {
+		return nil, fmt.Errorf("find units: %w", err)
+	}
+	if len(leases) == 0 {
+		return nil, nil
+	}
+	foreign, err := t.foreign(ctx, c, leases[0].Order)
+	if err != nil || foreign {
+		return nil, err
+	}
+	return leases, nil
 }
 
 func scanCandidate(r rowScanner) (Lease, error) {
@@ -252,22 +252,24 @@ func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
 			return false, err
 		}
 	}
-	found, err := collect(ctx, s.db.Read, scanCandidate, s.dialect.candidates(len(c.Products), ""),
-		s.candidateArgs(c, now, 1)...)
-	if err != nil {
-		return false, fmt.Errorf("look for units: %w", err)
-	}
-	return len(found) > 0, nil
+	found, err := s.candidates(ctx, s.db.Read, c, now, 1)
+	return len(found) > 0, err
 }
 
 func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
-	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lockFree("o, u")),
-		t.store.candidateArgs(c, t.now, c.Max)...)
+	orders, err := t.store.candidates(ctx, t, c, t.now, c.Max+spareOrders)
 	if err != nil {
-		return nil, fmt.Errorf("find units: %w", err)
-	}
-	if leases, err = t.withoutForeignHome(ctx, c, leases); err != nil {
 		return nil, err
+	}
+	var leases []Lease
+	for _, id := range orders {
+		taken, err := t.take(ctx, c, id, c.Max-len(leases))
+		if err != nil {
+			return nil, err
+		}
+		if leases = append(leases, taken...); len(leases) == c.Max {
+			break
+		}
 	}
 	for i := range leases {
 		l := &leases[i]
@@ -306,23 +308,19 @@ func (t *txn) closeTaken(ctx context.Context, leases []Lease) error {
 	return nil
 }
 
-// withoutForeignHome looks once more at the home of each order, now that it is
-// locked: its station may have come to life after the search for candidates began.
-func (t *txn) withoutForeignHome(ctx context.Context, c Claim, found []Lease) ([]Lease, error) {
-	foreign := make(map[string]bool)
-	for _, l := range found {
-		if _, asked := foreign[l.Order.ID]; asked || l.Order.HomeStation == "" || l.Order.HomeStation == c.Station {
-			continue
-		}
-		var n int
-		err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
-			l.Order.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now).Scan(&n)
-		if err != nil {
-			return nil, fmt.Errorf("look for the home of order %s: %w", l.Order.ID, err)
-		}
-		foreign[l.Order.ID] = n > 0
+// foreign looks once more at the home of an order, now that it is locked: its station
+// may have come to life after the search for candidates began.
+func (t *txn) foreign(ctx context.Context, c Claim, o Order) (bool, error) {
+	if o.HomeStation == "" || o.HomeStation == c.Station {
+		return false, nil
 	}
-	return slices.DeleteFunc(found, func(l Lease) bool { return foreign[l.Order.ID] }), nil
+	var n int
+	err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
+		o.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("look for the home of order %s: %w", o.ID, err)
+	}
+	return n > 0, nil
 }
 
 // held renews every unbound lease of a station, and gives them in the order in
