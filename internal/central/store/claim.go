@@ -154,39 +154,47 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 const livingHome = `SELECT 1 FROM sessions se JOIN stations st ON st.name = se.station
 	WHERE se.station = o.home_station AND se.seen_at >= $3 AND st.revoked_at IS NULL AND st.drain = 0 AND st.tripped_until <= $4`
 
-// absentHomes are the stations whose orders others may take; see livingHome.
-const absentHomes = `SELECT station FROM sessions WHERE seen_at < $3
-	UNION ALL SELECT name FROM stations WHERE revoked_at IS NOT NULL
+// absentHomes are the stations whose orders others may take; see livingHome. The upper
+// ends exclude nothing: before PostgreSQL has counted a table it takes what has two ends
+// for few rows, and what has one for a third of all, which it would read from end to end.
+const absentHomes = `SELECT station FROM sessions WHERE seen_at >= 0 AND seen_at < $3
+	UNION ALL SELECT name FROM stations WHERE revoked_at IS NOT NULL AND revoked_at >= 0 AND revoked_at < 9007199254740992
 	UNION ALL SELECT name FROM stations WHERE drain = 1
-	UNION ALL SELECT name FROM stations WHERE tripped_until > $4`
+	UNION ALL SELECT name FROM stations WHERE tripped_until > $4 AND tripped_until < 9007199254740992`
 
 // spareOrders is how many more orders than units are looked at, for those that other
 // claims are just taking.
 const spareOrders = 16
 
-// near is the orders of one kind of home in which a station may find units, best first.
-// Each kind is a search by index, so that what waits for other stations costs nothing.
-func near(home, products string) string {
-	return `SELECT * FROM (SELECT o.order_id, o.urgent, o.due_at, o.accepted_at FROM orders o
+const orderRank = `o.urgent DESC, o.due_at, o.accepted_at, o.order_id`
+
+// near is the orders of one home in which a station may find units, best first: a search
+// by index, so that what waits for other stations costs nothing.
+func near(columns, home, products, limit string) string {
+	return `SELECT ` + columns + ` FROM orders o
 		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
 			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id LIMIT $5) near`
+		ORDER BY ` + orderRank + ` LIMIT ` + limit
 }
 
-// candidates is the orders in which a station may find units, best first. An order is
-// taken by one station: its home, until that has been silent for HomeGrace or is
-// revoked, or gets no units itself. A station that drains or whose breaker is open may
-// take nothing. Nothing is locked: what is found is judged again by take.
+// candidates is the orders in which a station may find units, best first; of each absent
+// home the best one. An order is taken by one station: its home, until that has been
+// silent for HomeGrace or is revoked, or gets no units itself. A station that drains or
+// whose breaker is open may take nothing. Nothing is locked: take judges again.
 func candidates(products int) string {
 	numbers := []string{"NULL"} // for a station that can make nothing
 	for i := range products {
 		numbers = append(numbers, "$"+strconv.Itoa(6+i))
 	}
 	in := strings.Join(numbers, ", ")
-	return `SELECT c.order_id
-		FROM (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `) c
+	const rank = `o.order_id, o.urgent, o.due_at, o.accepted_at`
+	return `SELECT o.order_id FROM (
+			SELECT * FROM (` + near(rank, `= $2`, in, `$5`) + `) own
+			UNION ALL SELECT * FROM (` + near(rank, `IS NULL`, in, `$5`) + `) free
+			UNION ALL SELECT ` + rank + ` FROM (SELECT (` + near(`o.order_id`, `= a.station`, in, `1`) + `) AS best FROM (` + absentHomes + `) a) absent
+				JOIN orders o ON o.order_id = absent.best) o
 		WHERE NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
-		ORDER BY c.urgent DESC, c.due_at, c.accepted_at, c.order_id LIMIT $5`
+		ORDER BY ` + orderRank + ` LIMIT $5`
 }
 
 // candidates lists the orders in which a claim may find units.
@@ -257,40 +265,57 @@ func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
 }
 
 func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
-	orders, err := t.store.candidates(ctx, t, c, t.now, c.Max+spareOrders)
-	if err != nil {
-		return nil, err
-	}
 	var leases []Lease
+	for before := -1; before < len(leases) && len(leases) < c.Max; {
+		before = len(leases)
+		orders, err := t.store.candidates(ctx, t, c, t.now, c.Max+spareOrders)
+		if err != nil {
+			return nil, err
+		}
+		if leases, err = t.takeAll(ctx, c, orders, leases, length); err != nil {
+			return nil, err
+		}
+	}
+	return leases, t.closeTaken(ctx, leases)
+}
+
+// takeAll adds what there is in these orders to the leases, up to c.Max.
+func (t *txn) takeAll(ctx context.Context, c Claim, orders []string, leases []Lease, length time.Duration) ([]Lease, error) {
 	for _, id := range orders {
+		if len(leases) == c.Max {
+			break
+		}
 		taken, err := t.take(ctx, c, id, c.Max-len(leases))
 		if err != nil {
 			return nil, err
 		}
-		if leases = append(leases, taken...); len(leases) == c.Max {
-			break
-		}
-	}
-	for i := range leases {
-		l := &leases[i]
-		if l.Order.HomeStation != c.Station {
-			_, err := t.count(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
-			if err != nil {
+		for _, l := range taken {
+			if l, err = t.give(ctx, c, l, length); err != nil {
 				return nil, err
 			}
-			l.Order.HomeStation = c.Station
+			leases = append(leases, l)
 		}
-		l.Unit, err = t.advance(ctx, l.Unit, EventClaim, "", func(u *Unit) {
-			u.Epoch++
-			u.Station = c.Station
-			u.ExpiresAt = fromMillis(t.now).Add(length)
-		})
-		if err != nil {
-			return nil, err
-		}
-		l.Left = length
 	}
-	return leases, t.closeTaken(ctx, leases)
+	return leases, nil
+}
+
+// give leases a unit that is locked.
+func (t *txn) give(ctx context.Context, c Claim, l Lease, length time.Duration) (Lease, error) {
+	if l.Order.HomeStation != c.Station {
+		_, err := t.count(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
+		if err != nil {
+			return Lease{}, err
+		}
+		l.Order.HomeStation = c.Station
+	}
+	var err error
+	l.Unit, err = t.advance(ctx, l.Unit, EventClaim, "", func(u *Unit) {
+		u.Epoch++
+		u.Station = c.Station
+		u.ExpiresAt = fromMillis(t.now).Add(length)
+	})
+	l.Left = length
+	return l, err
 }
 
 // closeTaken notes which of the orders, all of them locked, have no READY unit left.
@@ -331,7 +356,7 @@ func (t *txn) held(ctx context.Context, station string, length time.Duration) ([
 	}
 	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
 		FROM units u JOIN orders o ON o.order_id = u.order_id WHERE u.state = $1 AND u.station = $2
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
+		ORDER BY `+orderRank+`, u.sequence `+t.store.dialect.lock("u"), Leased, station)
 	if err != nil {
 		return nil, fmt.Errorf("find leases: %w", err)
 	}
