@@ -15,13 +15,6 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-const (
-	// claimTries is how often a claim is tried again that found everything locked,
-	// claimPause the longest pause before: the time that a few commits take.
-	claimTries = 5
-	claimPause = 20 * time.Millisecond
-)
-
 // generationMargin is what a lease has beyond the worst key generation.
 const generationMargin = time.Minute
 
@@ -149,23 +142,15 @@ func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *cla
 }
 
 // tryClaim claims; unless it is sure that there may be something, it looks first, without
-// a write. On a shared store a claim passes over what others have locked just now, so
-// what is still free afterwards is tried again.
+// a write.
 func (s *Server) tryClaim(ctx context.Context, claim store.Claim, sure bool) ([]store.Lease, error) {
-	for try := 0; ; try++ {
-		if !sure {
-			there, err := s.store.Claimable(ctx, claim)
-			if err != nil || !there {
-				return nil, err
-			}
+	if !sure {
+		there, err := s.store.Claimable(ctx, claim)
+		if err != nil || !there {
+			return nil, err
 		}
-		leases, err := s.store.Claim(ctx, claim)
-		if err != nil || len(leases) > 0 || !s.store.Shared() || try == claimTries {
-			return leases, err
-		}
-		sure = false
-		time.Sleep(rand.N(claimPause))
 	}
+	return s.store.Claim(ctx, claim)
 }
 
 // PostHeartbeat implements the operation.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // maxTogether is how many transactions share one commit at most.
@@ -29,7 +30,7 @@ type together struct {
 // job is one transaction that waits.
 type job struct {
 	ctx  context.Context
-	fn   func(*sql.Tx) error
+	fn   func(*Tx) error
 	err  error
 	done chan struct{}
 }
@@ -47,7 +48,7 @@ func (t *together) close() {
 }
 
 // do carries fn out. It returns when fn will not be run any more, whatever happens to ctx.
-func (t *together) do(ctx context.Context, fn func(*sql.Tx) error) error {
+func (t *together) do(ctx context.Context, fn func(*Tx) error) error {
 	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
 	select {
 	case t.queue <- j:
@@ -143,5 +144,5 @@ func (j *job) run(tx *sql.Tx) (err error) {
 			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return j.fn(tx)
+	return j.fn(&Tx{querier: tx, now: time.Now()})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -37,20 +38,48 @@ type claimed struct {
 	Epoch  int64  `json:"epoch"`
 }
 
+const (
+	// claimTries is how often a claim is tried that found nothing but orders that others
+	// had their hands on, claimPause the longest pause before: a few commits.
+	claimTries = 6
+	claimPause = 20 * time.Millisecond
+)
+
 // Claim leases up to Max units and remembers them under the key, in one
 // transaction; a repeat of the key gives the same units. An empty answer is not
-// remembered. On a shared store an order that another claim has its hand on is left
-// out, even if that one does not take it in the end.
-func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) {
+// remembered.
+func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
+	for try := 1; ; try++ {
+		leases, missed, err := s.claim(ctx, c)
+		if err != nil || !missed || try == claimTries {
+			return leases, err
+		}
+		// Who had an order in hand did not take all of it, perhaps.
+		select {
+		case <-time.After(rand.N(claimPause)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if more, err := s.Claimable(ctx, c); err != nil || !more {
+			return nil, err
+		}
+	}
+}
+
+// claim is one try. It says missed when there were orders, and all in others' hands.
+func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, missed bool, err error) {
+	// Kept so that it can be told which orders nobody can make.
+	products, err := json.Marshal(c.Products)
+	if err != nil {
+		return nil, false, fmt.Errorf("claim: %w", err)
+	}
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
+		missed = false
 		if err := t.present(ctx); err != nil {
 			return err
 		}
-		length, err := t.touch(ctx, c.Station, c.SessionID)
+		length, err := t.touch(ctx, c.Station, c.SessionID, string(products))
 		if err != nil {
-			return err
-		}
-		if err := t.rememberProducts(ctx, c); err != nil {
 			return err
 		}
 		known, err := s.claimKey(ctx, t, c, t.now)
@@ -64,27 +93,16 @@ func (s *Store) Claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 		if _, err := t.sweep(ctx); err != nil {
 			return err
 		}
-		leases, err = t.lease(ctx, c, length)
+		leases, missed, err = t.lease(ctx, c, length)
 		if err != nil || len(leases) == 0 {
 			return err
 		}
 		return t.rememberClaim(ctx, c, leases)
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return leases, nil
-}
-
-// rememberProducts keeps what the station makes, so that it can be told which orders
-// nobody can make.
-func (t *txn) rememberProducts(ctx context.Context, c Claim) error {
-	products, err := json.Marshal(c.Products)
-	if err != nil {
-		return fmt.Errorf("remember products: %w", err)
-	}
-	_, err = t.count(ctx, "remember products", `UPDATE sessions SET products = $2 WHERE station = $1 AND products <> $2`, c.Station, string(products))
-	return err
+	return leases, missed, nil
 }
 
 func (s *Store) claimKey(ctx context.Context, q queryer, c Claim, now int64) ([]claimed, error) {
@@ -117,7 +135,7 @@ func (t *txn) rememberClaim(ctx context.Context, c Claim, leases []Lease) error 
 	if err != nil {
 		return fmt.Errorf("remember claim: %w", err)
 	}
-	return t.exactlyOne(ctx, "remember claim",
+	return t.One(ctx, "remember claim",
 		`INSERT INTO claim_keys (station, claim_key, request_sha256, leases, created_at) VALUES ($1, $2, $3, $4, $5)
 		 ON CONFLICT (station, claim_key) DO UPDATE SET request_sha256 = excluded.request_sha256,
 			leases = excluded.leases, created_at = excluded.created_at`,
@@ -164,17 +182,18 @@ const absentHomes = `SELECT station FROM sessions WHERE seen_at >= 0 AND seen_at
 
 // spareOrders is how many more orders than units are looked at, for those that other
 // claims are just taking.
-const spareOrders = 16
+const spareOrders = 8
 
 const orderRank = `o.urgent DESC, o.due_at, o.accepted_at, o.order_id`
 
 // near is the orders of one home in which a station may find units, best first: a search
-// by index, so that what waits for other stations costs nothing.
+// by index, so that what waits for other stations costs nothing. The home is in the order
+// for PostgreSQL, which does not see that IS NULL leaves one of them.
 func near(columns, home, products, limit string) string {
 	return `SELECT ` + columns + ` FROM orders o
 		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
 			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
-		ORDER BY ` + orderRank + ` LIMIT ` + limit
+		ORDER BY o.home_station, ` + orderRank + ` LIMIT ` + limit
 }
 
 // candidates is the orders in which a station may find units, best first; of each absent
@@ -264,19 +283,21 @@ func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
 	return len(found) > 0, err
 }
 
-func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
-	var leases []Lease
+// lease gives the station what it may have of what it finds. It says missed when that
+// was nothing although there were orders.
+func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) (leases []Lease, missed bool, err error) {
 	for before := -1; before < len(leases) && len(leases) < c.Max; {
 		before = len(leases)
 		orders, err := t.store.candidates(ctx, t, c, t.now, c.Max+spareOrders)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if leases, err = t.takeAll(ctx, c, orders, leases, length); err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		missed = len(orders) > 0 && len(leases) == 0
 	}
-	return leases, t.closeTaken(ctx, leases)
+	return leases, missed, t.closeTaken(ctx, leases)
 }
 
 // takeAll adds what there is in these orders to the leases, up to c.Max.
@@ -302,7 +323,7 @@ func (t *txn) takeAll(ctx context.Context, c Claim, orders []string, leases []Le
 // give leases a unit that is locked.
 func (t *txn) give(ctx context.Context, c Claim, l Lease, length time.Duration) (Lease, error) {
 	if l.Order.HomeStation != c.Station {
-		_, err := t.count(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
+		err := t.One(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
 		if err != nil {
 			return Lease{}, err
 		}
@@ -324,7 +345,7 @@ func (t *txn) closeTaken(ctx context.Context, leases []Lease) error {
 		if i > 0 && leases[i-1].Order.ID == l.Order.ID {
 			continue
 		}
-		_, err := t.count(ctx, "close order "+l.Order.ID, `UPDATE orders SET open = 0 WHERE order_id = $1
+		err := t.Any(ctx, "close order "+l.Order.ID, `UPDATE orders SET open = 0 WHERE order_id = $1
 			AND NOT EXISTS (SELECT 1 FROM units u WHERE u.order_id = $1 AND u.state = $2)`, l.Order.ID, Ready)
 		if err != nil {
 			return err
