@@ -67,20 +67,14 @@ func (s *Server) leaseLength(slots []api.SlotCapability) time.Duration {
 	return lease
 }
 
-// PostClaims implements the operation.
+// PostClaims implements the operation. It and waitForWork are what a thousand waiting
+// stations leave on as many stacks, so they keep little there.
 func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsRequestObject) (stationserver.PostClaimsResponseObject, error) {
-	if r.Params.IdempotencyKey == nil {
-		return nil, problem(api.ProblemIdempotencyKeyMissing, "")
-	}
-	digest, err := claimDigest(*r.Body)
+	claim, err := claimOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	claim := store.Claim{
-		Station: stationOf(ctx), SessionID: r.Body.SessionId, Key: *r.Params.IdempotencyKey, RequestSHA256: digest,
-		Max: r.Body.Max, Products: r.Body.Products,
-	}
-	flight, err := s.claims.join(claim)
+	flight, err := s.claims.join(*claim)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +83,24 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 	if err != nil {
 		return nil, err
 	}
+	return claimAnswer(leases)
+}
+
+func claimOf(ctx context.Context, r stationserver.PostClaimsRequestObject) (*store.Claim, error) {
+	if r.Params.IdempotencyKey == nil {
+		return nil, problem(api.ProblemIdempotencyKeyMissing, "")
+	}
+	digest, err := claimDigest(*r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &store.Claim{
+		Station: stationOf(ctx), SessionID: r.Body.SessionId, Key: *r.Params.IdempotencyKey, RequestSHA256: digest,
+		Max: r.Body.Max, Products: r.Body.Products,
+	}, nil
+}
+
+func claimAnswer(leases []store.Lease) (stationserver.PostClaimsResponseObject, error) {
 	if len(leases) == 0 {
 		// Stations that came back together are spread a little.
 		after := 1 + rand.IntN(3)
@@ -104,7 +116,7 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 // waitForWork claims, and if there is nothing waits to be called, or a while, and
 // claims again. A repeat of a claim that is under way does the same beside it;
 // the key, looked up in the transaction that leases, gives both the same units.
-func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
+func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	work := s.ready.local
@@ -143,14 +155,16 @@ func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *cla
 
 // tryClaim claims; unless it is sure that there may be something, it looks first, without
 // a write.
-func (s *Server) tryClaim(ctx context.Context, claim store.Claim, sure bool) ([]store.Lease, error) {
+//
+//go:noinline
+func (s *Server) tryClaim(ctx context.Context, claim *store.Claim, sure bool) ([]store.Lease, error) {
 	if !sure {
-		there, err := s.store.Claimable(ctx, claim)
+		there, err := s.store.Claimable(ctx, *claim)
 		if err != nil || !there {
 			return nil, err
 		}
 	}
-	return s.store.Claim(ctx, claim)
+	return s.store.Claim(ctx, *claim)
 }
 
 // PostHeartbeat implements the operation.
