@@ -9,7 +9,9 @@ import (
 
 // A transaction in which a statement that nobody waited for did not do its work is not
 // committed, whatever comes after that statement.
-func TestWhatNobodyWaitsForMustBeDone(t *testing.T) { onBothEngines(t, testWhatNobodyWaitsForMustBeDone) }
+func TestWhatNobodyWaitsForMustBeDone(t *testing.T) {
+	onBothEngines(t, testWhatNobodyWaitsForMustBeDone)
+}
 
 func testWhatNobodyWaitsForMustBeDone(t *testing.T, at Place) {
 	const put = `INSERT INTO counts (name, n) VALUES ($1, $2)`
