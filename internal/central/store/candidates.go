@@ -17,7 +17,7 @@ const livingHome = `SELECT 1 FROM sessions se JOIN stations st ON st.name = se.s
 // ends exclude nothing: before PostgreSQL has counted a table it takes what has two ends
 // for few rows, and what has one for a third of all, which it would read from end to end.
 const absentHomes = `SELECT station FROM sessions WHERE seen_at >= 0 AND seen_at < $3
-	UNION ALL SELECT name FROM stations WHERE revoked_at IS NOT NULL AND revoked_at >= 0 AND revoked_at < 9007199254740992
+	UNION ALL SELECT name FROM stations WHERE revoked_at >= 0 AND revoked_at < 9007199254740992
 	UNION ALL SELECT name FROM stations WHERE drain = 1
 	UNION ALL SELECT name FROM stations WHERE tripped_until > $4 AND tripped_until < 9007199254740992`
 
@@ -28,12 +28,14 @@ const spareOrders = 8
 const orderRank = `o.urgent DESC, o.due_at, o.accepted_at, o.order_id`
 
 // near is the orders of one home in which a station may find units, best first: a search
-// by index, so that what waits for other stations costs nothing. The home is in the order
-// for PostgreSQL, which does not see that IS NULL leaves one of them.
+// by index, so that what waits for other stations costs nothing. Two things are for
+// PostgreSQL: the home is in the order, because it does not see that IS NULL leaves one
+// of them; and units are looked for order by order, where with EXISTS it would, before
+// it has counted the tables, look through all READY ones.
 func near(columns, home, products, limit string) string {
 	return `SELECT ` + columns + ` FROM orders o
 		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
-			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
+			AND (SELECT r.order_id FROM units r WHERE r.order_id = o.order_id AND r.state = $1 LIMIT 1) IS NOT NULL
 		ORDER BY o.home_station, ` + orderRank + ` LIMIT ` + limit
 }
 
