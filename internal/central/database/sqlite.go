@@ -37,7 +37,7 @@ func openSQLite(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 	db := &DB{Engine: SQLite}
 	db.Write = sql.OpenDB(keeping{dsn: sqliteDSN(path, "_txlock=immediate"), driver: &sqlite.Driver{}})
 	db.Write.SetMaxOpenConns(1)
-	db.Read = sql.OpenDB(keeping{dsn: sqliteDSN(path, "_pragma=query_only(ON)"), driver: &sqlite.Driver{}, apart: true})
+	db.Read = Reader{sql.OpenDB(keeping{dsn: sqliteDSN(path, "_pragma=query_only(ON)"), driver: &sqlite.Driver{}, apart: true}), true}
 	db.Read.SetMaxOpenConns(sqliteReaders)
 	db.Read.SetMaxIdleConns(sqliteReaders)
 	if err := migrate(ctx, goose.DialectSQLite3, db.Write, migrations); err != nil {

@@ -113,7 +113,7 @@ func (k *keeper) ExecContext(ctx context.Context, text string, args []driver.Nam
 }
 
 func (k *keeper) exec(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
-	if len(args) == 0 {
+	if len(args) == 0 && text != savepoint && text != release {
 		// Schema and settings; done once, and perhaps several statements in one text.
 		return k.sqliteConn.ExecContext(ctx, text, args)
 	}

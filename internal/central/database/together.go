@@ -13,6 +13,12 @@ import (
 // maxTogether is how many transactions share one commit at most.
 const maxTogether = 64
 
+// Around each transaction of several.
+const (
+	savepoint = "SAVEPOINT one"
+	release   = "RELEASE one"
+)
+
 // errClosed is what a transaction gets that comes after Close.
 var errClosed = errors.New("the database is closed")
 
@@ -122,7 +128,7 @@ func (t *together) commit(jobs []*job) error {
 // within carries a job out so that it can be undone alone.
 func (j *job) within(tx *sql.Tx) error {
 	ctx := context.Background()
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT one"); err != nil {
+	if _, err := tx.ExecContext(ctx, savepoint); err != nil {
 		return err
 	}
 	if j.err = j.run(tx); j.err != nil {
@@ -130,7 +136,7 @@ func (j *job) within(tx *sql.Tx) error {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, "RELEASE one")
+	_, err := tx.ExecContext(ctx, release)
 	return err
 }
 
