@@ -66,17 +66,18 @@ func kindOf(from, to State, e Event) EventKind {
 // serials are what an event says of the token and certificate of a unit.
 type serials struct{ token, certificate string }
 
-func (t *txn) serials(ctx context.Context, u Unit) (s serials, err error) {
-	err = t.QueryRowContext(ctx, `SELECT token_serial, certificate_serial FROM bindings WHERE unit_id = $1 AND generation = $2`,
+func (t *txn) serials(ctx context.Context, u Unit) (*serials, error) {
+	var s serials
+	err := t.QueryRowContext(ctx, `SELECT token_serial, certificate_serial FROM bindings WHERE unit_id = $1 AND generation = $2`,
 		u.ID, u.Generation).Scan(&s.token, &s.certificate)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return serials{}, fmt.Errorf("write event of unit %s: %w", u.ID, err)
+		return nil, fmt.Errorf("write event of unit %s: %w", u.ID, err)
 	}
-	return s, nil
+	return &s, nil
 }
 
 // publish tells others of a change, in the transaction that makes it.
-func (t *txn) publish(ctx context.Context, kind EventKind, u Unit, s serials) error {
+func (t *txn) publish(ctx context.Context, kind EventKind, u Unit, s *serials) error {
 	return t.writeEvent(ctx, OutgoingEvent{
 		Kind: kind, OrderID: u.OrderID, UnitID: u.ID, Generation: u.Generation, State: u.State, Station: u.Station,
 		TokenSerial: s.token, CertificateSerial: s.certificate, At: u.UpdatedAt, unitVersion: u.version,

@@ -327,6 +327,9 @@ func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificat
 		return fail(err)
 	}
 	why := "certificate " + c.Serial
+	if u.Generation == generation {
+		u.told = &serials{b.TokenSerial, c.Serial}
+	}
 	switch {
 	case u.Generation == generation && u.outstanding():
 		u, err = t.advance(ctx, u, EventIssued, why, nil)

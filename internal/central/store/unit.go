@@ -26,6 +26,8 @@ type Unit struct {
 	Phase     string
 	UpdatedAt time.Time
 	version   int64
+	// told is what the next event says of it, where that is known without a look.
+	told *serials
 }
 
 const unitColumns = `u.unit_id, u.order_id, u.sequence, u.state, u.stranded_from, u.held_reason, u.epoch, u.generation,
@@ -118,9 +120,10 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	}
 	// Read first: what is only written goes to the database together.
 	kind := kindOf(from, to, e)
-	var serials serials
-	if kind != "" {
-		if serials, err = t.serials(ctx, u); err != nil {
+	told := u.told
+	u.told = nil
+	if kind != "" && told == nil {
+		if told, err = t.serials(ctx, u); err != nil {
 			return Unit{}, err
 		}
 	}
@@ -141,7 +144,7 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	if err != nil || kind == "" {
 		return u, err
 	}
-	return u, t.publish(ctx, kind, u, serials)
+	return u, t.publish(ctx, kind, u, told)
 }
 
 // save writes what may change of a unit, if nobody else did meanwhile.
