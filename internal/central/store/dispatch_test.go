@@ -163,6 +163,30 @@ func testABreakerTrips(t *testing.T, at database.Place) {
 	}
 }
 
+// An event names the token and the certificate that its unit has.
+func TestEventsNameTokenAndCertificate(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, at database.Place) {
+		s, skip := newStore(t, at)
+		w := &situation{t: t, s: s, skip: skip, id: "NAMED", key: "named"}
+		w.order("NAMED", 1, 0)
+		w.reach(Installed)
+		b, _, err := binding(t.Context(), s.db.Read, w.unitID(), 1)
+		w.must(err)
+		events, err := s.Events(t.Context(), 0, 100)
+		w.must(err)
+		var told []EventKind
+		for _, e := range events {
+			told = append(told, e.Kind)
+			if b.TokenSerial == "" || e.TokenSerial != b.TokenSerial || e.CertificateSerial != b.Certificate.Serial {
+				t.Errorf("%s is told of token %q and certificate %q", e.Kind, e.TokenSerial, e.CertificateSerial)
+			}
+		}
+		if !slices.Equal(told, []EventKind{KindIssued, KindInstalled}) {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
 // Events are numbered without a gap in the order in which they happened, and an order
 // that nobody can make is told once.
 func TestEventsAreOrdered(t *testing.T) { onBothEngines(t, testEventsAreOrdered) }
