@@ -67,8 +67,7 @@ func (s *Server) leaseLength(slots []api.SlotCapability) time.Duration {
 	return lease
 }
 
-// PostClaims implements the operation. It and waitForWork are what a thousand waiting
-// stations leave on as many stacks, so they keep little there.
+// PostClaims implements the operation.
 func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsRequestObject) (stationserver.PostClaimsResponseObject, error) {
 	claim, err := claimOf(ctx, r)
 	if err != nil {
@@ -155,8 +154,6 @@ func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *cl
 
 // tryClaim claims; unless it is sure that there may be something, it looks first, without
 // a write.
-//
-//go:noinline
 func (s *Server) tryClaim(ctx context.Context, claim *store.Claim, sure bool) ([]store.Lease, error) {
 	if !sure {
 		there, err := s.store.Claimable(ctx, *claim)
