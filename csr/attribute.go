@@ -42,8 +42,8 @@ type attributeRule struct {
 
 // attributeRules are the attributes known by name. Upper bounds are those of
 // RFC 5280, appendix A.1 (ub-common-name and so on), which repeats X.520.
-func attributeRules() []attributeRule {
-	return []attributeRule{
+func attributeRules() [21]attributeRule {
+	return [...]attributeRule{
 		{"C", "2.5.4.6", formPrintable, 2, 2}, // RFC 5280: X520countryName is PrintableString (SIZE (2))
 		{"ST", "2.5.4.8", formUTF8, 1, 128},
 		{"L", "2.5.4.7", formUTF8, 1, 128},

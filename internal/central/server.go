@@ -131,7 +131,9 @@ func (s *Server) openListeners(ctx context.Context) error {
 // the read deadline also ends the context of a handler that is still at work.
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler: h,
+		// Connections are many and quiet: what each keeps is bounded.
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 512},
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      90 * time.Second,

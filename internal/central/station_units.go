@@ -67,9 +67,10 @@ func (s *stationAPI) PutCsr(ctx context.Context, r stationserver.PutCsrRequestOb
 		return nil, err
 	}
 	if b.Certificate == nil && u.State.InCustody() {
-		s.issuer.kick(u.ID, u.Generation)
+		u, b, err = s.waitForCertificate(ctx, r.UnitId, r.Generation, s.cfg.IssueWait, func() { s.issuer.kick(u.ID, u.Generation) })
+	} else {
+		u, b, err = s.waitForCertificate(ctx, r.UnitId, r.Generation, s.cfg.IssueWait, nil)
 	}
-	u, b, err = s.waitForCertificate(ctx, r.UnitId, r.Generation, s.cfg.IssueWait)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (s *stationAPI) PutCsr(ctx context.Context, r stationserver.PutCsrRequestOb
 
 // GetCertificate implements the operation.
 func (s *stationAPI) GetCertificate(ctx context.Context, r stationserver.GetCertificateRequestObject) (stationserver.GetCertificateResponseObject, error) {
-	u, b, err := s.waitForCertificate(ctx, r.UnitId, r.Generation, wait(r.Params.Wait))
+	u, b, err := s.waitForCertificate(ctx, r.UnitId, r.Generation, wait(r.Params.Wait), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +98,9 @@ func issuing(u store.Unit) stationserver.IssuingJSONResponse {
 }
 
 // waitForCertificate looks until there is a certificate, the unit cannot get one
-// any more, or the time is over.
-func (s *Server) waitForCertificate(ctx context.Context, unitID string, generation int32, wait time.Duration) (store.Unit, store.Binding, error) {
+// any more, or the time is over. begin, unless it is nil, has it made: there is none
+// before, and the end of that is rung.
+func (s *Server) waitForCertificate(ctx context.Context, unitID string, generation int32, wait time.Duration, begin func()) (u store.Unit, b store.Binding, err error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	poll := time.NewTicker(slowPoll)
@@ -107,12 +109,17 @@ func (s *Server) waitForCertificate(ctx context.Context, unitID string, generati
 	defer unit.leave()
 	for last := false; ; {
 		rung := unit.next()
-		u, b, err := s.store.Collect(ctx, stationOf(ctx), unitID, generation)
-		if err == nil {
-			err = collectable(u, generation)
-		}
-		if err != nil || b.Certificate != nil || last {
-			return u, b, err
+		if begin != nil {
+			begin()
+			begin = nil
+		} else {
+			u, b, err = s.store.Collect(ctx, stationOf(ctx), unitID, generation)
+			if err == nil {
+				err = collectable(u, generation)
+			}
+			if err != nil || b.Certificate != nil || last {
+				return u, b, err
+			}
 		}
 		select {
 		case <-rung:

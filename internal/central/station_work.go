@@ -15,13 +15,6 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-const (
-	// claimTries is how often a claim is tried again that found everything locked,
-	// claimPause the longest pause before: the time that a few commits take.
-	claimTries = 5
-	claimPause = 20 * time.Millisecond
-)
-
 // generationMargin is what a lease has beyond the worst key generation.
 const generationMargin = time.Minute
 
@@ -76,18 +69,11 @@ func (s *Server) leaseLength(slots []api.SlotCapability) time.Duration {
 
 // PostClaims implements the operation.
 func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsRequestObject) (stationserver.PostClaimsResponseObject, error) {
-	if r.Params.IdempotencyKey == nil {
-		return nil, problem(api.ProblemIdempotencyKeyMissing, "")
-	}
-	digest, err := claimDigest(*r.Body)
+	claim, err := claimOf(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	claim := store.Claim{
-		Station: stationOf(ctx), SessionID: r.Body.SessionId, Key: *r.Params.IdempotencyKey, RequestSHA256: digest,
-		Max: r.Body.Max, Products: r.Body.Products,
-	}
-	flight, err := s.claims.join(claim)
+	flight, err := s.claims.join(*claim)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +82,24 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 	if err != nil {
 		return nil, err
 	}
+	return claimAnswer(leases)
+}
+
+func claimOf(ctx context.Context, r stationserver.PostClaimsRequestObject) (*store.Claim, error) {
+	if r.Params.IdempotencyKey == nil {
+		return nil, problem(api.ProblemIdempotencyKeyMissing, "")
+	}
+	digest, err := claimDigest(*r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &store.Claim{
+		Station: stationOf(ctx), SessionID: r.Body.SessionId, Key: *r.Params.IdempotencyKey, RequestSHA256: digest,
+		Max: r.Body.Max, Products: r.Body.Products,
+	}, nil
+}
+
+func claimAnswer(leases []store.Lease) (stationserver.PostClaimsResponseObject, error) {
 	if len(leases) == 0 {
 		// Stations that came back together are spread a little.
 		after := 1 + rand.IntN(3)
@@ -111,7 +115,7 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 // waitForWork claims, and if there is nothing waits to be called, or a while, and
 // claims again. A repeat of a claim that is under way does the same beside it;
 // the key, looked up in the transaction that leases, gives both the same units.
-func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
+func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	work := s.ready.local
@@ -149,23 +153,15 @@ func (s *Server) waitForWork(ctx context.Context, claim store.Claim, flight *cla
 }
 
 // tryClaim claims; unless it is sure that there may be something, it looks first, without
-// a write. On a shared store a claim passes over what others have locked just now, so
-// what is still free afterwards is tried again.
-func (s *Server) tryClaim(ctx context.Context, claim store.Claim, sure bool) ([]store.Lease, error) {
-	for try := 0; ; try++ {
-		if !sure {
-			there, err := s.store.Claimable(ctx, claim)
-			if err != nil || !there {
-				return nil, err
-			}
+// a write.
+func (s *Server) tryClaim(ctx context.Context, claim *store.Claim, sure bool) ([]store.Lease, error) {
+	if !sure {
+		there, err := s.store.Claimable(ctx, *claim)
+		if err != nil || !there {
+			return nil, err
 		}
-		leases, err := s.store.Claim(ctx, claim)
-		if err != nil || len(leases) > 0 || !s.store.Shared() || try == claimTries {
-			return leases, err
-		}
-		sure = false
-		time.Sleep(rand.N(claimPause))
 	}
+	return s.store.Claim(ctx, *claim)
 }
 
 // PostHeartbeat implements the operation.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
 )
 
@@ -85,7 +86,7 @@ func (d *Development) crl(ctx context.Context, h hierarchy) (CRL, error) {
 	d.crlMu.Lock() // so that an older file never replaces a newer one
 	defer d.crlMu.Unlock()
 	out := CRL{Name: h.name}
-	err := d.db.Transact(ctx, func(tx *sql.Tx) (err error) {
+	err := d.db.Transact(ctx, func(tx *database.Tx) (err error) {
 		out.DER, err = h.presentCRL(ctx, tx, d.clock())
 		return err
 	})
@@ -104,7 +105,7 @@ func (d *Development) crl(ctx context.Context, h hierarchy) (CRL, error) {
 
 // presentCRL is the newest one, or one after it. Servers that share the record may
 // both want to make it; a number is taken once, and the other then finds it.
-func (h hierarchy) presentCRL(ctx context.Context, tx *sql.Tx, now time.Time) ([]byte, error) {
+func (h hierarchy) presentCRL(ctx context.Context, tx *database.Tx, now time.Time) ([]byte, error) {
 	entries, err := revoked(ctx, tx, NameText(h.issuer.Subject))
 	if err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func (h hierarchy) presentCRL(ctx context.Context, tx *sql.Tx, now time.Time) ([
 	return der, err
 }
 
-func revoked(ctx context.Context, tx *sql.Tx, issuer string) ([]x509.RevocationListEntry, error) {
+func revoked(ctx context.Context, tx *database.Tx, issuer string) ([]x509.RevocationListEntry, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT r.serial, r.reason, r.revoked_at FROM revocations r
 		JOIN certificates c ON c.serial = r.serial WHERE c.issuer = $1 ORDER BY r.revoked_at, r.serial`, issuer)
 	if err != nil {

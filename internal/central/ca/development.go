@@ -142,7 +142,7 @@ func (d *Development) Issue(ctx context.Context, r Request) (Certificate, error)
 		return Certificate{}, &RefusedError{Reason: "it has no id or no validity"}
 	}
 	var leaf *x509.Certificate
-	err = d.db.Transact(ctx, func(tx *sql.Tx) (err error) {
+	err = d.db.Transact(ctx, func(tx *database.Tx) (err error) {
 		leaf, err = d.issueOnce(ctx, tx, r, request)
 		return err
 	})
@@ -153,7 +153,7 @@ func (d *Development) Issue(ctx context.Context, r Request) (Certificate, error)
 }
 
 // issueOnce finds what was issued under the id, or issues and records it.
-func (d *Development) issueOnce(ctx context.Context, tx *sql.Tx, r Request, request *csr.ParsedRequest) (*x509.Certificate, error) {
+func (d *Development) issueOnce(ctx context.Context, tx *database.Tx, r Request, request *csr.ParsedRequest) (*x509.Certificate, error) {
 	known, requestSum, err := find(ctx, tx, r.ID)
 	if err != nil {
 		return nil, err

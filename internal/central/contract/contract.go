@@ -249,4 +249,6 @@ func pointer(tokens []string) string {
 }
 
 // escapeToken is RFC 6901, 3.
-func escapeToken(t string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(t) }
+func escapeToken(t string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(t, "~", "~0"), "/", "~1")
+}

@@ -35,25 +35,40 @@ func decode(data []byte) (any, error) {
 	if !utf8.Valid(data) {
 		return nil, &MalformedError{Offset: int64(invalidAt(data)), Detail: "not UTF-8 (RFC 8259, 8.1)"}
 	}
-	// Unmarshal checks the syntax of all of it, trailing data too, before it stores anything.
-	var whole json.RawMessage
-	if err := json.Unmarshal(data, &whole); err != nil {
+	if !json.Valid(data) {
+		// Unmarshal checks all of it too, and says where.
+		var whole json.RawMessage
 		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		if errors.As(json.Unmarshal(data, &whole), &syntax) {
 			return nil, &MalformedError{Offset: max(syntax.Offset-1, 0), Detail: "not JSON: " + syntax.Error()}
 		}
 		return nil, &MalformedError{Detail: "not JSON"}
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	v, err := value(d, "", 0)
+	v, err := value(d, nil, 0)
 	if errors.Is(err, io.EOF) {
 		return nil, &MalformedError{Offset: d.InputOffset(), Detail: "the document ends too early"}
 	}
 	return v, err
 }
 
-func value(d *json.Decoder, pointer string, depth int) (any, error) {
+// place is where a value stands in the document; nil is the document itself. It is
+// spelt out only for an error.
+type place struct {
+	in    *place
+	token string
+}
+
+// String is a JSON Pointer.
+func (p *place) String() string {
+	if p == nil {
+		return ""
+	}
+	return p.in.String() + "/" + escapeToken(p.token)
+}
+
+func value(d *json.Decoder, at *place, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, &MalformedError{Offset: d.InputOffset(), Detail: "nested too deeply"}
 	}
@@ -70,11 +85,11 @@ func value(d *json.Decoder, pointer string, depth int) (any, error) {
 				return nil, err
 			}
 			k, _ := key.(string)
-			at := pointer + "/" + escapeToken(k)
+			here := &place{at, k}
 			if _, twice := object[k]; twice {
-				return nil, &MalformedError{Offset: d.InputOffset(), Detail: fmt.Sprintf("the key %s appears twice", at)}
+				return nil, &MalformedError{Offset: d.InputOffset(), Detail: fmt.Sprintf("the key %s appears twice", here)}
 			}
-			if object[k], err = value(d, at, depth+1); err != nil {
+			if object[k], err = value(d, here, depth+1); err != nil {
 				return nil, err
 			}
 		}
@@ -83,7 +98,7 @@ func value(d *json.Decoder, pointer string, depth int) (any, error) {
 	case json.Delim('['):
 		array := []any{}
 		for d.More() {
-			item, err := value(d, pointer+"/"+strconv.Itoa(len(array)), depth+1)
+			item, err := value(d, &place{at, strconv.Itoa(len(array))}, depth+1)
 			if err != nil {
 				return nil, err
 			}

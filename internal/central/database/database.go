@@ -51,7 +51,7 @@ type DB struct {
 	// failing half-way with SQLITE_BUSY.
 	Write *sql.DB
 	// Read refuses to write.
-	Read *sql.DB
+	Read Reader
 
 	server Postgres
 	// together is nil where transactions run beside each other.
@@ -78,12 +78,37 @@ func (db *DB) Close() error {
 		db.together.close()
 	}
 	var errs []error
-	for _, d := range []*sql.DB{db.Read, db.Write} {
+	for _, d := range []*sql.DB{db.Read.DB, db.Write} {
 		if d != nil {
 			errs = append(errs, d.Close())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Reader reads.
+type Reader struct {
+	*sql.DB
+	// whole says that a statement that has begun comes to its end, so that database/sql
+	// need not watch each with a goroutine.
+	whole bool
+}
+
+// QueryContext is that of *sql.DB.
+func (r Reader) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return r.DB.QueryContext(r.unwatched(ctx), query, args...)
+}
+
+// QueryRowContext is that of *sql.DB.
+func (r Reader) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return r.DB.QueryRowContext(r.unwatched(ctx), query, args...)
+}
+
+func (r Reader) unwatched(ctx context.Context) context.Context {
+	if r.whole && ctx.Err() == nil {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 // Shared says whether other processes may have the same database open.

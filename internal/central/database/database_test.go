@@ -95,7 +95,7 @@ func testTransactTriesAgain(t *testing.T, at Place) {
 	for range writers {
 		all.Go(func() {
 			for range times {
-				err := db.Transact(t.Context(), func(tx *sql.Tx) error {
+				err := db.Transact(t.Context(), func(tx *Tx) error {
 					var n int
 					err := tx.QueryRowContext(t.Context(), `SELECT n FROM counts WHERE name = 'a'`).Scan(&n)
 					if errors.Is(err, sql.ErrNoRows) {

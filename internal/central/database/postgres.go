@@ -119,7 +119,7 @@ func openPostgres(ctx context.Context, at Place, migrations fs.FS) (*DB, error) 
 			// A node that hangs or loses its power in a transaction must not keep rows from the others.
 			"idle_in_transaction_session_timeout": "30s",
 		}),
-		Read: at.server.pool(readers, map[string]string{"search_path": at.schema, "default_transaction_read_only": "on"}),
+		Read: Reader{DB: at.server.pool(readers, map[string]string{"search_path": at.schema, "default_transaction_read_only": "on"})},
 	}
 	if err := db.prepare(ctx, at.schema, migrations); err != nil {
 		return nil, errors.Join(at.server.explain(err), db.Close())

@@ -35,9 +35,9 @@ func openSQLite(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 		return nil, err
 	}
 	db := &DB{Engine: SQLite}
-	db.Write = sql.OpenDB(keeping{sqliteDSN(path, "_txlock=immediate"), &sqlite.Driver{}})
+	db.Write = sql.OpenDB(keeping{dsn: sqliteDSN(path, "_txlock=immediate"), driver: &sqlite.Driver{}})
 	db.Write.SetMaxOpenConns(1)
-	db.Read = sql.OpenDB(keeping{sqliteDSN(path, "_pragma=query_only(ON)"), &sqlite.Driver{}})
+	db.Read = Reader{sql.OpenDB(keeping{dsn: sqliteDSN(path, "_pragma=query_only(ON)"), driver: &sqlite.Driver{}, apart: true}), true}
 	db.Read.SetMaxOpenConns(sqliteReaders)
 	db.Read.SetMaxIdleConns(sqliteReaders)
 	if err := migrate(ctx, goose.DialectSQLite3, db.Write, migrations); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"io"
 
 	"modernc.org/sqlite"
 )
@@ -16,6 +17,9 @@ const maxStatements = 256
 type keeping struct {
 	dsn    string
 	driver *sqlite.Driver
+	// apart carries statements out in a goroutine of the connection. SQLite wants a deep
+	// stack, which a caller that waits afterwards, such as a long poll, would keep.
+	apart bool
 }
 
 // Connect implements driver.Connector.
@@ -28,7 +32,16 @@ func (k keeping) Connect(context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("the SQLite driver's connections have changed"), c.Close())
 	}
-	return &keeper{sqliteConn: inner, statements: make(map[string]*statement)}, nil
+	out := &keeper{sqliteConn: inner, statements: make(map[string]sqliteStatement)}
+	if k.apart {
+		out.calls = make(chan func())
+		go func() {
+			for call := range out.calls {
+				call()
+			}
+		}()
+	}
+	return out, nil
 }
 
 // Driver implements driver.Connector.
@@ -49,7 +62,8 @@ type sqliteConn interface {
 // keeper is a connection with its statements, by their texts.
 type keeper struct {
 	sqliteConn
-	statements map[string]*statement
+	statements map[string]sqliteStatement
+	calls      chan func() // nil where callers carry statements out themselves
 }
 
 type sqliteStatement interface {
@@ -58,18 +72,23 @@ type sqliteStatement interface {
 	driver.StmtQueryContext
 }
 
-type statement struct {
-	sqliteStatement
-	// busy says that its rows are still being read.
-	busy bool
+// run carries out a call where it belongs.
+func (k *keeper) run(call func()) {
+	if k.calls == nil {
+		call()
+		return
+	}
+	done := make(chan struct{})
+	k.calls <- func() {
+		defer close(done)
+		call()
+	}
+	<-done
 }
 
 // get gives the statement of a text; nil when it is to be carried out without.
-func (k *keeper) get(ctx context.Context, text string) (*statement, error) {
+func (k *keeper) get(ctx context.Context, text string) (sqliteStatement, error) {
 	if s, ok := k.statements[text]; ok {
-		if s.busy {
-			return nil, nil
-		}
 		return s, nil
 	}
 	if len(k.statements) == maxStatements {
@@ -79,18 +98,22 @@ func (k *keeper) get(ctx context.Context, text string) (*statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner, ok := prepared.(sqliteStatement)
+	s, ok := prepared.(sqliteStatement)
 	if !ok {
 		return nil, errors.Join(errors.New("the SQLite driver's statements have changed"), prepared.Close())
 	}
-	s := &statement{sqliteStatement: inner}
 	k.statements[text] = s
 	return s, nil
 }
 
 // ExecContext implements driver.ExecerContext.
-func (k *keeper) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
-	if len(args) == 0 {
+func (k *keeper) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (res driver.Result, err error) {
+	k.run(func() { res, err = k.exec(whole(ctx), text, args) })
+	return res, err
+}
+
+func (k *keeper) exec(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	if len(args) == 0 && text != savepoint && text != release {
 		// Schema and settings; done once, and perhaps several statements in one text.
 		return k.sqliteConn.ExecContext(ctx, text, args)
 	}
@@ -101,24 +124,31 @@ func (k *keeper) ExecContext(ctx context.Context, text string, args []driver.Nam
 	case s == nil:
 		return k.sqliteConn.ExecContext(ctx, text, args)
 	}
-	return s.ExecContext(whole(ctx), args)
+	return s.ExecContext(ctx, args)
 }
 
-// QueryContext implements driver.QueryerContext.
-func (k *keeper) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+// QueryContext implements driver.QueryerContext. It reads all rows at once: callers do
+// so too, and the statement is free again.
+func (k *keeper) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (rows driver.Rows, err error) {
+	k.run(func() { rows, err = k.query(whole(ctx), text, args) })
+	return rows, err
+}
+
+func (k *keeper) query(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
 	s, err := k.get(ctx, text)
-	switch {
-	case err != nil:
-		return nil, err
-	case s == nil:
-		return k.sqliteConn.QueryContext(ctx, text, args)
-	}
-	rows, err := s.QueryContext(whole(ctx), args)
 	if err != nil {
 		return nil, err
 	}
-	s.busy = true
-	return &keptRows{Rows: rows, of: s}, nil
+	var rows driver.Rows
+	if s == nil {
+		rows, err = k.sqliteConn.QueryContext(ctx, text, args)
+	} else {
+		rows, err = s.QueryContext(ctx, args)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readAll(rows)
 }
 
 // whole lets a statement that has begun come to its end: it is short, the driver would
@@ -127,22 +157,53 @@ func (k *keeper) QueryContext(ctx context.Context, text string, args []driver.Na
 func whole(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
 // Close implements driver.Conn.
-func (k *keeper) Close() error {
-	var errs []error
-	for _, s := range k.statements {
-		errs = append(errs, s.Close())
+func (k *keeper) Close() (err error) {
+	k.run(func() {
+		var errs []error
+		for _, s := range k.statements {
+			errs = append(errs, s.Close())
+		}
+		err = errors.Join(append(errs, k.sqliteConn.Close())...)
+	})
+	if k.calls != nil {
+		close(k.calls)
 	}
-	return errors.Join(append(errs, k.sqliteConn.Close())...)
+	return err
 }
 
-// keptRows gives its statement back when it is closed.
-type keptRows struct {
-	driver.Rows
-	of *statement
+// readRows are rows that were read.
+type readRows struct {
+	columns []string
+	rows    [][]driver.Value
+}
+
+func readAll(from driver.Rows) (driver.Rows, error) {
+	out := &readRows{columns: from.Columns()}
+	for {
+		row := make([]driver.Value, len(out.columns))
+		err := from.Next(row)
+		switch {
+		case errors.Is(err, io.EOF):
+			return out, from.Close()
+		case err != nil:
+			return nil, errors.Join(err, from.Close())
+		}
+		out.rows = append(out.rows, row)
+	}
+}
+
+// Columns implements driver.Rows.
+func (r *readRows) Columns() []string { return r.columns }
+
+// Next implements driver.Rows.
+func (r *readRows) Next(dest []driver.Value) error {
+	if len(r.rows) == 0 {
+		return io.EOF
+	}
+	copy(dest, r.rows[0])
+	r.rows = r.rows[1:]
+	return nil
 }
 
 // Close implements driver.Rows.
-func (r *keptRows) Close() error {
-	r.of.busy = false
-	return r.Rows.Close()
-}
+func (r *readRows) Close() error { return nil }

@@ -7,10 +7,17 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // maxTogether is how many transactions share one commit at most.
 const maxTogether = 64
+
+// Around each transaction of several.
+const (
+	savepoint = "SAVEPOINT one"
+	release   = "RELEASE one"
+)
 
 // errClosed is what a transaction gets that comes after Close.
 var errClosed = errors.New("the database is closed")
@@ -29,7 +36,7 @@ type together struct {
 // job is one transaction that waits.
 type job struct {
 	ctx  context.Context
-	fn   func(*sql.Tx) error
+	fn   func(*Tx) error
 	err  error
 	done chan struct{}
 }
@@ -47,7 +54,7 @@ func (t *together) close() {
 }
 
 // do carries fn out. It returns when fn will not be run any more, whatever happens to ctx.
-func (t *together) do(ctx context.Context, fn func(*sql.Tx) error) error {
+func (t *together) do(ctx context.Context, fn func(*Tx) error) error {
 	j := &job{ctx: ctx, fn: fn, done: make(chan struct{})}
 	select {
 	case t.queue <- j:
@@ -121,7 +128,7 @@ func (t *together) commit(jobs []*job) error {
 // within carries a job out so that it can be undone alone.
 func (j *job) within(tx *sql.Tx) error {
 	ctx := context.Background()
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT one"); err != nil {
+	if _, err := tx.ExecContext(ctx, savepoint); err != nil {
 		return err
 	}
 	if j.err = j.run(tx); j.err != nil {
@@ -129,7 +136,7 @@ func (j *job) within(tx *sql.Tx) error {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, "RELEASE one")
+	_, err := tx.ExecContext(ctx, release)
 	return err
 }
 
@@ -143,5 +150,5 @@ func (j *job) run(tx *sql.Tx) (err error) {
 			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return j.fn(tx)
+	return j.fn(&Tx{querier: tx, now: time.Now()})
 }

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -11,7 +10,7 @@ import (
 	"testing"
 )
 
-func insert(ctx context.Context, tx *sql.Tx, name string) error {
+func insert(ctx context.Context, tx *Tx, name string) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO counts (name, n) VALUES ($1, 1)`, name)
 	return err
 }
@@ -33,11 +32,11 @@ func TestFailedOnesAreUndoneAlone(t *testing.T) {
 	gone, leave := context.WithCancel(t.Context())
 	leave()
 	const n = 40
-	transactions := map[*sql.Tx]bool{}
+	transactions := map[querier]bool{}
 	var jobs []*job
 	for i := range n {
-		j := &job{ctx: t.Context(), done: make(chan struct{}), fn: func(tx *sql.Tx) error {
-			transactions[tx] = true
+		j := &job{ctx: t.Context(), done: make(chan struct{}), fn: func(tx *Tx) error {
+			transactions[tx.querier] = true
 			if err := insert(t.Context(), tx, fmt.Sprint(i)); err != nil {
 				return err
 			}
@@ -86,7 +85,7 @@ func TestOneThatEndsTheTransactionHarmsNoOther(t *testing.T) {
 	db := open(t, File(filepath.Join(t.TempDir(), "test.db")), first)
 	var jobs []*job
 	for i := range 3 {
-		jobs = append(jobs, &job{ctx: t.Context(), done: make(chan struct{}), fn: func(tx *sql.Tx) error {
+		jobs = append(jobs, &job{ctx: t.Context(), done: make(chan struct{}), fn: func(tx *Tx) error {
 			if err := insert(t.Context(), tx, fmt.Sprint(i)); err != nil {
 				return err
 			}
@@ -123,7 +122,7 @@ func TestNoTransactionAfterClose(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Transact(t.Context(), func(*sql.Tx) error { return nil }); err == nil {
+	if err := db.Transact(t.Context(), func(*Tx) error { return nil }); err == nil {
 		t.Error("it was carried out")
 	}
 }
@@ -131,7 +130,7 @@ func TestNoTransactionAfterClose(t *testing.T) {
 // A text whose rows are still being read may be used again meanwhile.
 func TestStatementInUse(t *testing.T) {
 	db := open(t, File(filepath.Join(t.TempDir(), "test.db")), first)
-	err := db.Transact(t.Context(), func(tx *sql.Tx) error {
+	err := db.Transact(t.Context(), func(tx *Tx) error {
 		for _, name := range []string{"a", "b", "c"} {
 			if err := insert(t.Context(), tx, name); err != nil {
 				return err

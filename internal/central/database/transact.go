@@ -2,9 +2,7 @@ package database
 
 import (
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -16,6 +14,8 @@ const (
 	attempts = 10
 	// firstPause is before the second attempt; it doubles, and is spread by chance.
 	firstPause = time.Millisecond
+	// rollbackTime is what a rollback may take before the connection is given up.
+	rollbackTime = 5 * time.Second
 )
 
 // ErrAgain is what the function of a transaction returns when another transaction
@@ -25,7 +25,7 @@ var ErrAgain = errors.New("another transaction was faster")
 // Transact runs fn in a transaction that is on disk when Transact returns nil. What
 // PostgreSQL could not bring into an order with other transactions is begun again a
 // few times: fn must not rely on what an earlier run of it has left behind.
-func (db *DB) Transact(ctx context.Context, fn func(*sql.Tx) error) error {
+func (db *DB) Transact(ctx context.Context, fn func(*Tx) error) error {
 	pause := firstPause
 	for n := 1; ; n++ {
 		err := db.once(ctx, fn)
@@ -41,24 +41,11 @@ func (db *DB) Transact(ctx context.Context, fn func(*sql.Tx) error) error {
 	}
 }
 
-func (db *DB) once(ctx context.Context, fn func(*sql.Tx) error) error {
+func (db *DB) once(ctx context.Context, fn func(*Tx) error) error {
 	if db.together != nil {
 		return db.together.do(ctx, fn)
 	}
-	tx, err := db.Write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	if err := fn(tx); err != nil {
-		if rb := tx.Rollback(); rb != nil && !errors.Is(rb, sql.ErrTxDone) {
-			err = errors.Join(err, fmt.Errorf("roll back: %w", rb))
-		}
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return db.oncePostgres(ctx, fn)
 }
 
 // again says whether another attempt may go better. The codes are those of

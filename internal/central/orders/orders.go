@@ -125,5 +125,5 @@ func sortedKeys(m map[string]any) []string {
 
 // pointerToken escapes a key for a JSON Pointer (RFC 6901, 3).
 func pointerToken(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }

@@ -28,7 +28,7 @@ type Adoption struct {
 // statement again, while the unit is where it put it, gives the same lease.
 func (s *Store) Adopt(ctx context.Context, a Adoption) (l Lease, err error) {
 	err = s.write(ctx, "adopt unit "+a.UnitID, func(t *txn) error {
-		if _, err := t.touch(ctx, a.Station, a.SessionID); err != nil {
+		if _, err := t.touch(ctx, a.Station, a.SessionID, ""); err != nil {
 			return err
 		}
 		u, err := t.unit(ctx, a.UnitID)
@@ -121,7 +121,7 @@ func (t *txn) adopt(ctx context.Context, u Unit, b Binding, a Adoption) (Unit, e
 		{"move binding", `UPDATE bindings SET station = $3 WHERE unit_id = $1 AND generation = $2`, []any{u.ID, a.Generation, a.Station}},
 		{"move escrow", `UPDATE escrows SET station = $2, epoch = $3 WHERE escrow_id = $1`, []any{b.EscrowID, a.Station, u.Epoch}},
 	} {
-		if err := t.exactlyOne(ctx, change.what, change.query, change.args...); err != nil {
+		if err := t.One(ctx, change.what, change.query, change.args...); err != nil {
 			return Unit{}, err
 		}
 	}

@@ -76,7 +76,7 @@ func (s *Store) PutEscrow(ctx context.Context, in Escrow) (out Escrow, err error
 			return fmt.Errorf("write escrow: %w", err)
 		}
 		out = in
-		return t.exactlyOne(ctx, "write escrow",
+		return t.One(ctx, "write escrow",
 			`INSERT INTO escrows (escrow_id, unit_id, epoch, station, sealed, sealed_sha256, recipients, created_at)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			in.ID, in.UnitID, in.Epoch, in.Station, in.Sealed, in.SealedSHA256, string(recipients), t.now)
@@ -94,7 +94,7 @@ func (t *txn) moveEscrow(ctx context.Context, u Unit, known *Escrow, in Escrow) 
 		return err
 	}
 	known.Epoch = in.Epoch
-	return t.exactlyOne(ctx, "move escrow", `UPDATE escrows SET epoch = $2 WHERE escrow_id = $1`, in.ID, in.Epoch)
+	return t.One(ctx, "move escrow", `UPDATE escrows SET epoch = $2 WHERE escrow_id = $1`, in.ID, in.Epoch)
 }
 
 // PutEscrowToken names the token whose SO PIN an escrow holds, once.
@@ -117,7 +117,7 @@ func (t *txn) nameToken(ctx context.Context, e *Escrow, tokenSerial string) erro
 		return nil
 	case "":
 		e.TokenSerial = tokenSerial
-		return t.exactlyOne(ctx, "name token", `UPDATE escrows SET token_serial = $2 WHERE escrow_id = $1`, e.ID, tokenSerial)
+		return t.One(ctx, "name token", `UPDATE escrows SET token_serial = $2 WHERE escrow_id = $1`, e.ID, tokenSerial)
 	}
 	return refuse(EscrowConflict, "escrow %s belongs to token %s", e.ID, e.TokenSerial)
 }

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"math/rand/v2"
 	"time"
 )
 
@@ -32,47 +30,54 @@ type Lease struct {
 	Left time.Duration
 }
 
-const (
-	// claimTries is how often a claim looks for units that others had locked, at first
-	// after claimPause; then the station asks again or waits for the bell.
-	claimTries = 3
-	claimPause = 2 * time.Millisecond
-)
-
 // claimed is what is remembered of a lease under its Idempotency-Key.
 type claimed struct {
 	UnitID string `json:"unitId"`
 	Epoch  int64  `json:"epoch"`
 }
 
+const (
+	// claimTries is how often a claim is tried that found nothing but orders that others
+	// had their hands on, claimPause the longest pause before: a few commits.
+	claimTries = 6
+	claimPause = 20 * time.Millisecond
+)
+
 // Claim leases up to Max units and remembers them under the key, in one
 // transaction; a repeat of the key gives the same units. An empty answer is not
 // remembered.
 func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
 	for try := 1; ; try++ {
-		leases, err := s.claim(ctx, c)
-		if err != nil || len(leases) > 0 || !s.Shared() || try == claimTries {
+		leases, missed, err := s.claim(ctx, c)
+		if err != nil || !missed || try == claimTries {
 			return leases, err
 		}
-		// An order that another claim had its hand on was left out, even if that one did
-		// not take it in the end.
+		// Who had an order in hand did not take all of it, perhaps.
+		select {
+		case <-time.After(rand.N(claimPause)):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 		if more, err := s.Claimable(ctx, c); err != nil || !more {
 			return nil, err
 		}
-		time.Sleep(time.Duration(try) * claimPause)
 	}
 }
 
-func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) {
+// claim is one try. It says missed when there were orders, and all in others' hands.
+func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, missed bool, err error) {
+	// Kept so that it can be told which orders nobody can make.
+	products, err := json.Marshal(c.Products)
+	if err != nil {
+		return nil, false, fmt.Errorf("claim: %w", err)
+	}
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
+		missed = false
 		if err := t.present(ctx); err != nil {
 			return err
 		}
-		length, err := t.touch(ctx, c.Station, c.SessionID)
+		length, err := t.touch(ctx, c.Station, c.SessionID, string(products))
 		if err != nil {
-			return err
-		}
-		if err := t.rememberProducts(ctx, c); err != nil {
 			return err
 		}
 		known, err := s.claimKey(ctx, t, c, t.now)
@@ -86,27 +91,16 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, err error) 
 		if _, err := t.sweep(ctx); err != nil {
 			return err
 		}
-		leases, err = t.lease(ctx, c, length)
+		leases, missed, err = t.lease(ctx, c, length)
 		if err != nil || len(leases) == 0 {
 			return err
 		}
 		return t.rememberClaim(ctx, c, leases)
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return leases, nil
-}
-
-// rememberProducts keeps what the station makes, so that it can be told which orders
-// nobody can make.
-func (t *txn) rememberProducts(ctx context.Context, c Claim) error {
-	products, err := json.Marshal(c.Products)
-	if err != nil {
-		return fmt.Errorf("remember products: %w", err)
-	}
-	_, err = t.count(ctx, "remember products", `UPDATE sessions SET products = $2 WHERE station = $1 AND products <> $2`, c.Station, string(products))
-	return err
+	return leases, missed, nil
 }
 
 func (s *Store) claimKey(ctx context.Context, q queryer, c Claim, now int64) ([]claimed, error) {
@@ -139,7 +133,7 @@ func (t *txn) rememberClaim(ctx context.Context, c Claim, leases []Lease) error 
 	if err != nil {
 		return fmt.Errorf("remember claim: %w", err)
 	}
-	return t.exactlyOne(ctx, "remember claim",
+	return t.One(ctx, "remember claim",
 		`INSERT INTO claim_keys (station, claim_key, request_sha256, leases, created_at) VALUES ($1, $2, $3, $4, $5)
 		 ON CONFLICT (station, claim_key) DO UPDATE SET request_sha256 = excluded.request_sha256,
 			leases = excluded.leases, created_at = excluded.created_at`,
@@ -170,125 +164,60 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 	return leases, nil
 }
 
-// livingHome is a row while the order's home was heard of since $3 and is not
-// revoked. It is a subquery because a row that PostgreSQL had to wait for is judged
-// again by its newest version, but with what was joined to its old one.
-const livingHome = `SELECT 1 FROM sessions se JOIN stations st ON st.name = se.station
-	WHERE se.station = o.home_station AND se.seen_at >= $3 AND st.revoked_at IS NULL AND st.drain = 0 AND st.tripped_until <= $4`
-
-// absentHomes are the stations whose orders others may take; see livingHome.
-const absentHomes = `SELECT station FROM sessions WHERE seen_at < $3
-	UNION ALL SELECT name FROM stations WHERE revoked_at IS NOT NULL
-	UNION ALL SELECT name FROM stations WHERE drain = 1
-	UNION ALL SELECT name FROM stations WHERE tripped_until > $4`
-
-// spareOrders is how many more orders than units are looked at, for those that other
-// claims are just taking.
-const spareOrders = 64
-
-// near is the orders of one kind of home in which a station may find units, best first.
-// Each kind is a search by index, so that what waits for other stations costs nothing.
-func near(home, products string) string {
-	return `SELECT order_id FROM (SELECT o.order_id FROM orders o
-		WHERE o.open = 1 AND o.on_hold = 0 AND o.cancelled_at = 0 AND o.home_station ` + home + ` AND o.product_code IN (` + products + `)
-			AND EXISTS (SELECT 1 FROM units r WHERE r.order_id = o.order_id AND r.state = $1)
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id LIMIT $5 + ` + strconv.Itoa(spareOrders) + `) near`
-}
-
-// candidates is what a station may take, best first. An order is taken by one
-// station: its home, until that has been silent for HomeGrace or is revoked, or
-// gets no units itself. A station that drains or whose breaker is open may take
-// nothing. CROSS JOIN makes SQLite begin with the orders; it would look through all
-// READY units first.
-func (d dialect) candidates(products int, lock string) string {
-	numbers := []string{"NULL"} // for a station that can make nothing
-	for i := range products {
-		numbers = append(numbers, "$"+strconv.Itoa(6+i))
-	}
-	in := strings.Join(numbers, ", ")
-	return `SELECT ` + unitColumns + `, ` + orderColumns + `
-		FROM orders o CROSS JOIN units u
-		WHERE u.order_id = o.order_id AND u.state = $1
-			AND o.order_id IN (` + near(`= $2`, in) + ` UNION ALL ` + near(`IS NULL`, in) + ` UNION ALL ` + near(`IN (`+absentHomes+`)`, in) + `)
-			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (` + livingHome + `))
-			AND o.on_hold = 0 AND o.cancelled_at = 0
-			AND NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence LIMIT $5 ` + lock
-}
-
-func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
-	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), now, limit}
-	for _, p := range c.Products {
-		args = append(args, p)
-	}
-	return args
-}
-
-func scanCandidate(r rowScanner) (Lease, error) {
-	var l Lease
-	var expires, updated int64
-	var times orderTimes
-	if err := r.Scan(append(l.Unit.targets(&expires, &updated), l.Order.targets(&times)...)...); err != nil {
-		return Lease{}, err
-	}
-	l.Unit.ExpiresAt, l.Unit.UpdatedAt = fromMillis(expires), fromMillis(updated)
-	l.Order.take(times)
-	return l, nil
-}
-
-// Claimable says whether a claim would get something, without a write: units that
-// are free, or those that a repeat of it got meanwhile, perhaps at another server.
-func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
-	now, err := s.now(ctx, s.db.Read)
-	if err != nil {
-		return false, err
-	}
-	if s.Shared() {
-		known, err := s.claimKey(ctx, s.db.Read, c, now)
-		if known != nil || isRefusal(err, ClaimKeyReused) {
-			return true, nil
-		}
+// lease gives the station what it may have of what it finds. It says missed when that
+// was nothing although there were orders.
+func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) (leases []Lease, missed bool, err error) {
+	for before := -1; before < len(leases) && len(leases) < c.Max; {
+		before = len(leases)
+		orders, err := t.store.candidates(ctx, t, c, t.now, c.Max+spareOrders)
 		if err != nil {
-			return false, err
+			return nil, false, err
 		}
+		if leases, err = t.takeAll(ctx, c, orders, leases, length); err != nil {
+			return nil, false, err
+		}
+		missed = len(orders) > 0 && len(leases) == 0
 	}
-	found, err := collect(ctx, s.db.Read, scanCandidate, s.dialect.candidates(len(c.Products), ""),
-		s.candidateArgs(c, now, 1)...)
-	if err != nil {
-		return false, fmt.Errorf("look for units: %w", err)
-	}
-	return len(found) > 0, nil
+	return leases, missed, t.closeTaken(ctx, leases)
 }
 
-func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) ([]Lease, error) {
-	leases, err := collect(ctx, t, scanCandidate, t.store.dialect.candidates(len(c.Products), t.store.dialect.lockFree("o, u")),
-		t.store.candidateArgs(c, t.now, c.Max)...)
-	if err != nil {
-		return nil, fmt.Errorf("find units: %w", err)
-	}
-	if leases, err = t.withoutForeignHome(ctx, c, leases); err != nil {
-		return nil, err
-	}
-	for i := range leases {
-		l := &leases[i]
-		if l.Order.HomeStation != c.Station {
-			_, err := t.count(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
-			if err != nil {
-				return nil, err
-			}
-			l.Order.HomeStation = c.Station
+// takeAll adds what there is in these orders to the leases, up to c.Max.
+func (t *txn) takeAll(ctx context.Context, c Claim, orders []string, leases []Lease, length time.Duration) ([]Lease, error) {
+	for _, id := range orders {
+		if len(leases) == c.Max {
+			break
 		}
-		l.Unit, err = t.advance(ctx, l.Unit, EventClaim, "", func(u *Unit) {
-			u.Epoch++
-			u.Station = c.Station
-			u.ExpiresAt = fromMillis(t.now).Add(length)
-		})
+		taken, err := t.take(ctx, c, id, c.Max-len(leases))
 		if err != nil {
 			return nil, err
 		}
-		l.Left = length
+		for _, l := range taken {
+			if l, err = t.give(ctx, c, l, length); err != nil {
+				return nil, err
+			}
+			leases = append(leases, l)
+		}
 	}
-	return leases, t.closeTaken(ctx, leases)
+	return leases, nil
+}
+
+// give leases a unit that is locked.
+func (t *txn) give(ctx context.Context, c Claim, l Lease, length time.Duration) (Lease, error) {
+	if l.Order.HomeStation != c.Station {
+		err := t.One(ctx, "give order a home", `UPDATE orders SET home_station = $2 WHERE order_id = $1`, l.Order.ID, c.Station)
+		if err != nil {
+			return Lease{}, err
+		}
+		l.Order.HomeStation = c.Station
+	}
+	var err error
+	l.Unit, err = t.advance(ctx, l.Unit, EventClaim, "", func(u *Unit) {
+		u.Epoch++
+		u.Station = c.Station
+		u.ExpiresAt = fromMillis(t.now).Add(length)
+	})
+	l.Left = length
+	return l, err
 }
 
 // closeTaken notes which of the orders, all of them locked, have no READY unit left.
@@ -297,7 +226,7 @@ func (t *txn) closeTaken(ctx context.Context, leases []Lease) error {
 		if i > 0 && leases[i-1].Order.ID == l.Order.ID {
 			continue
 		}
-		_, err := t.count(ctx, "close order "+l.Order.ID, `UPDATE orders SET open = 0 WHERE order_id = $1
+		err := t.Any(ctx, "close order "+l.Order.ID, `UPDATE orders SET open = 0 WHERE order_id = $1
 			AND NOT EXISTS (SELECT 1 FROM units u WHERE u.order_id = $1 AND u.state = $2)`, l.Order.ID, Ready)
 		if err != nil {
 			return err
@@ -306,23 +235,19 @@ func (t *txn) closeTaken(ctx context.Context, leases []Lease) error {
 	return nil
 }
 
-// withoutForeignHome looks once more at the home of each order, now that it is
-// locked: its station may have come to life after the search for candidates began.
-func (t *txn) withoutForeignHome(ctx context.Context, c Claim, found []Lease) ([]Lease, error) {
-	foreign := make(map[string]bool)
-	for _, l := range found {
-		if _, asked := foreign[l.Order.ID]; asked || l.Order.HomeStation == "" || l.Order.HomeStation == c.Station {
-			continue
-		}
-		var n int
-		err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
-			l.Order.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now).Scan(&n)
-		if err != nil {
-			return nil, fmt.Errorf("look for the home of order %s: %w", l.Order.ID, err)
-		}
-		foreign[l.Order.ID] = n > 0
+// foreign looks once more at the home of an order, now that it is locked: its station
+// may have come to life after the search for candidates began.
+func (t *txn) foreign(ctx context.Context, c Claim, o Order) (bool, error) {
+	if o.HomeStation == "" || o.HomeStation == c.Station {
+		return false, nil
 	}
-	return slices.DeleteFunc(found, func(l Lease) bool { return foreign[l.Order.ID] }), nil
+	var n int
+	err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
+		o.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("look for the home of order %s: %w", o.ID, err)
+	}
+	return n > 0, nil
 }
 
 // held renews every unbound lease of a station, and gives them in the order in
@@ -333,7 +258,7 @@ func (t *txn) held(ctx context.Context, station string, length time.Duration) ([
 	}
 	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
 		FROM units u JOIN orders o ON o.order_id = u.order_id WHERE u.state = $1 AND u.station = $2
-		ORDER BY o.urgent DESC, o.due_at, o.accepted_at, o.order_id, u.sequence `+t.store.dialect.lock("u"), Leased, station)
+		ORDER BY `+orderRank+`, u.sequence `+t.store.dialect.lock("u"), Leased, station)
 	if err != nil {
 		return nil, fmt.Errorf("find leases: %w", err)
 	}

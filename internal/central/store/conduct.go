@@ -12,14 +12,14 @@ import (
 // over a single failure opens it again, and a single success forgets all of them.
 func (t *txn) failed(ctx context.Context, station string) error {
 	r := t.store.rules
-	return t.exactlyOne(ctx, "count a failure",
+	return t.One(ctx, "count a failure",
 		`UPDATE stations SET failures = failures + 1,
 			tripped_until = CASE WHEN failures + 1 >= $2 THEN $3 ELSE tripped_until END WHERE name = $1`,
 		station, r.BreakerFailures, t.now+r.BreakerPause.Milliseconds())
 }
 
 func (t *txn) succeeded(ctx context.Context, station string) error {
-	_, err := t.count(ctx, "forget failures", `UPDATE stations SET failures = 0, tripped_until = 0 WHERE name = $1 AND failures > 0`, station)
+	err := t.Any(ctx, "forget failures", `UPDATE stations SET failures = 0, tripped_until = 0 WHERE name = $1 AND failures > 0`, station)
 	return err
 }
 

@@ -85,7 +85,7 @@ func (s *Store) RequestDecision(ctx context.Context, in Decision) (d Decision, u
 		d = in
 		d.ID, d.Status, d.RequestedAt = uuid.NewString(), DecisionWaiting, fromMillis(t.now)
 		c := d.Certificate
-		return t.exactlyOne(ctx, "write decision",
+		return t.One(ctx, "write decision",
 			`INSERT INTO decisions (decision_id, unit_id, generation, action, certificate_sha256, certificate_serial, pkcs7, subject,
 				not_after, reason, status, requested_by, requested_at)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
@@ -130,7 +130,7 @@ func (s *Store) ApproveDecision(ctx context.Context, id, operator string) (d Dec
 			return t.setDecision(ctx, id, DecisionVoid)
 		}
 		d.Status, d.ApprovedBy, d.ApprovedAt = DecisionApproved, operator, fromMillis(t.now)
-		err = t.exactlyOne(ctx, "approve", `UPDATE decisions SET status = $2, approved_by = $3, approved_at = $4 WHERE decision_id = $1`,
+		err = t.One(ctx, "approve", `UPDATE decisions SET status = $2, approved_by = $3, approved_at = $4 WHERE decision_id = $1`,
 			id, d.Status, operator, t.now)
 		if err != nil {
 			return err
@@ -159,7 +159,7 @@ func (t *txn) decision(ctx context.Context, id, lock string) (Decision, error) {
 }
 
 func (t *txn) setDecision(ctx context.Context, id string, status DecisionStatus) error {
-	return t.exactlyOne(ctx, "end decision", `UPDATE decisions SET status = $2 WHERE decision_id = $1`, id, status)
+	return t.One(ctx, "end decision", `UPDATE decisions SET status = $2 WHERE decision_id = $1`, id, status)
 }
 
 // voidDecisions ends what was asked or approved for a unit and did not happen.

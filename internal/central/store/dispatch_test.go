@@ -65,6 +65,69 @@ func testWhatIsGivenOutFirst(t *testing.T, at database.Place) {
 	}
 }
 
+// One claim takes several orders of one absent home, best first among all homes. Each
+// way to be absent counts; a home that is there keeps what it has.
+func TestOrdersOfAbsentHomes(t *testing.T) { onBothEngines(t, testOrdersOfAbsentHomes) }
+
+func testOrdersOfAbsentHomes(t *testing.T, at database.Place) {
+	for _, absence := range []string{"silent", "revoked", "drained", "tripped", "none"} {
+		t.Run(absence, func(t *testing.T) {
+			s, skip := newStore(t, at)
+			w := &situation{t: t, s: s, skip: skip, id: "GONE-" + absence}
+			id := func(name string) string { return absence + "-" + name }
+			w.order(id("a"), 2, time.Hour)
+			w.order(id("c"), 2, 3*time.Hour)
+			home := "home-" + absence
+			addStation(t, s, home)
+			for _, name := range []string{"a", "c"} {
+				if got := w.next(home); got != id(name)+"-001" {
+					t.Fatalf("the home got %q", got)
+				}
+				w.must(s.FlagOrder(t.Context(), id(name), true, false))
+			}
+			for _, name := range []string{"a", "c"} {
+				w.must(s.FlagOrder(t.Context(), id(name), false, false))
+			}
+			w.order(id("b"), 1, 2*time.Hour)
+			var err error
+			switch absence {
+			case "silent":
+				skip(DefaultRules().HomeGrace + time.Second)
+			case "revoked":
+				err = s.RevokeStation(t.Context(), home)
+			case "drained":
+				_, err = s.DrainStation(t.Context(), home, true)
+			case "tripped":
+				err = s.write(t.Context(), "trip", func(x *txn) error {
+					return x.One(t.Context(), "trip", `UPDATE stations SET tripped_until = $2 WHERE name = $1`, home, x.now+60000)
+				})
+			}
+			w.must(err)
+			session := w.session("bay-2")
+			leases, err := s.Claim(t.Context(), Claim{Station: "bay-2", SessionID: session, Key: session, Max: 9, Products: []string{w.id}})
+			w.must(err)
+			var got []string
+			for _, l := range leases {
+				if l.Order.HomeStation != "bay-2" || l.Left == 0 {
+					t.Errorf("%s is at %q for %s", l.Unit.ID, l.Order.HomeStation, l.Left)
+				}
+				got = append(got, l.Unit.ID)
+			}
+			slices.Sort(got)
+			want := []string{id("a") + "-002", id("b") + "-001", id("c") + "-002"}
+			switch absence {
+			case "none":
+				want = []string{id("b") + "-001"}
+			case "silent", "revoked": // its leases are over too
+				want = []string{id("a") + "-001", id("a") + "-002", id("b") + "-001", id("c") + "-001", id("c") + "-002"}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 // A station whose units fail gets none for a while, and then one failure is enough.
 func TestABreakerTrips(t *testing.T) { onBothEngines(t, testABreakerTrips) }
 
@@ -98,6 +161,30 @@ func testABreakerTrips(t *testing.T, at database.Place) {
 	if got := w.next("bay-1"); got == "" {
 		t.Error("reset, it got nothing")
 	}
+}
+
+// An event names the token and the certificate that its unit has.
+func TestEventsNameTokenAndCertificate(t *testing.T) {
+	onBothEngines(t, func(t *testing.T, at database.Place) {
+		s, skip := newStore(t, at)
+		w := &situation{t: t, s: s, skip: skip, id: "NAMED", key: "named"}
+		w.order("NAMED", 1, 0)
+		w.reach(Installed)
+		b, _, err := binding(t.Context(), s.db.Read, w.unitID(), 1)
+		w.must(err)
+		events, err := s.Events(t.Context(), 0, 100)
+		w.must(err)
+		var told []EventKind
+		for _, e := range events {
+			told = append(told, e.Kind)
+			if b.TokenSerial == "" || e.TokenSerial != b.TokenSerial || e.CertificateSerial != b.Certificate.Serial {
+				t.Errorf("%s is told of token %q and certificate %q", e.Kind, e.TokenSerial, e.CertificateSerial)
+			}
+		}
+		if !slices.Equal(told, []EventKind{KindIssued, KindInstalled}) {
+			t.Errorf("told %v", told)
+		}
+	})
 }
 
 // Events are numbered without a gap in the order in which they happened, and an order

@@ -63,30 +63,37 @@ func kindOf(from, to State, e Event) EventKind {
 	return ""
 }
 
-// publish tells others of a change, in the transaction that makes it.
-func (t *txn) publish(ctx context.Context, u Unit, from State, e Event) error {
-	kind := kindOf(from, u.State, e)
-	if kind == "" {
-		return nil
+// serials are what an event says of the token and certificate of a unit.
+type serials struct{ token, certificate string }
+
+func (t *txn) serials(ctx context.Context, u Unit) (*serials, error) {
+	var s serials
+	err := t.QueryRowContext(ctx, `SELECT token_serial, certificate_serial FROM bindings WHERE unit_id = $1 AND generation = $2`,
+		u.ID, u.Generation).Scan(&s.token, &s.certificate)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("write event of unit %s: %w", u.ID, err)
 	}
-	return t.tell(ctx, kind, u)
+	return &s, nil
+}
+
+// publish tells others of a change, in the transaction that makes it.
+func (t *txn) publish(ctx context.Context, kind EventKind, u Unit, s *serials) error {
+	return t.writeEvent(ctx, OutgoingEvent{
+		Kind: kind, OrderID: u.OrderID, UnitID: u.ID, Generation: u.Generation, State: u.State, Station: u.Station,
+		TokenSerial: s.token, CertificateSerial: s.certificate, At: u.UpdatedAt, unitVersion: u.version,
+	})
 }
 
 func (t *txn) tell(ctx context.Context, kind EventKind, u Unit) error {
-	out := OutgoingEvent{
-		Kind: kind, OrderID: u.OrderID, UnitID: u.ID, Generation: u.Generation, State: u.State, Station: u.Station,
-		At: u.UpdatedAt, unitVersion: u.version,
+	s, err := t.serials(ctx, u)
+	if err != nil {
+		return err
 	}
-	err := t.QueryRowContext(ctx, `SELECT token_serial, certificate_serial FROM bindings WHERE unit_id = $1 AND generation = $2`,
-		u.ID, u.Generation).Scan(&out.TokenSerial, &out.CertificateSerial)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("write event of unit %s: %w", u.ID, err)
-	}
-	return t.writeEvent(ctx, out)
+	return t.publish(ctx, kind, u, s)
 }
 
 func (t *txn) writeEvent(ctx context.Context, e OutgoingEvent) error {
-	return t.exactlyOne(ctx, "write event",
+	return t.One(ctx, "write event",
 		`INSERT INTO outgoing_events (event_id, kind, order_id, unit_id, unit_version, generation, state, station, token_serial, certificate_serial, happened_at)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		uuid.NewString(), e.Kind, e.OrderID, e.UnitID, e.unitVersion, e.Generation, e.State, e.Station, e.TokenSerial, e.CertificateSerial, millis(e.At))
@@ -152,9 +159,9 @@ func (t *txn) numberEvents(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		last++
-		if err := t.exactlyOne(ctx, "number event", `UPDATE outgoing_events SET sequence = $2 WHERE event_id = $1 AND sequence IS NULL`, id, last); err != nil {
+		if err := t.One(ctx, "number event", `UPDATE outgoing_events SET sequence = $2 WHERE event_id = $1 AND sequence IS NULL`, id, last); err != nil {
 			return err
 		}
 	}
-	return t.exactlyOne(ctx, "count events", `UPDATE event_counter SET last = $1 WHERE one = 1`, last)
+	return t.One(ctx, "count events", `UPDATE event_counter SET last = $1 WHERE one = 1`, last)
 }

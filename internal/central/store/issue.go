@@ -128,9 +128,11 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 // forgetAbsence takes a proof of absence back because the CA is about to be asked
 // again. It says whether there was one.
 func (t *txn) forgetAbsence(ctx context.Context, unitID string, generation int32) (bool, error) {
-	n, err := t.count(ctx, "forget absence", `DELETE FROM absences WHERE unit_id = $1 AND generation = $2`, unitID, generation)
+	n, err := t.count(ctx, "forget absence", forgetAbsence, unitID, generation)
 	return n > 0, err
 }
+
+const forgetAbsence = `DELETE FROM absences WHERE unit_id = $1 AND generation = $2`
 
 // bound reads a unit and the binding of its present generation, without ending its custody.
 func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit, Binding, error) {
@@ -314,17 +316,20 @@ func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificat
 		err := t.second(ctx, u, generation, c)
 		return u, &TwiceError{RequestID: b.RequestID, First: b.Certificate.Serial, Second: c.Serial}, err
 	}
-	err = t.exactlyOne(ctx, "write certificate",
+	err = t.One(ctx, "write certificate",
 		`UPDATE bindings SET pkcs7 = $3, certificate_serial = $4, certificate_sha256 = $5, subject = $6, not_after = $7, issued_at = $8
 		 WHERE unit_id = $1 AND generation = $2`,
 		u.ID, generation, c.PKCS7, c.Serial, c.SHA256, c.Subject, millis(c.NotAfter), t.now)
 	if err != nil {
 		return fail(err)
 	}
-	if _, err := t.forgetAbsence(ctx, u.ID, generation); err != nil {
+	if err := t.Any(ctx, "forget absence", forgetAbsence, u.ID, generation); err != nil {
 		return fail(err)
 	}
 	why := "certificate " + c.Serial
+	if u.Generation == generation {
+		u.told = &serials{b.TokenSerial, c.Serial}
+	}
 	switch {
 	case u.Generation == generation && u.outstanding():
 		u, err = t.advance(ctx, u, EventIssued, why, nil)

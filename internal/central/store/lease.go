@@ -48,7 +48,7 @@ type Pulse struct {
 // each unit what holds.
 func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats []Beat) (pulses []Pulse, err error) {
 	err = s.write(ctx, "heartbeat of station "+station, func(t *txn) error {
-		length, err := t.touch(ctx, station, sessionID)
+		length, err := t.touch(ctx, station, sessionID, "")
 		if err != nil {
 			return err
 		}

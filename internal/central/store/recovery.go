@@ -71,7 +71,7 @@ func (t *txn) raiseEpochs(ctx context.Context, floor int64) error {
 	for _, u := range units {
 		if u.at() == Bound {
 			// The CA may have been asked since.
-			err := t.exactlyOne(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4) WHERE unit_id = $1 AND generation = $2`,
+			err := t.One(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4) WHERE unit_id = $1 AND generation = $2`,
 				u.ID, u.Generation, RequestID(u.ID, u.Generation), t.now)
 			if err != nil {
 				return err

@@ -69,22 +69,25 @@ func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
 		if err := reportable(u, b, bound, r); err != nil {
 			return err
 		}
-		if done, err := t.repeated(ctx, r, sum); done || err != nil {
-			return err
-		}
-		if fields := mismatches(b, r); len(fields) > 0 {
-			return &Refusal{Reason: ResultMismatch, Fields: fields}
-		}
 		recipients, err := json.Marshal(r.UserPINRecipients)
 		if err != nil {
 			return fmt.Errorf("write result: %w", err)
 		}
-		err = t.exactlyOne(ctx, "write result",
+		n, err := t.count(ctx, "write result",
 			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (unit_id, generation) DO NOTHING`,
 			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now)
 		if err != nil {
 			return err
+		}
+		if n == 0 {
+			return t.repeated(ctx, r, sum)
+		}
+		if fields := mismatches(b, r); len(fields) > 0 {
+			return &Refusal{Reason: ResultMismatch, Fields: fields}
+		}
+		if b.Certificate != nil && u.Generation == r.Generation {
+			u.told = &serials{b.TokenSerial, b.Certificate.Serial}
 		}
 		u, err = t.applyResult(ctx, u, r)
 		return err
@@ -109,18 +112,17 @@ func reportable(u Unit, b Binding, bound bool, r Result) error {
 	return nil
 }
 
-func (t *txn) repeated(ctx context.Context, r Result, sum string) (bool, error) {
+// repeated refuses a result unless it is the one that was reported before.
+func (t *txn) repeated(ctx context.Context, r Result, sum string) error {
 	var known string
 	err := t.QueryRowContext(ctx, `SELECT content_sha256 FROM results WHERE unit_id = $1 AND generation = $2`, r.UnitID, r.Generation).Scan(&known)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("read result: %w", err)
-	case known != sum:
-		return false, refuse(ResultConflict, "another result of generation %d of unit %s was reported before", r.Generation, r.UnitID)
+	if err != nil {
+		return fmt.Errorf("read result: %w", err)
 	}
-	return true, nil
+	if known != sum {
+		return refuse(ResultConflict, "another result of generation %d of unit %s was reported before", r.Generation, r.UnitID)
+	}
+	return nil
 }
 
 // mismatches compares a result with what was bound and issued. An installed unit

@@ -41,7 +41,7 @@ func (s *Store) PutOrder(ctx context.Context, o Order) (out Revised, err error) 
 
 func (t *txn) makeUnits(ctx context.Context, orderID string, from, to int) error {
 	for i := from; i <= to; i++ {
-		err := t.exactlyOne(ctx, "insert unit",
+		err := t.One(ctx, "insert unit",
 			// Stations may know the unit from before a recovery, under lower epochs.
 			`INSERT INTO units (unit_id, order_id, sequence, state, updated_at, epoch)
 			 VALUES ($1, $2, $3, $4, $5, (SELECT a.epoch_floor FROM store_age a))`,
@@ -108,7 +108,7 @@ func (t *txn) revise(ctx context.Context, o Order, out *Revised) error {
 		return err
 	}
 	out.Changed = true
-	return t.exactlyOne(ctx, "revise order",
+	return t.One(ctx, "revise order",
 		`UPDATE orders SET product_code = $2, company = $3, quantity = $4, due_at = $5, content = $6, content_sha256 = $7,
 			revision = $8, fixed_sha256 = $9, numbered = $10 WHERE order_id = $1`,
 		o.ID, o.ProductCode, o.Company, o.Quantity, millis(o.DueAt), o.Content, hexSum(o.Content), o.Revision, o.FixedSHA256, numbered)

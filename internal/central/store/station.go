@@ -127,10 +127,10 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 		}
 		out = Station{Name: name, PublicKeySHA256: publicKeySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter}
 		if known.Name != "" {
-			return t.exactlyOne(ctx, "renew station", `UPDATE stations SET certificate = $2, certificate_sha256 = $3, not_after = $4 WHERE name = $1`,
+			return t.One(ctx, "renew station", `UPDATE stations SET certificate = $2, certificate_sha256 = $3, not_after = $4 WHERE name = $1`,
 				name, der, out.CertificateSHA256, millis(notAfter))
 		}
-		return t.exactlyOne(ctx, "write station",
+		return t.One(ctx, "write station",
 			`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at)
 			 VALUES ($1, $2, $3, $4, $5, $6)`,
 			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
@@ -196,11 +196,13 @@ func (s *Store) Slots(ctx context.Context, station, sessionID string) ([]byte, e
 	return []byte(slots), nil
 }
 
-// touch marks a session as alive and gives the length of its leases.
-func (t *txn) touch(ctx context.Context, station, sessionID string) (time.Duration, error) {
+// touch marks a session as alive and gives the length of its leases. products, unless
+// they are empty, are what the station makes from now on.
+func (t *txn) touch(ctx context.Context, station, sessionID, products string) (time.Duration, error) {
 	var lease int64
-	err := t.QueryRowContext(ctx, `UPDATE sessions SET seen_at = $3 WHERE station = $1 AND session_id = $2 RETURNING lease_ms`,
-		station, sessionID, t.now).Scan(&lease)
+	err := t.QueryRowContext(ctx, `UPDATE sessions SET seen_at = $3, products = CASE WHEN $4 = '' THEN products ELSE $4 END
+		WHERE station = $1 AND session_id = $2 RETURNING lease_ms`,
+		station, sessionID, t.now, products).Scan(&lease)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, refuse(SessionUnknown, "this session was replaced or never opened; open one")
 	}

@@ -124,7 +124,7 @@ func (s *Store) now(ctx context.Context, q queryer) (int64, error) {
 
 // txn is one writing transaction with the one time that holds in it.
 type txn struct {
-	*sql.Tx
+	*database.Tx
 	store *Store
 	now   int64
 }
@@ -141,10 +141,10 @@ func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) err
 
 // transact is write without the note that something changed.
 func (s *Store) transact(ctx context.Context, what string, fn func(*txn) error) error {
-	err := s.db.Transact(ctx, func(tx *sql.Tx) error {
-		now, err := s.now(ctx, tx)
-		if err != nil {
-			return err
+	err := s.db.Transact(ctx, func(tx *database.Tx) error {
+		now := millis(tx.Now())
+		if s.clock != nil {
+			now = millis(s.clock())
 		}
 		if err := fn(&txn{Tx: tx, store: s, now: now}); err != nil {
 			return err
@@ -157,15 +157,6 @@ func (s *Store) transact(ctx context.Context, what string, fn func(*txn) error) 
 	}
 	crashpoint.After(crashpoint.Label(what))
 	return nil
-}
-
-// exactlyOne runs a statement that must change one row.
-func (t *txn) exactlyOne(ctx context.Context, what, query string, args ...any) error {
-	n, err := t.count(ctx, what, query, args...)
-	if err == nil && n != 1 {
-		return fmt.Errorf("%s: changed %d rows instead of one", what, n)
-	}
-	return err
 }
 
 // count runs a statement and says how many rows it changed.

@@ -26,6 +26,8 @@ type Unit struct {
 	Phase     string
 	UpdatedAt time.Time
 	version   int64
+	// told is what the next event says of it, where that is known without a look.
+	told *serials
 }
 
 const unitColumns = `u.unit_id, u.order_id, u.sequence, u.state, u.stranded_from, u.held_reason, u.epoch, u.generation,
@@ -116,29 +118,38 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 	if u.Station != "" {
 		station = u.Station
 	}
+	// Read first: what is only written goes to the database together.
+	kind := kindOf(from, to, e)
+	told := u.told
+	u.told = nil
+	if kind != "" && told == nil {
+		if told, err = t.serials(ctx, u); err != nil {
+			return Unit{}, err
+		}
+	}
 	if err := t.save(ctx, &u); err != nil {
 		return Unit{}, err
 	}
 	if to == Ready {
 		// Locked after its unit, against the rule: claims have the order first, but they
 		// pass over a unit that is locked and do not wait for it.
-		if err := t.exactlyOne(ctx, "open order "+u.OrderID, `UPDATE orders SET open = 1 WHERE order_id = $1`, u.OrderID); err != nil {
+		if err := t.One(ctx, "open order "+u.OrderID, `UPDATE orders SET open = 1 WHERE order_id = $1`, u.OrderID); err != nil {
 			return Unit{}, err
 		}
 	}
-	err = t.exactlyOne(ctx, "write history of unit "+u.ID,
+	err = t.One(ctx, "write history of unit "+u.ID,
 		`INSERT INTO history (unit_id, version, epoch, generation, from_state, to_state, event, station, why, happened_at)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		u.ID, u.version, u.Epoch, u.Generation, from, to, e, station, why, at)
-	if err != nil {
-		return Unit{}, err
+	if err != nil || kind == "" {
+		return u, err
 	}
-	return u, t.publish(ctx, u, from, e)
+	return u, t.publish(ctx, kind, u, told)
 }
 
 // save writes what may change of a unit, if nobody else did meanwhile.
 func (t *txn) save(ctx context.Context, u *Unit) error {
-	err := t.exactlyOne(ctx, "write unit "+u.ID,
+	err := t.One(ctx, "write unit "+u.ID,
 		`UPDATE units SET state = $3, stranded_from = $4, held_reason = $5, epoch = $6, generation = $7, attempts = $8,
 			station = NULLIF($9, ''), expires_at = $10, phase = $11, updated_at = $12, version = $2 + 1
 		 WHERE unit_id = $1 AND version = $2`,

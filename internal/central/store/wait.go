@@ -66,7 +66,7 @@ func (s *Store) Pending(ctx context.Context, unitID string, generation int32, by
 		if over { // then it is not asked for the certificate again, only looked up
 			w.againAt = t.now + pause.Milliseconds()
 		}
-		err = t.exactlyOne(ctx, "write wait", `INSERT INTO waits (unit_id, generation, calls, why, first_at, again_at)
+		err = t.One(ctx, "write wait", `INSERT INTO waits (unit_id, generation, calls, why, first_at, again_at)
 			VALUES ($1, $2, $3, $4, $5, $6)
 			ON CONFLICT (unit_id, generation) DO UPDATE SET calls = $3, why = $4, again_at = $6`,
 			unitID, generation, w.calls, w.why, w.firstAt, w.againAt)
@@ -94,6 +94,6 @@ func (t *txn) askAgain(ctx context.Context, unitID string, generation int32) (wa
 	if w.againAt > t.now {
 		return true, false, nil
 	}
-	err = t.exactlyOne(ctx, "take up wait", `UPDATE waits SET again_at = NULL WHERE unit_id = $1 AND generation = $2`, unitID, generation)
+	err = t.One(ctx, "take up wait", `UPDATE waits SET again_at = NULL WHERE unit_id = $1 AND generation = $2`, unitID, generation)
 	return true, true, err
 }
