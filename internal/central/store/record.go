@@ -79,13 +79,13 @@ func (s *Store) PutRecord(ctx context.Context, p RecordPart) (out Record, err er
 			return nil // nothing is new; the checkpoint that is here covers all of it
 		}
 		out.Size, out.Note, out.StationKey, out.UpdatedAt = rows.size, p.Note, p.StationKey, fromMillis(t.now)
-		return t.exactlyOne(ctx, "write checkpoint",
+		return t.One(ctx, "write checkpoint",
 			`UPDATE records SET size = $3, note = $4, station_key = $5, updated_at = $6 WHERE station = $1 AND instance_id = $2`,
 			p.Station, p.InstanceID, out.Size, out.Note, out.StationKey, t.now)
 	})
 	if errors.Is(err, errForked) {
 		err = s.write(ctx, "note that the record of station "+p.Station+" is forked", func(t *txn) error {
-			return t.exactlyOne(ctx, "note the fork", `UPDATE records SET forked_at = $3 WHERE station = $1 AND instance_id = $2`, p.Station, p.InstanceID, t.now)
+			return t.One(ctx, "note the fork", `UPDATE records SET forked_at = $3 WHERE station = $1 AND instance_id = $2`, p.Station, p.InstanceID, t.now)
 		})
 		if err == nil {
 			err = refuse(RecordForked, "what was sent does not follow from the %d entries here", out.Size)
@@ -168,7 +168,7 @@ func (r *recordRows) Hashes(n int64) ([]byte, error) {
 
 // Add implements audit.Storage.
 func (r *recordRows) Add(n int64, line, hashes []byte) error {
-	err := r.txn.exactlyOne(r.ctx, "write entry",
+	err := r.txn.One(r.ctx, "write entry",
 		`INSERT INTO record_entries (station, instance_id, n, line, hashes, kind, unit_id, generation) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		r.part.Station, r.part.InstanceID, n, string(line), hashes, string(r.entry.Kind), r.entry.Unit, r.entry.Generation)
 	if err != nil {
