@@ -3,21 +3,17 @@
 package simulation
 
 import (
-	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"math/big"
 	mrand "math/rand/v2"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,8 +22,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/csr"
-	"github.com/usbkeyd/usbkeyd/internal/central"
-	"github.com/usbkeyd/usbkeyd/internal/central/store"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -50,7 +45,8 @@ type world struct {
 	gate     *gate
 	model    *model
 	ca       *authority
-	server   *central.Server
+	common   *database.Common
+	nodes    []*node
 	stations []*station
 	cards    []*card
 	table    []*card // taken out of a station
@@ -62,8 +58,9 @@ type world struct {
 		cert   *x509.Certificate
 		sha256 string
 	}
-	calm    bool
-	offline bool // no message arrives
+	calm      bool
+	offline   bool // no message arrives
+	forgeries int
 	// hold keeps an action waiting; it may be nil.
 	hold func(*action) bool
 	// heard hears of every request that the server has answered well; it may be nil.
@@ -81,7 +78,7 @@ type violation struct{ what []string }
 
 func (v violation) Error() string { return strings.Join(v.what, "; ") }
 
-// newWorld makes a server and stations with blank tokens. It has to be in a bubble.
+// newWorld makes two servers on one store, a CA, and no station yet. It has to be in a bubble.
 func newWorld(t *testing.T, seed uint64, dir string, recipient *rsa.PrivateKey) *world {
 	time.Sleep(time.Until(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)))
 	w := &world{
@@ -98,7 +95,10 @@ func newWorld(t *testing.T, seed uint64, dir string, recipient *rsa.PrivateKey) 
 	sum := sha256.Sum256(w.recipient.cert.Raw)
 	w.recipient.sha256 = hex.EncodeToString(sum[:])
 	w.product = sampleProduct(w)
-	w.startServer()
+	w.common = database.NewCommon(filepath.Join(dir, "central.db"), w.notice)
+	for range 2 {
+		w.addNode()
+	}
 	return w
 }
 
@@ -113,48 +113,6 @@ func sampleProduct(w *world) func(string) (provision.Product, error) {
 	w.must(err)
 	p := provision.Product{Code: product, Algorithm: alg, Profile: profile, UserPIN: provision.PINPolicy{Length: 8, Alphabet: "0123456789", DenyGuessable: true}}
 	return func(string) (provision.Product, error) { return p, nil }
-}
-
-func (w *world) startServer() {
-	rules := store.DefaultRules()
-	rules.Custody, rules.HomeGrace = custody, time.Minute // so that units go from station to station
-	srv, err := central.New(context.Background(), central.Config{
-		DataDir: filepath.Join(w.dir, "central"), CA: w.ca, Rules: rules, SweepInterval: 5 * time.Second, StopGrace: time.Millisecond,
-		UserPINRecipients: []*x509.Certificate{w.recipient.cert}, SOPINRecipients: []*x509.Certificate{w.recipient.cert},
-	})
-	w.must(err)
-	srv.Work()
-	w.server = srv
-}
-
-// stopServer ends the server; what it was answering is lost.
-func (w *world) stopServer() {
-	srv := w.server
-	w.server = nil
-	if srv != nil {
-		w.must(srv.Close())
-	}
-}
-
-// admin calls an operation of the administration; into may be nil. It gives the status.
-func (w *world) admin(method, path string, body, into any) int {
-	data, err := json.Marshal(body)
-	w.must(err)
-	req := httptest.NewRequest(method, w.server.AdminURL()+path, bytes.NewReader(data))
-	if body == nil {
-		req = httptest.NewRequest(method, w.server.AdminURL()+path, nil)
-	}
-	req.Header.Set("Authorization", "Bearer "+w.server.AdminToken())
-	req.Header.Set("Content-Type", "application/json")
-	rec := httptest.NewRecorder()
-	w.server.AdminHandler().ServeHTTP(rec, req)
-	if into != nil {
-		if rec.Code >= 300 {
-			w.must(fmt.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body))
-		}
-		w.must(json.Unmarshal(rec.Body.Bytes(), into))
-	}
-	return rec.Code
 }
 
 func (w *world) units() []api.Unit {
@@ -240,7 +198,7 @@ func (w *world) step() error {
 			a.seen, a.at = true, now.Add(w.delay(a))
 		}
 		at := a.at
-		if s := w.stationOf(a.actor); s != nil && s.frozen.After(at) {
+		if s := w.stationOf(a.actor); s != nil && s.frozen.After(at) && !a.strayed {
 			at = s.frozen
 		}
 		switch {
@@ -262,7 +220,12 @@ func (w *world) step() error {
 	a := ready[w.rng.IntN(len(ready))]
 	v := w.fate(a)
 	w.steps++
-	w.event("%s %s %s", a.actor, a.what, [...]string{"", "LOST", "DONE, ANSWER LOST", "LOST IN SILENCE", "TWICE", "NOT YET"}[v])
+	w.event("%s %s %s", a.actor, a.what, v)
+	if v == stray {
+		w.astray(a)
+		return nil
+	}
+	a.chance = w.rng.Int()
 	w.gate.release(a, v)
 	return nil
 }
@@ -300,8 +263,11 @@ func (w *world) fate(a *action) verdict {
 	if w.offline && (a.kind == request || a.kind == answer) {
 		return lose
 	}
-	if w.calm {
+	if w.calm || a.strayed {
 		return pass
+	}
+	if m := a.message; m != nil && m.from.cut.After(time.Now()) {
+		return lose
 	}
 	n := w.rng.IntN(200)
 	switch a.kind {
@@ -311,8 +277,18 @@ func (w *world) fate(a *action) verdict {
 			return lose
 		case n < 10:
 			return silence
-		case n < 16:
+		case n < 13:
 			return twice
+		case n < 16:
+			return twiceElsewhere
+		case n < 20:
+			return forged
+		case n < 24 && a.message.writes(), n < 45 && strings.HasSuffix(a.message.path, "/csr"):
+			return stray
+		}
+	case notice:
+		if n < 20 {
+			return lose
 		}
 	case answer:
 		switch {
@@ -347,7 +323,10 @@ func (w *world) end() {
 	for _, s := range w.stations {
 		s.crash()
 	}
-	w.stopServer()
+	for _, n := range w.nodes {
+		n.stop(false)
+	}
+	w.must(w.common.Close())
 	synctest.Wait()
 }
 
