@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"testing/synctest"
 	"time"
 )
 
@@ -135,11 +136,27 @@ func (w *world) serve(m message) *http.Response {
 	return resp
 }
 
-// notice takes what one server tells the others on its way.
+// notice takes what one server tells another. How much a server puts into one notice
+// depends on which of its goroutines is first, so all of one step go on their way together.
 func (w *world) notice(hear func()) {
+	w.noticesMu.Lock()
+	defer w.noticesMu.Unlock()
+	w.notices = append(w.notices, hear)
+}
+
+// sendNotices sends those of the step before on their way.
+func (w *world) sendNotices() {
+	hear := w.notices
+	w.notices = nil
+	if len(hear) == 0 {
+		return
+	}
 	go func() {
 		if v, ok := w.gate.enter(context.Background(), &action{kind: notice, actor: "central", what: "notice"}, nil); ok && v == pass {
-			hear()
+			for _, h := range hear {
+				h()
+			}
 		}
 	}()
+	synctest.Wait()
 }

@@ -16,6 +16,7 @@ import (
 	mrand "math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,6 +59,8 @@ type world struct {
 		cert   *x509.Certificate
 		sha256 string
 	}
+	noticesMu sync.Mutex
+	notices   []func() // of the step that goes on
 	calm      bool
 	offline   bool // no message arrives
 	forgeries int
@@ -174,6 +177,7 @@ func (w *world) event(format string, args ...any) {
 // step lets one thing happen. What has begun before it has come to rest.
 func (w *world) step() error {
 	synctest.Wait()
+	w.sendNotices()
 	select {
 	case <-w.gate.arrived: // it is looked at now
 	default:
