@@ -41,8 +41,13 @@ replace_runtime() {
     echo "This Go's runtime is another than scripts/simulation.sh knows: two runs of a seed may part." >&2
     replaced=()
   fi
+  write_overlay "$dir"
+}
+
+# write_overlay DIR writes what is replaced into DIR/overlay.json.
+write_overlay() {
   local IFS=,
-  echo "{\"Replace\": {${replaced[*]}}}" >"$dir/overlay.json"
+  echo "{\"Replace\": {${replaced[*]}}}" >"$1/overlay.json"
 }
 
 # build_simulation DIR BINARY builds with DIR/overlay.json.

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	mrand "math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,8 @@ const (
 	custody = 30 * time.Minute
 	// remembered is how many events a violation is told with.
 	remembered = 60
+	// garbageEvery is how many rests there are between two collections of garbage.
+	garbageEvery = 4000
 )
 
 // world is everything, driven from one goroutine.
@@ -63,7 +66,6 @@ type world struct {
 	notices   []func() // of the step that goes on
 	calm      bool
 	offline   bool // no message arrives
-	forgeries int
 	// hold keeps an action waiting; it may be nil.
 	hold func(*action) bool
 	// heard hears of every request that the server has answered well; it may be nil.
@@ -71,6 +73,7 @@ type world struct {
 	verbose bool
 	orders  int
 	steps   int
+	rests   int // so often everybody had come to rest
 	trace   hash.Hash
 	last    []string
 	broken  []string
@@ -177,6 +180,9 @@ func (w *world) event(format string, args ...any) {
 // step lets one thing happen. What has begun before it has come to rest.
 func (w *world) step() error {
 	synctest.Wait()
+	if w.rests++; w.rests%garbageEvery == 0 {
+		runtime.GC()
+	}
 	w.sendNotices()
 	select {
 	case <-w.gate.arrived: // it is looked at now
