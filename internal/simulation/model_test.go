@@ -114,7 +114,8 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	}
 }
 
-// leased: whoever claims a unit gets a generation without a bound key.
+// leased: whoever claims a unit gets a generation without a bound key, and no certificate
+// of an earlier one stands.
 func (m *model) leased(st *station, l api.Lease, claimed bool) {
 	id := requestID(l.UnitId, l.Generation)
 	if claimed && m.bound[id] != "" && l.Epoch > m.epochs[l.UnitId] {
@@ -122,6 +123,11 @@ func (m *model) leased(st *station, l api.Lease, claimed bool) {
 	}
 	if !claimed && m.bound[id] != "" && m.by[id] != st.name {
 		m.w.violate("%s is held by %s, its key was bound by %s", id, st.name, m.by[id])
+	}
+	for other, before := range m.certificates {
+		if claimed && unitOf(other) == l.UnitId && other != id && !m.w.ca.revoked[before.SerialNumber.String()] {
+			m.w.violate("%s is given out to %s while the certificate of %s still stands", id, st.name, other)
+		}
 	}
 	m.epochs[l.UnitId] = max(m.epochs[l.UnitId], l.Epoch)
 	m.generations[l.UnitId] = max(m.generations[l.UnitId], l.Generation)
@@ -211,6 +217,9 @@ func (m *model) wrote(st *station, op string, c *card) {
 	if op == "C_InitToken" && !m.escrowed[string(c.label)] {
 		m.w.violate("%s sets the SO PIN of %s for %s, and it is in nobody's escrow", st.name, c.serial, c.label)
 	}
+	if op == "C_InitToken" || op == "C_DestroyObject" {
+		c.wiping = op == "C_DestroyObject"
+	}
 	if c.wrong > 0 {
 		m.w.violate("%s has tried a wrong PIN on %s", st.name, c.serial)
 	}
@@ -239,6 +248,9 @@ func (m *model) matches(c *card) {
 		seen[string(o.Certificate)] = true
 		if bytes.Equal(o.Certificate, m.w.ca.root.Raw) {
 			continue
+		}
+		if c.wiping && len(keys) == 0 {
+			continue // its key went first
 		}
 		leaf, err := x509.ParseCertificate(o.Certificate)
 		m.w.must(err)
