@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -215,6 +216,11 @@ func (w *world) tidy(s *station, impatient bool) {
 	}
 	jobs, err := s.life.journal.Unfinished()
 	w.must(err)
+	others := map[string][]pkcs11.TokenSerial{}
+	for _, j := range jobs {
+		others[j.Job.ID], err = s.life.journal.SerialsOfOthers(j)
+		w.must(err)
+	}
 	s.crash() // the slots are changed while nobody looks, and jobs are given up without the daemon
 	for i := range s.hub.slots {
 		if c := s.hub.pull(i); c != nil {
@@ -223,7 +229,7 @@ func (w *world) tidy(s *station, impatient bool) {
 	}
 	used := map[int]bool{}
 	for _, j := range jobs {
-		c := w.cardOf(s, j)
+		c := w.cardOf(s, j, others[j.Job.ID])
 		if c == nil && j.Token.Identity.Serial == "" {
 			c = w.blank()
 			w.table = append(w.table, c)
@@ -257,10 +263,10 @@ func (w *world) tidy(s *station, impatient bool) {
 	s.start()
 }
 
-// cardOf is the card on the table that a job is about.
-func (w *world) cardOf(s *station, j *provision.Record) *card {
+// cardOf is the card on the table that a job is about, and no other job was.
+func (w *world) cardOf(s *station, j *provision.Record, others []pkcs11.TokenSerial) *card {
 	for _, c := range w.table {
-		if id := j.Token.Identity; c.initialised && (c.serial == id.Serial || id.Serial == "" && j.Step == provision.StepInitialise && c.by == s.name && c.label == j.Job.TokenLabel) {
+		if id := j.Token.Identity; c.initialised && (c.serial == id.Serial || id.Serial == "" && j.Step == provision.StepInitialise && c.by == s.name && c.label == j.Job.TokenLabel && !slices.Contains(others, c.serial)) {
 			return c
 		}
 	}
