@@ -20,6 +20,9 @@ type Config struct {
 	// Postgres is the database that several servers share. Not given means a SQLite file
 	// in DataDir, which this one has to itself.
 	Postgres database.Postgres
+	// Common is the way to a SQLite file that several servers of this process share, in
+	// the place of Postgres. It is for simulations.
+	Common *database.Node
 	// CA certifies the customers' keys. Nil means the development CA in DataDir.
 	CA ca.CA
 	// Clock tells the time of leases, history and certificates. Nil means time.Now; where

@@ -38,8 +38,11 @@ func (s *Server) openStore(ctx context.Context) error {
 	}
 	s.closers = append(s.closers, lock.Close)
 	at := database.File(filepath.Join(dir, "central.db"))
-	if s.cfg.Postgres.Given() {
+	switch {
+	case s.cfg.Postgres.Given():
 		at = s.cfg.Postgres.Schema(storeSchema)
+	case s.cfg.Common != nil:
+		at = s.cfg.Common.Place()
 	}
 	if s.store, err = store.Open(ctx, at, s.cfg.storeClock, s.cfg.Rules); err != nil {
 		return err

@@ -28,6 +28,7 @@ type authority struct {
 	csrs    map[string][]byte
 	revoked map[string]bool // by serial number
 	unknown map[string]bool // asked, and the answer was lost since anybody looked it up
+	telling map[string]bool // is being told
 }
 
 func newAuthority(w *world) *authority {
@@ -40,7 +41,7 @@ func newAuthority(w *world) *authority {
 	}
 	return &authority{
 		w: w, key: key, root: w.sign(template, template, key.Public(), key),
-		issued: map[string]ca.Certificate{}, csrs: map[string][]byte{}, unknown: map[string]bool{}, revoked: map[string]bool{},
+		issued: map[string]ca.Certificate{}, csrs: map[string][]byte{}, unknown: map[string]bool{}, telling: map[string]bool{}, revoked: map[string]bool{},
 	}
 }
 
@@ -61,7 +62,10 @@ func (a *authority) Roots() []*x509.Certificate { return []*x509.Certificate{a.r
 var errNoAnswer = errors.New("the CA did not answer")
 
 func (a *authority) Lookup(ctx context.Context, id string) (ca.Certificate, bool, error) {
-	v, ok := a.w.gate.enter(ctx, caCall, "ca", "lookup "+id, nil)
+	if a.telling[id] {
+		a.w.violate("the CA is asked about %s while another server tells it to issue that", id)
+	}
+	v, ok := a.w.gate.enter(ctx, &action{kind: caCall, actor: "ca", what: "lookup " + id}, nil)
 	if !ok || v != pass {
 		return ca.Certificate{}, false, errNoAnswer
 	}
@@ -74,8 +78,12 @@ func (a *authority) Issue(ctx context.Context, r ca.Request) (ca.Certificate, er
 	if a.unknown[r.ID] {
 		a.w.violate("the CA is told again to issue %s though nobody has asked what became of it", r.ID)
 	}
-	a.unknown[r.ID] = true
-	v, ok := a.w.gate.enter(ctx, caCall, "ca", "issue "+r.ID, nil)
+	if a.telling[r.ID] {
+		a.w.violate("two servers tell the CA to issue %s at the same time", r.ID)
+	}
+	a.unknown[r.ID], a.telling[r.ID] = true, true
+	v, ok := a.w.gate.enter(ctx, &action{kind: caCall, actor: "ca", what: "issue " + r.ID}, nil)
+	delete(a.telling, r.ID)
 	switch {
 	case !ok || v == lose:
 		return ca.Certificate{}, errNoAnswer
@@ -100,7 +108,7 @@ func (a *authority) Issue(ctx context.Context, r ca.Request) (ca.Certificate, er
 
 // Revoke implements ca.CA.
 func (a *authority) Revoke(ctx context.Context, r ca.Revocation) error {
-	v, ok := a.w.gate.enter(ctx, caCall, "ca", "revoke "+r.Serial.String(), nil)
+	v, ok := a.w.gate.enter(ctx, &action{kind: caCall, actor: "ca", what: "revoke " + r.Serial.String()}, nil)
 	if !ok || v == lose {
 		return errNoAnswer
 	}

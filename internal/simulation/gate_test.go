@@ -21,11 +21,21 @@ const (
 	loseAfter
 	// silence is a loss that nobody hears of.
 	silence
-	// twice has a message arrive twice.
+	// twice has a message arrive twice; twiceElsewhere the second time perhaps at another
+	// server.
 	twice
+	twiceElsewhere
+	// forged has a message arrive after one like it that is not right.
+	forged
 	// notYet has the CA put off an answer.
 	notYet
+	// stray has a message take so long that its sender's lease is over.
+	stray
 )
+
+func (v verdict) String() string {
+	return [...]string{"", "LOST", "DONE, ANSWER LOST", "LOST IN SILENCE", "TWICE", "TWICE, PERHAPS ELSEWHERE", "AFTER A FORGED ONE", "NOT YET", "STRAYS"}[v]
+}
 
 // kind is what an action is.
 type kind int
@@ -33,6 +43,7 @@ type kind int
 const (
 	request kind = iota
 	answer
+	notice
 	tokenCall
 	caCall
 )
@@ -42,9 +53,15 @@ type action struct {
 	kind  kind
 	actor string
 	what  string
-	seen  bool // has been given its time
-	at    time.Time
-	go_   chan verdict
+	// message is what a request or an answer is about.
+	message *message
+	seen    bool // has been given its time
+	at      time.Time
+	// strayed says that nothing can hold it up, or be done to it, any more.
+	strayed bool
+	// chance is drawn for whoever it is that goes on.
+	chance int
+	go_    chan verdict
 }
 
 // gate holds every action until the world lets it happen. One at a time does, while
@@ -59,8 +76,8 @@ type gate struct {
 func newGate() *gate { return &gate{arrived: make(chan struct{}, 1)} }
 
 // enter waits for the world's verdict; false says that ctx or the world ended first.
-func (g *gate) enter(ctx context.Context, k kind, actor, what string, dead <-chan struct{}) (verdict, bool) {
-	a := &action{kind: k, actor: actor, what: what, go_: make(chan verdict, 1)}
+func (g *gate) enter(ctx context.Context, a *action, dead <-chan struct{}) (verdict, bool) {
+	a.go_ = make(chan verdict, 1)
 	g.mu.Lock()
 	if g.closed {
 		g.mu.Unlock()

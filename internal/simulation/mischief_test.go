@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -18,6 +19,12 @@ func (w *world) wake() {
 		if s.life == nil && !time.Now().Before(s.down) {
 			w.event("%s starts", s.name)
 			s.start()
+		}
+	}
+	for _, n := range w.nodes {
+		if n.server == nil && !time.Now().Before(n.down) {
+			w.event("%s starts", n.name)
+			n.start()
 		}
 	}
 }
@@ -54,11 +61,13 @@ func (w *world) mischief() {
 		asleep := w.minutes()
 		w.event("%s is SUSPENDED for %s", s.name, asleep)
 		s.frozen = time.Now().Add(asleep)
-	case n < 28:
-		w.event("the server CRASHES")
-		w.stopServer()
-		w.startServer()
-	case n < 40 && c != nil:
+	case n < 30:
+		w.stopNode()
+	case n < 33:
+		off := w.minutes()
+		w.event("%s is CUT OFF for %s", s.name, off)
+		s.cut = time.Now().Add(off)
+	case n < 42 && c != nil:
 		w.event("card %s is PULLED from %s", c.serial, s.hub.description(slot))
 		w.table = append(w.table, s.hub.pull(slot))
 	case n < 65 && c == nil && len(w.table) > 0:
@@ -86,6 +95,45 @@ func (w *world) mischief() {
 		w.cancel(w.rng.IntN(w.orders))
 	default:
 		w.decide()
+	}
+}
+
+// stopNode ends one of the servers, mostly as a kill does. The last one starts again at once.
+func (w *world) stopNode() {
+	n := anyOf(w, w.up())
+	kill, off := w.rng.IntN(4) > 0, w.minutes()
+	if len(w.up()) == 1 {
+		off = 0
+	}
+	how := "is STOPPED"
+	if kill {
+		how = "is KILLED"
+	}
+	w.event("%s %s for %s", n.name, how, off)
+	n.stop(kill)
+	if n.down = time.Now().Add(off); off == 0 {
+		n.start()
+	}
+}
+
+// astray lets a message arrive after the lease that it speaks of is over, while nobody
+// hears of its sender: then the unit may be another station's.
+func (w *world) astray(a *action) {
+	const lease = 2 * time.Minute
+	late := lease + time.Duration(w.rng.Int64N(int64(20*time.Second)))
+	a.at, a.strayed = time.Now().Add(late), true
+	s, gone := a.message.from, time.Now().Add(late+time.Minute)
+	switch w.rng.IntN(3) {
+	case 0:
+		w.event("%s CRASHES", s.name)
+		s.down = gone
+		s.crash()
+	case 1:
+		w.event("%s is SUSPENDED", s.name)
+		s.frozen = gone
+	default:
+		w.event("%s is CUT OFF", s.name)
+		s.cut = gone
 	}
 }
 
@@ -131,7 +179,10 @@ const maxOrders = 60
 func (w *world) settle() error {
 	w.calm = true
 	for _, s := range w.stations {
-		s.frozen, s.down = time.Time{}, time.Time{}
+		s.frozen, s.down, s.cut = time.Time{}, time.Time{}, time.Time{}
+	}
+	for _, n := range w.nodes {
+		n.down = time.Time{}
 	}
 	var left []string
 	for round := range 30 {
@@ -165,6 +216,11 @@ func (w *world) tidy(s *station, impatient bool) {
 	}
 	jobs, err := s.life.journal.Unfinished()
 	w.must(err)
+	others := map[string][]pkcs11.TokenSerial{}
+	for _, j := range jobs {
+		others[j.Job.ID], err = s.life.journal.SerialsOfOthers(j)
+		w.must(err)
+	}
 	s.crash() // the slots are changed while nobody looks, and jobs are given up without the daemon
 	for i := range s.hub.slots {
 		if c := s.hub.pull(i); c != nil {
@@ -173,7 +229,7 @@ func (w *world) tidy(s *station, impatient bool) {
 	}
 	used := map[int]bool{}
 	for _, j := range jobs {
-		c := w.cardOf(s, j)
+		c := w.cardOf(s, j, others[j.Job.ID])
 		if c == nil && j.Token.Identity.Serial == "" {
 			c = w.blank()
 			w.table = append(w.table, c)
@@ -207,10 +263,10 @@ func (w *world) tidy(s *station, impatient bool) {
 	s.start()
 }
 
-// cardOf is the card on the table that a job is about.
-func (w *world) cardOf(s *station, j *provision.Record) *card {
+// cardOf is the card on the table that a job is about, and no other job was.
+func (w *world) cardOf(s *station, j *provision.Record, others []pkcs11.TokenSerial) *card {
 	for _, c := range w.table {
-		if id := j.Token.Identity; c.initialised && (c.serial == id.Serial || id.Serial == "" && j.Step == provision.StepInitialise && c.by == s.name && c.label == j.Job.TokenLabel) {
+		if id := j.Token.Identity; c.initialised && (c.serial == id.Serial || id.Serial == "" && j.Step == provision.StepInitialise && c.by == s.name && c.label == j.Job.TokenLabel && !slices.Contains(others, c.serial)) {
 			return c
 		}
 	}

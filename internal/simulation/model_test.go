@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -25,6 +26,8 @@ type model struct {
 	generations  map[string]int32             // by unit: likewise
 	bound        map[string]string            // by request id: the CSR that the server took
 	by           map[string]string            // by request id: the station that bound
+	tokens       map[string]string            // by request id: the serial of the bound token
+	sessions     map[string]string            // by station: its latest
 	certificates map[string]*x509.Certificate // by request id
 	keys         map[string]string            // by public key: request id
 	escrowed     map[string]bool              // by unit: an SO PIN is in escrow
@@ -35,6 +38,7 @@ type model struct {
 func newModel(w *world) *model {
 	return &model{
 		w: w, epochs: map[string]int64{}, generations: map[string]int32{}, bound: map[string]string{}, by: map[string]string{},
+		tokens: map[string]string{}, sessions: map[string]string{},
 		certificates: map[string]*x509.Certificate{}, keys: map[string]string{}, escrowed: map[string]bool{},
 		installed: map[string]bool{}, pins: map[*card][]string{},
 	}
@@ -88,6 +92,7 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	case part[0] == "session":
 		var a api.Session
 		m.w.must(json.Unmarshal(answer, &a))
+		m.sessions[st.name] = a.SessionId
 		for _, l := range a.Held {
 			m.leased(st, l, false)
 		}
@@ -112,7 +117,8 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	}
 }
 
-// leased: whoever claims a unit gets a generation without a bound key.
+// leased: whoever claims a unit gets a generation without a bound key, and no certificate
+// of an earlier one stands.
 func (m *model) leased(st *station, l api.Lease, claimed bool) {
 	id := requestID(l.UnitId, l.Generation)
 	if claimed && m.bound[id] != "" && l.Epoch > m.epochs[l.UnitId] {
@@ -120,6 +126,11 @@ func (m *model) leased(st *station, l api.Lease, claimed bool) {
 	}
 	if !claimed && m.bound[id] != "" && m.by[id] != st.name {
 		m.w.violate("%s is held by %s, its key was bound by %s", id, st.name, m.by[id])
+	}
+	for other, before := range m.certificates {
+		if claimed && unitOf(other) == l.UnitId && other != id && !m.w.ca.revoked[before.SerialNumber.String()] {
+			m.w.violate("%s is given out to %s while the certificate of %s still stands", id, st.name, other)
+		}
 	}
 	m.epochs[l.UnitId] = max(m.epochs[l.UnitId], l.Epoch)
 	m.generations[l.UnitId] = max(m.generations[l.UnitId], l.Generation)
@@ -137,9 +148,24 @@ func (m *model) binds(st *station, unit, generation string, body []byte) {
 	case had != "" && had != string(q.Csr):
 		m.w.violate("a second key is bound to %s, by %s", id, st.name)
 	}
-	if m.bound[id] == "" {
-		m.bound[id], m.by[id] = string(q.Csr), st.name
+	for other, csr := range m.bound {
+		if other != id && csr == string(q.Csr) {
+			m.w.violate("one key is bound to %s and to %s", other, id)
+		}
 	}
+	if m.bound[id] == "" {
+		m.bound[id], m.by[id], m.tokens[id] = string(q.Csr), st.name, q.TokenSerial
+	}
+}
+
+// boundBy is the first request that a station bound but this one, or "".
+func (m *model) boundBy(station, but string) (first string) {
+	for id, by := range m.by {
+		if by == station && id != but && (first == "" || id < first) {
+			first = id
+		}
+	}
+	return first
 }
 
 // result: what is INSTALLED is on the token that it names.
@@ -147,7 +173,13 @@ func (m *model) result(unit, generation string, body []byte) {
 	var q api.ResultRequest
 	m.w.must(json.Unmarshal(body, &q))
 	id := unit + "-g" + generation
-	if q.Outcome != api.ResultRequestOutcome("installed") || m.installed[id] {
+	if q.Outcome != api.ResultRequestOutcome("installed") {
+		return
+	}
+	if c := m.certificates[id]; c == nil || *q.CertificateSha256 != ca.Digest(c) {
+		m.w.violate("the result of %s is taken with the certificate of something else", id)
+	}
+	if m.installed[id] {
 		return
 	}
 	m.installed[id] = true
@@ -188,6 +220,9 @@ func (m *model) wrote(st *station, op string, c *card) {
 	if op == "C_InitToken" && !m.escrowed[string(c.label)] {
 		m.w.violate("%s sets the SO PIN of %s for %s, and it is in nobody's escrow", st.name, c.serial, c.label)
 	}
+	if op == "C_InitToken" || op == "C_DestroyObject" {
+		c.wiping = op == "C_DestroyObject"
+	}
 	if c.wrong > 0 {
 		m.w.violate("%s has tried a wrong PIN on %s", st.name, c.serial)
 	}
@@ -205,9 +240,20 @@ func (m *model) matches(c *card) {
 	if len(keys) > 1 {
 		m.w.violate("token %s holds %d private keys", c.serial, len(keys))
 	}
+	seen := map[string]bool{}
 	for _, o := range c.objects {
-		if o.Class != pkcs11.ClassCertificate || bytes.Equal(o.Certificate, m.w.ca.root.Raw) {
+		if o.Class != pkcs11.ClassCertificate {
 			continue
+		}
+		if seen[string(o.Certificate)] {
+			m.w.violate("token %s holds a certificate twice", c.serial)
+		}
+		seen[string(o.Certificate)] = true
+		if bytes.Equal(o.Certificate, m.w.ca.root.Raw) {
+			continue
+		}
+		if c.wiping && len(keys) == 0 {
+			continue // its key went first
 		}
 		leaf, err := x509.ParseCertificate(o.Certificate)
 		m.w.must(err)

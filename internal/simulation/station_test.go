@@ -39,6 +39,7 @@ type station struct {
 	hub         *hub
 	frozen      time.Time // suspended until then
 	down        time.Time // off until then
+	cut         time.Time // nothing that it sends or is sent arrives until then
 	life        *life     // nil while it is off
 	lives       int
 	instance    string // its UUID
@@ -89,7 +90,7 @@ func (l *life) call(ctx context.Context, op string, effect func() error) error {
 	if op == "C_GetSlotList" || op == "C_GetInfo" {
 		return effect()
 	}
-	v, ok := l.station.w.gate.enter(ctx, tokenCall, l.station.name, op, l.dead)
+	v, ok := l.station.w.gate.enter(ctx, &action{kind: tokenCall, actor: l.station.name, what: op}, l.dead)
 	switch {
 	case !ok && ctx.Err() != nil:
 		return ctx.Err()
@@ -126,7 +127,11 @@ func (s *station) start() {
 	l := &life{station: s, dead: make(chan struct{}), cancel: cancel, journal: journal, ended: make(chan struct{})}
 	s.life = l
 	s.hub.call = l.call
-	central, err := agent.NewCentralOver([]string{"https://central.invalid"}, s.credential, &wire{w, l})
+	var urls []string
+	for _, n := range w.nodes {
+		urls = append(urls, n.url())
+	}
+	central, err := agent.NewCentralOver(urls, s.credential, &wire{w, l})
 	w.must(err)
 	chance := mrand.New(mrand.NewPCG(w.seed, uint64(len(s.name)+1000*s.lives)))
 	a := agent.New(agent.Config{

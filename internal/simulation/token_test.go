@@ -27,6 +27,8 @@ type card struct {
 	so, user    string
 	objects     []object
 	dead        bool
+	// wiping says that objects were destroyed since it was initialised.
+	wiping bool
 	// by is the station that initialised it last.
 	by string
 	// inserted counts how often it was put into a slot: a session does not outlive that.

@@ -3,31 +3,28 @@
 package simulation
 
 import (
-	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"math/big"
 	mrand "math/rand/v2"
-	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/csr"
-	"github.com/usbkeyd/usbkeyd/internal/central"
-	"github.com/usbkeyd/usbkeyd/internal/central/store"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
@@ -39,6 +36,8 @@ const (
 	custody = 30 * time.Minute
 	// remembered is how many events a violation is told with.
 	remembered = 60
+	// garbageEvery is how many rests there are between two collections of garbage.
+	garbageEvery = 4000
 )
 
 // world is everything, driven from one goroutine.
@@ -50,7 +49,8 @@ type world struct {
 	gate     *gate
 	model    *model
 	ca       *authority
-	server   *central.Server
+	common   *database.Common
+	nodes    []*node
 	stations []*station
 	cards    []*card
 	table    []*card // taken out of a station
@@ -60,6 +60,8 @@ type world struct {
 
 	recipient addressee // may open both PINs
 	officer   addressee // and SO PINs
+	noticesMu sync.Mutex
+	notices   []func() // of the step that goes on
 	calm      bool
 	offline   bool // no message arrives
 	// hold keeps an action waiting; it may be nil.
@@ -69,6 +71,7 @@ type world struct {
 	verbose bool
 	orders  int
 	steps   int
+	rests   int // so often everybody had come to rest
 	trace   hash.Hash
 	last    []string
 	broken  []string
@@ -79,7 +82,7 @@ type violation struct{ what []string }
 
 func (v violation) Error() string { return strings.Join(v.what, "; ") }
 
-// newWorld makes a server and stations with blank tokens. It has to be in a bubble.
+// newWorld makes two servers on one store, a CA, and no station yet. It has to be in a bubble.
 func newWorld(t *testing.T, seed uint64, dir string, keys [2]*rsa.PrivateKey) *world {
 	time.Sleep(time.Until(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)))
 	w := &world{
@@ -96,7 +99,10 @@ func newWorld(t *testing.T, seed uint64, dir string, keys [2]*rsa.PrivateKey) *w
 	template.SerialNumber = big.NewInt(2)
 	w.officer = w.addressee(template, keys[1])
 	w.product = sampleProduct(w)
-	w.startServer()
+	w.common = database.NewCommon(filepath.Join(dir, "central.db"), w.notice)
+	for range 2 {
+		w.addNode()
+	}
 	return w
 }
 
@@ -111,48 +117,6 @@ func sampleProduct(w *world) func(string) (provision.Product, error) {
 	w.must(err)
 	p := provision.Product{Code: product, Algorithm: alg, Profile: profile, UserPIN: provision.PINPolicy{Length: 8, Alphabet: "0123456789", DenyGuessable: true}}
 	return func(string) (provision.Product, error) { return p, nil }
-}
-
-func (w *world) startServer() {
-	rules := store.DefaultRules()
-	rules.Custody, rules.HomeGrace = custody, time.Minute // so that units go from station to station
-	srv, err := central.New(context.Background(), central.Config{
-		DataDir: filepath.Join(w.dir, "central"), CA: w.ca, Rules: rules, SweepInterval: 5 * time.Second, StopGrace: time.Millisecond,
-		UserPINRecipients: []*x509.Certificate{w.recipient.cert}, SOPINRecipients: []*x509.Certificate{w.recipient.cert, w.officer.cert},
-	})
-	w.must(err)
-	srv.Work()
-	w.server = srv
-}
-
-// stopServer ends the server; what it was answering is lost.
-func (w *world) stopServer() {
-	srv := w.server
-	w.server = nil
-	if srv != nil {
-		w.must(srv.Close())
-	}
-}
-
-// admin calls an operation of the administration; into may be nil. It gives the status.
-func (w *world) admin(method, path string, body, into any) int {
-	data, err := json.Marshal(body)
-	w.must(err)
-	req := httptest.NewRequest(method, w.server.AdminURL()+path, bytes.NewReader(data))
-	if body == nil {
-		req = httptest.NewRequest(method, w.server.AdminURL()+path, nil)
-	}
-	req.Header.Set("Authorization", "Bearer "+w.server.AdminToken())
-	req.Header.Set("Content-Type", "application/json")
-	rec := httptest.NewRecorder()
-	w.server.AdminHandler().ServeHTTP(rec, req)
-	if into != nil {
-		if rec.Code >= 300 {
-			w.must(fmt.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body))
-		}
-		w.must(json.Unmarshal(rec.Body.Bytes(), into))
-	}
-	return rec.Code
 }
 
 func (w *world) units() []api.Unit {
@@ -214,6 +178,10 @@ func (w *world) event(format string, args ...any) {
 // step lets one thing happen. What has begun before it has come to rest.
 func (w *world) step() error {
 	synctest.Wait()
+	if w.rests++; w.rests%garbageEvery == 0 {
+		runtime.GC()
+	}
+	w.sendNotices()
 	select {
 	case <-w.gate.arrived: // it is looked at now
 	default:
@@ -238,7 +206,7 @@ func (w *world) step() error {
 			a.seen, a.at = true, now.Add(w.delay(a))
 		}
 		at := a.at
-		if s := w.stationOf(a.actor); s != nil && s.frozen.After(at) {
+		if s := w.stationOf(a.actor); s != nil && s.frozen.After(at) && !a.strayed {
 			at = s.frozen
 		}
 		switch {
@@ -260,7 +228,12 @@ func (w *world) step() error {
 	a := ready[w.rng.IntN(len(ready))]
 	v := w.fate(a)
 	w.steps++
-	w.event("%s %s %s", a.actor, a.what, [...]string{"", "LOST", "DONE, ANSWER LOST", "LOST IN SILENCE", "TWICE", "NOT YET"}[v])
+	w.event("%s %s %s", a.actor, a.what, v)
+	if v == stray {
+		w.astray(a)
+		return nil
+	}
+	a.chance = w.rng.Int()
 	w.gate.release(a, v)
 	return nil
 }
@@ -298,8 +271,11 @@ func (w *world) fate(a *action) verdict {
 	if w.offline && (a.kind == request || a.kind == answer) {
 		return lose
 	}
-	if w.calm {
+	if w.calm || a.strayed {
 		return pass
+	}
+	if m := a.message; m != nil && m.from.cut.After(time.Now()) {
+		return lose
 	}
 	n := w.rng.IntN(200)
 	switch a.kind {
@@ -309,8 +285,18 @@ func (w *world) fate(a *action) verdict {
 			return lose
 		case n < 10:
 			return silence
-		case n < 16:
+		case n < 13:
 			return twice
+		case n < 16:
+			return twiceElsewhere
+		case n < 20:
+			return forged
+		case n < 24 && a.message.writes(), n < 45 && strings.HasSuffix(a.message.path, "/csr"):
+			return stray
+		}
+	case notice:
+		if n < 20 {
+			return lose
 		}
 	case answer:
 		switch {
@@ -345,7 +331,10 @@ func (w *world) end() {
 	for _, s := range w.stations {
 		s.crash()
 	}
-	w.stopServer()
+	for _, n := range w.nodes {
+		n.stop(false)
+	}
+	w.must(w.common.Close())
 	synctest.Wait()
 }
 

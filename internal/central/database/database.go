@@ -30,6 +30,7 @@ type Place struct {
 	file   string
 	server Postgres
 	schema string
+	node   *Node
 }
 
 // File is a SQLite file; it is made with mode 0600 if it is not there.
@@ -37,6 +38,9 @@ func File(path string) Place { return Place{file: path} }
 
 // String names the place for people, without a password.
 func (p Place) String() string {
+	if p.node != nil {
+		return p.node.common.path
+	}
 	if p.schema != "" {
 		return "schema " + p.schema + " of " + p.server.String()
 	}
@@ -56,13 +60,18 @@ type DB struct {
 	server Postgres
 	// together is nil where transactions run beside each other.
 	together *together
+	// node is nil unless the file is open in this process under several servers.
+	node *Node
 }
 
 // Open opens or creates the database and brings its schema up to date with the
 // migrations, which are goose SQL files. Several processes may do so at once.
 func Open(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 	open := openSQLite
-	if at.schema != "" {
+	switch {
+	case at.node != nil:
+		open = openNode
+	case at.schema != "":
 		open = openPostgres
 	}
 	db, err := open(ctx, at, migrations)
@@ -74,6 +83,9 @@ func Open(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 
 // Close closes both sides; the last one to close a SQLite file folds the log into it.
 func (db *DB) Close() error {
+	if db.node != nil {
+		return nil // the others go on
+	}
 	if db.together != nil {
 		db.together.close()
 	}
@@ -111,15 +123,15 @@ func (r Reader) unwatched(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Shared says whether other processes may have the same database open.
-func (db *DB) Shared() bool { return db.Engine == PostgreSQL }
+// Shared says whether other servers may have the same database open.
+func (db *DB) Shared() bool { return db.Engine == PostgreSQL || db.node != nil }
 
 // Now is the time that all who share the database agree on: PostgreSQL's own, as q
 // reads it; without others the process's.
 func (db *DB) Now(ctx context.Context, q interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }) (time.Time, error) {
-	if !db.Shared() {
+	if db.Engine == SQLite {
 		return time.Now(), nil
 	}
 	var ms int64

@@ -13,6 +13,9 @@ const channel = "usbkey_central"
 
 // Notify tells all who Listen on the same database. Where it is not shared there is nobody.
 func (db *DB) Notify(ctx context.Context, notice string) error {
+	if db.node != nil {
+		return db.node.notify(notice)
+	}
 	if !db.Shared() {
 		return nil
 	}
@@ -26,6 +29,9 @@ func (db *DB) Notify(ctx context.Context, notice string) error {
 // or the connection is lost; it returns why. ready is called once notices arrive:
 // what happened before may have been missed.
 func (db *DB) Listen(ctx context.Context, ready func(), heard func(notice string)) error {
+	if db.node != nil {
+		return db.node.listen(ctx, ready, heard)
+	}
 	if !db.Shared() {
 		<-ctx.Done()
 		return ctx.Err()

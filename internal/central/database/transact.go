@@ -42,6 +42,9 @@ func (db *DB) Transact(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (db *DB) once(ctx context.Context, fn func(*Tx) error) error {
+	if db.node != nil && db.node.lost.Load() {
+		return errLost
+	}
 	if db.together != nil {
 		return db.together.do(ctx, fn)
 	}
