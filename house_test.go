@@ -81,6 +81,9 @@ func may() map[string][]string {
 		"internal/crashmatrix":      {},
 		"internal/crashpoint":       {},
 		"internal/filelock":         {},
+		"internal/identity":         {"internal/identity/proof"},
+		"internal/identity/proof":   {},
+		"internal/identity/tpmtest": {},
 		"internal/keycheck":         {},
 		"internal/output":           {},
 		"internal/pcsc":             {},
@@ -111,6 +114,7 @@ func only() map[string]struct {
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
 		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},
 		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/central/ca/est", "internal/central/ca/esttest", "internal/conformance", "internal/stationload", "cmd/usbkey-central"}, "the pipeline must not know the network"},
+		"github.com/google/go-tpm":      {[]string{"internal/identity", "internal/identity/proof", "internal/identity/tpmtest"}, "what a TPM loads must be flushed, and what it says judged, in one place"},
 		"github.com/getkin/kin-openapi": {[]string{"internal/central", "internal/central/contract"}, "only the server judges by the document"},
 	}
 }
