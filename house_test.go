@@ -73,7 +73,7 @@ func may() map[string][]string {
 		"api/adminserver":           {"api"},
 		"provision":                 {"pkcs11", "csr/...", "internal/crashpoint", "internal/keycheck"},
 		"agent":                     {"provision", "api", "pkcs11", "csr/...", "internal/crashpoint"},
-		"internal/central":          {"api/...", "csr/...", "internal/central/...", "internal/crashpoint", "internal/filelock"},
+		"internal/central":          {"api/...", "csr/...", "internal/central/...", "internal/crashpoint", "internal/filelock", "internal/identity/proof"},
 		"internal/central/ca":       {"csr", "internal/central/ca/...", "internal/central/database", "internal/central/keyfile", "internal/filelock"},
 		"internal/attestation":      {"pkcs11"},
 		"internal/buildinfo":        {"internal/output"},

@@ -42,6 +42,9 @@ func (s *Server) adminPolicies() map[string]policy {
 		"PutStationDrain":   {caller: anAdmin, limit: smallBody},
 		"PostStationReset":  {caller: anAdmin},
 		"PostStationRevoke": {caller: anAdmin},
+		"PostInvitation":    {caller: anAdmin, limit: smallBody},
+		"ListEnrollments":   {caller: anAdmin},
+		"PostApproval":      {caller: anAdmin, limit: smallBody},
 	}
 }
 

@@ -65,7 +65,7 @@ func kindOf(t api.ProblemType) kind {
 	case api.ProblemCancelled:
 		return kind{http.StatusGone, "The unit is cancelled", false}
 	case api.ProblemProofInvalid:
-		return kind{http.StatusUnprocessableEntity, "The proof of possession does not hold", false}
+		return kind{http.StatusUnprocessableEntity, "The proof does not hold", false}
 	case api.ProblemShipmentConflict:
 		return kind{http.StatusConflict, "Another shipment was reported before", false}
 	case api.ProblemSamePerson:
@@ -74,6 +74,12 @@ func kindOf(t api.ProblemType) kind {
 		return kind{http.StatusConflict, "The order is known with other content", false}
 	case api.ProblemStationConflict:
 		return kind{http.StatusConflict, "The station is known with another key", false}
+	case api.ProblemJoinTokenUsed:
+		return kind{http.StatusConflict, "The join token was used", false}
+	case api.ProblemJoinTokenExpired:
+		return kind{http.StatusGone, "The join token, or its challenge, has expired", false}
+	case api.ProblemCertificateExpired:
+		return kind{http.StatusUnauthorized, "The station's certificate has expired", false}
 	case api.ProblemUnavailable:
 		return kind{http.StatusServiceUnavailable, "Not available now", true}
 	}
@@ -121,6 +127,12 @@ func refusalType(r store.Reason) api.ProblemType {
 		return api.ProblemOrderConflict
 	case store.StationConflict:
 		return api.ProblemStationConflict
+	case store.TokenUnknown:
+		return api.ProblemUnauthenticated
+	case store.TokenUsed:
+		return api.ProblemJoinTokenUsed
+	case store.TokenExpired:
+		return api.ProblemJoinTokenExpired
 	}
 	return api.ProblemInternal
 }

@@ -17,5 +17,10 @@ func (s *Server) stationPolicies() map[string]policy {
 		"PutResult":      {caller: aStation, limit: largeBody},
 		"PostAdopt":      {caller: aStation, limit: smallBody},
 		"PutShipment":    {caller: aStation, limit: smallBody},
+
+		// A join token and the TPM say who it is.
+		"PostEnrollment":      {caller: anybody, limit: smallBody},
+		"PostEnrollmentProof": {caller: anybody, limit: smallBody},
+		"PostRenewal":         {caller: aStationOnce, limit: smallBody},
 	}
 }

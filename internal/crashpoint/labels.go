@@ -90,6 +90,7 @@ func Daemon() []Label {
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
 		"POST /v1/units/*/adopt",
+		"POST /v1/enrollments", "POST /v1/enrollments/*/proof", "POST /v1/station/renew",
 	}
 }
 
@@ -105,6 +106,7 @@ func Transactions() []Label {
 		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
+		"invite station *", "challenge station *", "take the proof of enrolment *", "approve station *", "renew station *",
 		"grow older", "begin recovery", "recover unit *", "finish recovery",
 	}
 }
@@ -118,6 +120,7 @@ func Operations() []Label {
 		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
 		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",
+		"PostEnrollment", "PostEnrollmentProof", "PostRenewal", "PostInvitation", "ListEnrollments", "PostApproval",
 	}
 }
 

@@ -26,6 +26,9 @@ const (
 	ProofInvalid     Reason = "proof does not fit what is bound"
 	ShipmentConflict Reason = "another shipment was reported"
 	SamePerson       Reason = "a second person must approve"
+	TokenUnknown     Reason = "join token is unknown"
+	TokenUsed        Reason = "join token was used"
+	TokenExpired     Reason = "join token has expired"
 )
 
 // Refusal is an answer of the store's rules, as opposed to a failure.

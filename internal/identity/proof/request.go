@@ -131,6 +131,15 @@ func parseAK(area []byte) (named, error) {
 	return k, err
 }
 
+// ParseKey takes the public area of an identity key, whose form it checks.
+func ParseKey(area []byte) (*ecdsa.PublicKey, error) {
+	k, err := parseKey(area)
+	if err != nil {
+		return nil, invalid("identity key", err)
+	}
+	return k.public, nil
+}
+
 func parseKey(area []byte) (named, error) {
 	k, attributes, err := parseSigner(area)
 	if err == nil && attributes.Restricted {
