@@ -72,7 +72,7 @@ func may() map[string][]string {
 		"api/stationserver":         {"api"},
 		"api/adminserver":           {"api"},
 		"provision":                 {"pkcs11", "csr/...", "internal/crashpoint", "internal/keycheck"},
-		"agent":                     {"provision", "api", "pkcs11", "csr/...", "internal/crashpoint"},
+		"agent":                     {"provision", "api", "pkcs11", "csr/...", "internal/crashpoint", "internal/identity/proof"},
 		"internal/central":          {"api/...", "csr/...", "internal/central/...", "internal/crashpoint", "internal/filelock", "internal/identity/proof"},
 		"internal/central/ca":       {"csr", "internal/central/ca/...", "internal/central/database", "internal/central/keyfile", "internal/filelock"},
 		"internal/attestation":      {"pkcs11"},
@@ -91,7 +91,7 @@ func may() map[string][]string {
 		"internal/simulation":       {}, // tests alone
 		"internal/stationload":      {"api", "csr"},
 		"internal/stationtest":      {"api", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
-		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
+		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/buildinfo", "internal/conformance", "internal/filelock", "internal/identity/...", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
 		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
 		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},
 		"cmd/usbkey-central":        {"api", "csr/...", "internal/buildinfo", "internal/central/...", "internal/output"},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/identity"
 )
 
 // readCertificates reads the certificates of a PEM file.
@@ -49,14 +49,21 @@ func parsePEMCertificates(data []byte) ([]*x509.Certificate, error) {
 }
 
 // newCentral makes the client from the station's credential.
-func newCentral(station *config.Station) (*agent.Central, error) {
-	if err := station.Enrolled(); err != nil {
-		return nil, err
-	}
-	credential, err := tls.LoadX509KeyPair(station.Central.Certificate, station.Central.Key)
+func newCentral(station *config.Station, tpm *identity.TPM) (*agent.Central, *agent.Renewal, error) {
+	own, renewal, err := credential(station, tpm)
 	if err != nil {
-		return nil, &config.FieldError{Field: "central.certificate", Err: err}
+		return nil, nil, err
 	}
+	trust, err := centralTrust(station)
+	if err != nil {
+		return nil, nil, err
+	}
+	central, err := agent.NewCentral(station.Central.URLs, own, trust)
+	return central, renewal, err
+}
+
+// centralTrust is what the servers' certificates stand under.
+func centralTrust(station *config.Station) (*x509.CertPool, error) {
 	roots, err := readCertificates("central.trust", station.Central.Trust)
 	if err != nil {
 		return nil, err
@@ -65,5 +72,5 @@ func newCentral(station *config.Station) (*agent.Central, error) {
 	for _, r := range roots {
 		trust.AddCert(r)
 	}
-	return agent.NewCentral(station.Central.URLs, credential, trust)
+	return trust, nil
 }

@@ -156,7 +156,8 @@ func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment
 		case e.State != Invited && !same:
 			return refuse(TokenUsed, "this join token was used with other keys")
 		// A clock that was set back must not make a token good again.
-		case t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
+		// One that was used in time may wait for a person for longer.
+		case e.State != Proved && t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
 			return refuse(TokenExpired, "this join token was good until %s", e.ExpiresAt.Format(time.RFC3339))
 		case e.PinnedEK != "" && e.PinnedEK != in.EKSHA256:
 			return refuse(ProofInvalid, "the invitation is for the TPM with the endorsement key %s", e.PinnedEK)
