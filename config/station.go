@@ -41,7 +41,7 @@ type Identity struct {
 	// Windows; "" for the system's own.
 	Device string `yaml:"device"`
 	// PCRs bind the journal's key to these registers of the machine's measured start.
-	PCRs []uint `yaml:"pcrs"`
+	PCRs []int `yaml:"pcrs"`
 	// Recovery are PEM files with one certificate each: who may open the copy of the
 	// journal's key when the TPM does not open its own any more.
 	Recovery []string `yaml:"recovery"`

@@ -88,7 +88,7 @@ func (v *validator) identity(i Identity) {
 	}
 	for n, p := range i.PCRs {
 		field := fmt.Sprintf("identity.pcrs[%d]", n)
-		if p > maxPCR {
+		if p < 0 || p > maxPCR {
 			v.fault(field, "there are registers 0 to %d", maxPCR)
 		} else if slices.Contains(i.PCRs[:n], p) {
 			v.fault(field, "given twice")

@@ -93,7 +93,7 @@ func TestValidate(t *testing.T) {
 		{"no tier", func(s *Station, _ string) { s.Identity.Tier = "" }, "identity.tier"},
 		{"another tier", func(s *Station, _ string) { s.Identity.Tier = "hsm" }, "identity.tier"},
 		{"a device without a TPM", func(s *Station, _ string) { s.Identity.Device = "/dev/tpmrm0" }, "identity.tier"},
-		{"registers without a TPM", func(s *Station, _ string) { s.Identity.PCRs = []uint{7} }, "identity.tier"},
+		{"registers without a TPM", func(s *Station, _ string) { s.Identity.PCRs = []int{7} }, "identity.tier"},
 		{"a TPM without a key file", func(s *Station, dir string) {
 			s.Identity.Tier, s.Central.Key = TierTPM, ""
 			os.Remove(filepath.Join(dir, "station.key"))
@@ -107,15 +107,18 @@ func TestValidate(t *testing.T) {
 			os.WriteFile(filepath.Join(dir, "station.crt"), []byte("x"), 0o600)
 		}, "central.certificate"},
 		{"a TPM without a certificate named", func(s *Station, _ string) { s.Identity.Tier, s.Central.Certificate = TierTPM, "" }, "central.certificate"},
-		{"registers without recovery", tpm(func(i *Identity, _ string) { i.PCRs = []uint{7} }), "identity.recovery"},
+		{"registers without recovery", tpm(func(i *Identity, _ string) { i.PCRs = []int{7} }), "identity.recovery"},
 		{"registers with recovery", tpm(func(i *Identity, dir string) {
-			i.PCRs, i.Recovery = []uint{0, 7}, []string{filepath.Join(dir, "trust.pem")}
+			i.PCRs, i.Recovery = []int{0, 7}, []string{filepath.Join(dir, "trust.pem")}
 		}), ""},
 		{"register 24", tpm(func(i *Identity, dir string) {
-			i.PCRs, i.Recovery = []uint{24}, []string{filepath.Join(dir, "trust.pem")}
+			i.PCRs, i.Recovery = []int{24}, []string{filepath.Join(dir, "trust.pem")}
+		}), "identity.pcrs[0]"},
+		{"register -1", tpm(func(i *Identity, dir string) {
+			i.PCRs, i.Recovery = []int{-1}, []string{filepath.Join(dir, "trust.pem")}
 		}), "identity.pcrs[0]"},
 		{"register twice", tpm(func(i *Identity, dir string) {
-			i.PCRs, i.Recovery = []uint{7, 7}, []string{filepath.Join(dir, "trust.pem")}
+			i.PCRs, i.Recovery = []int{7, 7}, []string{filepath.Join(dir, "trust.pem")}
 		}), "identity.pcrs[1]"},
 		{"recovery missing", tpm(func(i *Identity, dir string) { i.Recovery = []string{filepath.Join(dir, "none.pem")} }), "identity.recovery[0]"},
 		{"recovery twice", tpm(func(i *Identity, dir string) {

@@ -100,8 +100,12 @@ func sealing(station *config.Station, tpm *identity.TPM) (*provision.Sealing, er
 	if tpm == nil {
 		return nil, nil
 	}
+	var pcrs []uint
+	for _, p := range station.Identity.PCRs {
+		pcrs = append(pcrs, uint(p))
+	}
 	s := &provision.Sealing{
-		Seal:   func(key []byte) ([]byte, error) { return tpm.Seal(key, station.Identity.PCRs) },
+		Seal:   func(key []byte) ([]byte, error) { return tpm.Seal(key, pcrs) },
 		Unseal: func(box []byte) ([]byte, error) { return tpm.Unseal(box) },
 	}
 	as := []string{fmt.Sprintf("pcrs %v", station.Identity.PCRs)}
