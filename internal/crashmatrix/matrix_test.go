@@ -33,6 +33,8 @@ func elsewhere() map[crashpoint.Label]string {
 		shared  = "it needs PostgreSQL, and these servers have SQLite"
 		backup  = "no setting restores a backup"
 		shipped = "usbkeyd does not pack, so that no parcel comes back"
+		enrols  = "TestCrashWhileEnrolling kills there"
+		renews  = "no certificate is half its life old; a lost answer leaves a certificate over the same key, which stays good"
 	)
 	return map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
@@ -46,6 +48,20 @@ func elsewhere() map[crashpoint.Label]string {
 		"PutShipment":                        shipped,
 		"take back unit *":                   shipped,
 		"PostReturn":                         shipped,
+		"POST /v1/enrollments":               enrols,
+		"POST /v1/enrollments/*/proof":       enrols,
+		"invite station *":                   enrols,
+		"challenge station *":                enrols,
+		"take the proof of enrolment *":      enrols,
+		"approve station *":                  enrols,
+		"PostInvitation":                     enrols,
+		"PostEnrollment":                     enrols,
+		"PostEnrollmentProof":                enrols,
+		"ListEnrollments":                    enrols,
+		"PostApproval":                       enrols,
+		"POST /v1/station/renew":             renews,
+		"renew station *":                    renews,
+		"PostRenewal":                        renews,
 		"note what blocks order *":           "no order waits for a minute",
 		"clear the personal data of order *": "no order is that old",
 	}
