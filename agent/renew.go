@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -115,7 +114,9 @@ func (c *Central) untilHalfLife() time.Duration {
 // use shows another certificate over the same key from now on.
 func (c *Central) use(cert *x509.Certificate) {
 	c.leaf.Store(cert)
-	c.mutual.use(tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: c.key, Leaf: cert})
+	next := *c.mutual.credential.Load()
+	next.Certificate, next.Leaf = [][]byte{cert.Raw}, cert
+	c.mutual.use(next)
 }
 
 // renew asks for a certificate. certify proves the key where the server wants that.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -93,7 +92,7 @@ func (o *enrollOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return &codeError{exitCentral, err}
 	}
-	if err := keepCertificate(station, cert); err != nil {
+	if err := writeCertificate(station.Central.Certificate, cert); err != nil {
 		return fmt.Errorf("keep the station's certificate: %w", err)
 	}
 	_, err = fmt.Fprintf(o.out, "Station %s is enrolled until %s; its certificate is renewed by itself. The join token is used up: remove %s.\n",
@@ -143,15 +142,4 @@ func endorsementKey(key *identity.Key) (string, error) {
 		return "", err
 	}
 	return applicant.EKSHA256, nil
-}
-
-var _ agent.TPM = (*identity.Key)(nil)
-
-// spkiSHA256 is how the central server knows a key.
-func spkiSHA256(public any) (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		return "", err
-	}
-	return hexSHA256(der), nil
 }

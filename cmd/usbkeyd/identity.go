@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
@@ -68,12 +69,14 @@ func credential(station *config.Station, tpm *identity.TPM) (tls.Certificate, *a
 	if err := station.Enrolled(); err != nil {
 		return fail(err)
 	}
-	renewal := &agent.Renewal{Keep: func(c *x509.Certificate) error { return keepCertificate(station, c) }}
+	renewal := &agent.Renewal{Keep: func(c *x509.Certificate) error { return writeCertificate(renewedPath(station), c) }}
 	if tpm == nil {
 		c, err := tls.LoadX509KeyPair(station.Central.Certificate, station.Central.Key)
 		if err != nil {
 			return fail(&config.FieldError{Field: "central.certificate", Err: err})
 		}
+		c.Leaf = newest(station, c.Leaf)
+		c.Certificate[0] = c.Leaf.Raw
 		return c, renewal, nil
 	}
 	certs, err := readCertificates("central.certificate", station.Central.Certificate)
@@ -88,11 +91,32 @@ func credential(station *config.Station, tpm *identity.TPM) (tls.Certificate, *a
 		return fail(&config.FieldError{Field: "central.certificate", Err: errors.New("it is over another key than the one in this station's TPM: put the station's own back, or enrol it again")})
 	}
 	renewal.Certify = key.Certify
-	return tls.Certificate{Certificate: [][]byte{certs[0].Raw}, PrivateKey: key, Leaf: certs[0]}, renewal, nil
+	leaf := newest(station, certs[0])
+	return tls.Certificate{
+		Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf,
+		// TLS 1.2 would also choose longer hashes, which the key does not sign.
+		SupportedSignatureAlgorithms: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
+	}, renewal, nil
 }
 
-func keepCertificate(station *config.Station, c *x509.Certificate) error {
-	return provision.WriteDurably(station.Central.Certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+// renewedPath is where the daemon keeps the certificate that it was given in renewal: the
+// configuration's folder may be one that it cannot write.
+func renewedPath(station *config.Station) string {
+	return filepath.Join(station.StateDir, "station.crt")
+}
+
+// newest is the certificate of the last renewal, if there is one over the same key
+// that is good for longer, else the given one.
+func newest(station *config.Station, given *x509.Certificate) *x509.Certificate {
+	renewed, err := readCertificates("", renewedPath(station))
+	if err != nil || !renewed[0].NotAfter.After(given.NotAfter) || !bytes.Equal(renewed[0].RawSubjectPublicKeyInfo, given.RawSubjectPublicKeyInfo) {
+		return given // what is missing or damaged is made again by the next renewal
+	}
+	return renewed[0]
+}
+
+func writeCertificate(path string, c *x509.Certificate) error {
+	return provision.WriteDurably(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
 }
 
 // sealing is to what the journal's key is sealed; nil in the tier file.

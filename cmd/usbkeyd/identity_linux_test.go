@@ -105,6 +105,10 @@ func (s *tpmStation) certificate() *x509.Certificate {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	renewed, err := readCertificates("test", filepath.Join(s.State(), "station.crt"))
+	if err == nil && renewed[0].NotAfter.After(certs[0].NotAfter) {
+		return renewed[0]
+	}
 	return certs[0]
 }
 

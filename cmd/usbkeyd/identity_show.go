@@ -90,14 +90,7 @@ func showIdentity(station *config.Station) (out shownIdentity, err error) {
 	if err != nil {
 		return out, err
 	}
-	leaf, err := readCertificates("central.certificate", station.Central.Certificate)
-	if err != nil {
-		return out, err
-	}
-	out.NotAfter = &leaf[0].NotAfter
-	if out.KeySHA256, err = spkiSHA256(leaf[0].PublicKey); err != nil {
-		return out, err
-	}
+	out.NotAfter, out.KeySHA256 = &own.Leaf.NotAfter, hexSHA256(own.Leaf.RawSubjectPublicKeyInfo)
 	return out, trySigning(own.PrivateKey)
 }
 
