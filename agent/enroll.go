@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -27,12 +29,26 @@ type TPM interface {
 	Certify(nonce []byte) (proof.Certified, error)
 }
 
+// JoinToken lets one TPM enrol. It is a secret, and prints as [redacted].
+type JoinToken string
+
+const redacted = "[redacted]"
+
+// Format implements fmt.Formatter.
+func (JoinToken) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) } // as fmt itself does
+
+// MarshalJSON implements json.Marshaler.
+func (JoinToken) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// LogValue implements slog.LogValuer.
+func (JoinToken) LogValue() slog.Value { return slog.StringValue(redacted) }
+
 // Enrolment is how a station without a certificate asks for one.
 type Enrolment struct {
 	URLs      []string
 	Roots     *x509.CertPool
 	Station   string
-	JoinToken string
+	JoinToken JoinToken
 	TPM       TPM
 	// Waits is told that a person has to approve, once, with the endorsement key's SHA-256
 	// as the server has it.
@@ -90,7 +106,7 @@ func Enroll(ctx context.Context, e Enrolment) (*x509.Certificate, error) {
 func (c *Central) beginEnrolment(ctx context.Context, e Enrolment, shown proof.Request) (out api.EnrollmentChallenge, err error) {
 	ctx, cancel := context.WithTimeout(ctx, quickCall)
 	defer cancel()
-	r := api.EnrollmentRequest{JoinToken: e.JoinToken, Station: e.Station, Tpm: api.TpmKeys{
+	r := api.EnrollmentRequest{JoinToken: string(e.JoinToken), Station: e.Station, Tpm: api.TpmKeys{
 		EndorsementKey: shown.EK, AttestationKey: shown.AK, IdentityKey: shown.Key,
 	}}
 	if len(shown.EKCertificate) > 0 {

@@ -84,7 +84,7 @@ func (o *enrollOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	cert, err := agent.Enroll(ctx, agent.Enrolment{
-		URLs: station.Central.URLs, Roots: trust, Station: station.Name, JoinToken: string(token), TPM: key,
+		URLs: station.Central.URLs, Roots: trust, Station: station.Name, JoinToken: agent.JoinToken(token), TPM: key,
 		Waits: func(shown string) {
 			_, _ = fmt.Fprintf(o.err, "The central server waits for somebody to approve it:\n  usbkey-central station approve %s --ek-sha256 %s --operator ID\n", station.Name, shown)
 		},
