@@ -18,6 +18,8 @@ import (
 type Config struct {
 	Central   *Central
 	Instances []Instance
+	// Renewal renews the station's certificate; nil leaves it as it is.
+	Renewal *Renewal
 	// Runner runs the jobs; its Central, Recipients and Observe are set here.
 	Runner provision.Runner
 	// Label returns the token label template of a product.
@@ -106,6 +108,7 @@ type Agent struct {
 	ended  chan jobEnd
 	answer chan claimAnswer
 
+	renewing   sync.Mutex
 	mu         sync.Mutex
 	session    api.Session
 	recipients provision.Recipients
@@ -187,6 +190,7 @@ func New(c Config) *Agent {
 // provision.ErrJournal, audit.ErrBroken, or that the central server cannot be reached.
 func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	defer a.Central.Close()
+	defer a.renewInBackground(ctx)()
 	if err := a.connect(ctx); err != nil {
 		a.summary.Alarms = a.Alarms()
 		return a.summary, err

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -28,8 +28,15 @@ import (
 type Central struct {
 	api  *api.Client
 	http *http.Client
-	// station is this station's name, the Common Name in its certificate.
+	// station is this station's name, the Common Name in its certificate, leaf.
 	station string
+	leaf    atomic.Pointer[x509.Certificate]
+	key     crypto.PrivateKey
+	// mutual shows the certificate; nil over a transport of the caller's.
+	mutual *mutual
+	// doubted says that the server has not taken the certificate; doubt wakes who renews it.
+	doubted atomic.Bool
+	doubt   chan struct{}
 	// answered is when the server last gave an answer of the contract, in Unix nanoseconds.
 	answered atomic.Int64
 }
@@ -51,15 +58,13 @@ const maxAnswer = 4 << 20
 // one cannot be reached. credential is the station's certificate and key, roots
 // those under which the servers' certificates stand.
 func NewCentral(urls []string, credential tls.Certificate, roots *x509.CertPool) (*Central, error) {
-	return NewCentralOver(urls, credential, &http.Transport{
-		TLSClientConfig:   &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{credential}},
-		ForceAttemptHTTP2: true,
-		// Short, so that the next server is tried while the lease still holds.
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 40 * time.Second, // a long poll of 25 s and some
-		IdleConnTimeout:       90 * time.Second,
-	})
+	m := newMutual(credential, roots)
+	c, err := NewCentralOver(urls, credential, m)
+	if err != nil {
+		return nil, err
+	}
+	c.mutual = m
+	return c, nil
 }
 
 // NewCentralOver makes a client that reaches the servers over a transport of the
@@ -85,28 +90,21 @@ func NewCentralOver(urls []string, credential tls.Certificate, transport http.Ro
 			return errors.New("the central server redirects, which the contract does not know")
 		},
 	}
-	station, err := stationName(credential)
+	client, err := api.NewClient("https://central.invalid/v1", api.WithHTTPClient(doer))
 	if err != nil {
 		return nil, err
 	}
-	c, err := api.NewClient("https://central.invalid/v1", api.WithHTTPClient(doer))
-	if err != nil {
-		return nil, err
-	}
-	return &Central{api: c, http: doer, station: station}, nil
-}
-
-// stationName is the Common Name in a station's certificate; "" when there is none, as in
-// a station that is yet to be enrolled.
-func stationName(credential tls.Certificate) (string, error) {
+	c := &Central{api: client, http: doer, key: credential.PrivateKey, doubt: make(chan struct{}, 1)}
 	if len(credential.Certificate) == 0 {
-		return "", nil
+		return c, nil // a station that is yet to be enrolled
 	}
 	leaf, err := x509.ParseCertificate(credential.Certificate[0])
 	if err != nil {
-		return "", fmt.Errorf("the station's certificate: %w", err)
+		return nil, fmt.Errorf("the station's certificate: %w", err)
 	}
-	return leaf.Subject.CommonName, nil
+	c.station = leaf.Subject.CommonName
+	c.leaf.Store(leaf)
+	return c, nil
 }
 
 // Close closes the connections that are open and not in use.
@@ -171,8 +169,8 @@ func explainTLS(err error) error {
 	return err
 }
 
-// call takes an answer. One of the wanted statuses is fine; a 200 must hold what
-// decode expects. Every other answer becomes an error, mapped once, here.
+// call takes an answer. One of the wanted statuses is fine; what a 200 or 202
+// holds is for decode to judge. Every other answer becomes an error, mapped once, here.
 func (c *Central) call(resp *http.Response, err error, decode func(status int, body []byte) error, want ...int) (int, error) {
 	var request *url.Error
 	if errors.As(err, &request) {
@@ -192,7 +190,7 @@ func (c *Central) call(resp *http.Response, err error, decode func(status int, b
 		if len(body) > 0 && !api.IsJSON(resp.Header) {
 			return 0, api.ReadProblem(resp, body)
 		}
-		if w == http.StatusOK {
+		if w == http.StatusOK || w == http.StatusAccepted {
 			// An empty 200 is some gateway's; it does not say that anything was done.
 			if err := decode(w, body); err != nil {
 				return 0, fmt.Errorf("answer of the central server cannot be used: %w", err)
@@ -201,7 +199,11 @@ func (c *Central) call(resp *http.Response, err error, decode func(status int, b
 		c.answered.Store(time.Now().UnixNano())
 		return w, nil
 	}
-	return 0, domainError(api.ReadProblem(resp, body))
+	p := api.ReadProblem(resp, body)
+	if p.Type == api.ProblemUnauthenticated {
+		c.distrusted()
+	}
+	return 0, domainError(p)
 }
 
 // silence is how long the server has given no answer of the contract.
@@ -321,7 +323,10 @@ func pause(ctx context.Context, d time.Duration) error {
 // issued decodes an answer that holds the certificate, or says that it is not there yet.
 func (c *Central) issued(resp *http.Response, err error) ([]byte, error) {
 	var cert api.IssuedCertificate
-	status, err := c.call(resp, err, func(_ int, body []byte) error {
+	status, err := c.call(resp, err, func(status int, body []byte) error {
+		if status == http.StatusAccepted {
+			return nil
+		}
 		if err := unmarshal(body, &cert); err != nil {
 			return err
 		}

@@ -19,7 +19,7 @@ const statementBatch = 64
 // makeStatements signs a statement about every finished key whose end the central server
 // has in its copy of the record. Each is one signature by the station's key.
 func (a *Agent) makeStatements() error {
-	if a.Record == nil || a.Record.Certificate == nil {
+	if a.Record == nil {
 		return nil
 	}
 	for {
@@ -50,7 +50,7 @@ func (a *Agent) makeStatement(u provision.Unstated, anchor audit.Checkpoint, sig
 	}
 	s := a.statement(u.Record)
 	s.Record = &evidence.Record{Index: u.N, Entry: string(u.Line), Proof: proof, Checkpoint: string(signed)}
-	der, err := evidence.Sign(s, a.Record.Signer, a.Record.Certificate, a.Record.Chain)
+	der, err := evidence.Sign(s, a.Record.Signer, a.Central.leaf.Load(), nil)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,10 +16,6 @@ import (
 type RecordKeys struct {
 	// Signer is the key of the station's certificate.
 	Signer crypto.Signer
-	// Certificate is the station's, Chain what lies between it and the root. Statements
-	// about finished keys are signed with it; without it there are none.
-	Certificate *x509.Certificate
-	Chain       []*x509.Certificate
 	// Central are the keys of the certificates under which the server stands.
 	Central []crypto.PublicKey
 }

@@ -22,6 +22,14 @@ func (a *Agent) connect(ctx context.Context) error {
 		if err == nil {
 			err = a.fetchRecipients(ctx)
 		}
+		if isProblem(err, api.ProblemUnauthenticated) && a.Renewal != nil && n == 0 {
+			// The certificate may have expired while the station was off.
+			if failed := a.renew(ctx); failed == nil {
+				continue
+			} else {
+				err = errors.Join(err, failed)
+			}
+		}
 		if err == nil {
 			err = a.checkRecord(ctx)
 		}
@@ -46,7 +54,7 @@ func (a *Agent) connect(ctx context.Context) error {
 // hold are renewed, or put up for assignment when the journal does not know them.
 func (a *Agent) openSession(ctx context.Context) error {
 	req := api.SessionRequest{
-		InstanceId: a.InstanceID, BootId: a.BootID, ProtocolVersion: api.ProtocolVersion, Version: a.Version,
+		Identity: a.tier(), InstanceId: a.InstanceID, BootId: a.BootID, ProtocolVersion: api.ProtocolVersion, Version: a.Version,
 		Slots: []api.SlotCapability{},
 	}
 	for _, c := range a.Capabilities {
@@ -65,7 +73,11 @@ func (a *Agent) openSession(ctx context.Context) error {
 	defer a.mu.Unlock()
 	a.session = s
 	a.hold(s.Held, asked)
-	a.log.Info("session opened", "session", s.SessionId, "leases", len(s.Held), "leaseSeconds", s.LeaseSeconds)
+	known := "not told"
+	if s.Identity != nil {
+		known = string(*s.Identity)
+	}
+	a.log.Info("session opened", "session", s.SessionId, "identity", known, "leases", len(s.Held), "leaseSeconds", s.LeaseSeconds)
 	return nil
 }
 

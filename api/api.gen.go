@@ -89,6 +89,51 @@ func (e DecisionStatus) Valid() bool {
 	}
 }
 
+// Defines values for EnrollmentState.
+const (
+	Challenged EnrollmentState = "challenged"
+	Enrolled   EnrollmentState = "enrolled"
+	Invited    EnrollmentState = "invited"
+	Proved     EnrollmentState = "proved"
+)
+
+// Valid indicates whether the value is a known member of the EnrollmentState enum.
+func (e EnrollmentState) Valid() bool {
+	switch e {
+	case Challenged:
+		return true
+	case Enrolled:
+		return true
+	case Invited:
+		return true
+	case Proved:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for EnrollmentTrust.
+const (
+	Certificate EnrollmentTrust = "certificate"
+	Person      EnrollmentTrust = "person"
+	Pinned      EnrollmentTrust = "pinned"
+)
+
+// Valid indicates whether the value is a known member of the EnrollmentTrust enum.
+func (e EnrollmentTrust) Valid() bool {
+	switch e {
+	case Certificate:
+		return true
+	case Person:
+		return true
+	case Pinned:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EventKind.
 const (
 	EventBlocked   EventKind = "blocked"
@@ -140,6 +185,24 @@ func (e HeartbeatStatusStatus) Valid() bool {
 	}
 }
 
+// Defines values for IdentityTier.
+const (
+	File IdentityTier = "file"
+	Tpm  IdentityTier = "tpm"
+)
+
+// Valid indicates whether the value is a known member of the IdentityTier enum.
+func (e IdentityTier) Valid() bool {
+	switch e {
+	case File:
+		return true
+	case Tpm:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Kind.
 const (
 	Initial Kind = "initial"
@@ -159,6 +222,7 @@ func (e Kind) Valid() bool {
 const (
 	ProblemBadRequest            ProblemType = "urn:usbkeyd:problem:bad-request"
 	ProblemCancelled             ProblemType = "urn:usbkeyd:problem:cancelled"
+	ProblemCertificateExpired    ProblemType = "urn:usbkeyd:problem:certificate-expired"
 	ProblemContentTooLarge       ProblemType = "urn:usbkeyd:problem:content-too-large"
 	ProblemCsrConflict           ProblemType = "urn:usbkeyd:problem:csr-conflict"
 	ProblemCsrInvalid            ProblemType = "urn:usbkeyd:problem:csr-invalid"
@@ -168,6 +232,8 @@ const (
 	ProblemIdempotencyKeyReused  ProblemType = "urn:usbkeyd:problem:idempotency-key-reused"
 	ProblemInternal              ProblemType = "urn:usbkeyd:problem:internal"
 	ProblemInvalidContent        ProblemType = "urn:usbkeyd:problem:invalid-content"
+	ProblemJoinTokenExpired      ProblemType = "urn:usbkeyd:problem:join-token-expired"
+	ProblemJoinTokenUsed         ProblemType = "urn:usbkeyd:problem:join-token-used"
 	ProblemKeyReused             ProblemType = "urn:usbkeyd:problem:key-reused"
 	ProblemMethodNotAllowed      ProblemType = "urn:usbkeyd:problem:method-not-allowed"
 	ProblemNotAnchored           ProblemType = "urn:usbkeyd:problem:not-anchored"
@@ -196,6 +262,8 @@ func (e ProblemType) Valid() bool {
 		return true
 	case ProblemCancelled:
 		return true
+	case ProblemCertificateExpired:
+		return true
 	case ProblemContentTooLarge:
 		return true
 	case ProblemCsrConflict:
@@ -213,6 +281,10 @@ func (e ProblemType) Valid() bool {
 	case ProblemInternal:
 		return true
 	case ProblemInvalidContent:
+		return true
+	case ProblemJoinTokenExpired:
+		return true
+	case ProblemJoinTokenUsed:
 		return true
 	case ProblemKeyReused:
 		return true
@@ -428,6 +500,14 @@ type Approval struct {
 	ApprovedBy string    `json:"approvedBy"`
 }
 
+// ApprovalRequest defines model for ApprovalRequest.
+type ApprovalRequest struct {
+	EndorsementKeySha256 Sha256 `json:"endorsementKeySha256"`
+
+	// Operator A person's id in the calling system, never a name
+	Operator Operator `json:"operator"`
+}
+
 // ApproveRequest defines model for ApproveRequest.
 type ApproveRequest struct {
 	// Operator A person's id in the calling system, never a name
@@ -492,6 +572,15 @@ type CertificateRecord struct {
 
 // CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
 type CertificateSerial = string
+
+// Certified What TPM2_Certify gives
+type Certified struct {
+	// Attestation TPMS_ATTEST
+	Attestation []byte `json:"attestation"`
+
+	// Signature TPMT_SIGNATURE by the attestation key
+	Signature []byte `json:"signature"`
+}
 
 // ClaimAnswer defines model for ClaimAnswer.
 type ClaimAnswer struct {
@@ -573,6 +662,79 @@ type DecisionList struct {
 // DrainRequest defines model for DrainRequest.
 type DrainRequest struct {
 	Drain bool `json:"drain"`
+}
+
+// Enrollment defines model for Enrollment.
+type Enrollment struct {
+	// ApprovedBy A person's id in the calling system, never a name
+	ApprovedBy *Operator `json:"approvedBy,omitempty"`
+	CreatedAt  time.Time `json:"createdAt"`
+
+	// EndorsementKeySha256 SHA-256 of the DER SubjectPublicKeyInfo of the endorsement key: the one that was shown, or the one that the invitation names
+	EndorsementKeySha256 *string `json:"endorsementKeySha256,omitempty"`
+	EnrollmentId         Uuid    `json:"enrollmentId"`
+
+	// ExpiresAt The end of the join token
+	ExpiresAt time.Time `json:"expiresAt"`
+
+	// Replaces It may take the place of a station of that name
+	Replaces bool `json:"replaces"`
+
+	// State `invited`: the join token was not used. `challenged`: it was, and the TPM has not answered. `proved`: the TPM has
+	// proved its key; unless it is approved already, a person has to. `enrolled`: the station has its certificate.
+	State   EnrollmentState `json:"state"`
+	Station StationName     `json:"station"`
+
+	// Trust Why the TPM is believed: its maker's certificate, the key that the invitation names, or a person
+	Trust *EnrollmentTrust `json:"trust,omitempty"`
+}
+
+// EnrollmentState `invited`: the join token was not used. `challenged`: it was, and the TPM has not answered. `proved`: the TPM has
+// proved its key; unless it is approved already, a person has to. `enrolled`: the station has its certificate.
+type EnrollmentState string
+
+// EnrollmentTrust Why the TPM is believed: its maker's certificate, the key that the invitation names, or a person
+type EnrollmentTrust string
+
+// EnrollmentChallenge defines model for EnrollmentChallenge.
+type EnrollmentChallenge struct {
+	// Credential TPMS_ID_OBJECT, for TPM2_ActivateCredential
+	Credential []byte `json:"credential"`
+
+	// EncryptedSecret The seed, encrypted to the endorsement key
+	EncryptedSecret []byte `json:"encryptedSecret"`
+	EnrollmentId    Uuid   `json:"enrollmentId"`
+
+	// Nonce 32 bytes, the qualifying data of TPM2_Certify
+	Nonce []byte `json:"nonce"`
+}
+
+// EnrollmentList defines model for EnrollmentList.
+type EnrollmentList struct {
+	Enrollments []Enrollment `json:"enrollments"`
+}
+
+// EnrollmentProof defines model for EnrollmentProof.
+type EnrollmentProof struct {
+	// Certified What TPM2_Certify gives
+	Certified Certified `json:"certified"`
+
+	// Secret The opened secret
+	Secret []byte `json:"secret"`
+}
+
+// EnrollmentRequest defines model for EnrollmentRequest.
+type EnrollmentRequest struct {
+	JoinToken string      `json:"joinToken"`
+	Station   StationName `json:"station"`
+
+	// Tpm Public areas (TPMT_PUBLIC, TPM 2.0 Library part 2, 12.2.4) as the TPM marshals them
+	Tpm TpmKeys `json:"tpm"`
+}
+
+// EnrollmentWaits defines model for EnrollmentWaits.
+type EnrollmentWaits struct {
+	EndorsementKeySha256 Sha256 `json:"endorsementKeySha256"`
 }
 
 // Epoch defines model for Epoch.
@@ -746,6 +908,34 @@ type HistoryEntry struct {
 	// wiped token; CANCELLED is over.
 	To  UnitStateName `json:"to"`
 	Why *string       `json:"why,omitempty"`
+}
+
+// IdentityTier Where the station's key is: `tpm`, in its TPM 2.0, which has proved that it cannot leave it; or `file`, in a file,
+// which is the lower tier, for whoever copies the file is the station.
+type IdentityTier string
+
+// Invitation defines model for Invitation.
+type Invitation struct {
+	// CertificateTrust DER roots of the customers' CA
+	CertificateTrust [][]byte  `json:"certificateTrust"`
+	EnrollmentId     Uuid      `json:"enrollmentId"`
+	ExpiresAt        time.Time `json:"expiresAt"`
+
+	// JoinToken A secret; kept nowhere
+	JoinToken string `json:"joinToken"`
+
+	// ServerTrust DER root under which the server's own TLS certificate stands
+	ServerTrust []byte      `json:"serverTrust"`
+	Station     StationName `json:"station"`
+}
+
+// InvitationRequest defines model for InvitationRequest.
+type InvitationRequest struct {
+	EndorsementKeySha256 *Sha256 `json:"endorsementKeySha256,omitempty"`
+	Replace              *bool   `json:"replace,omitempty"`
+
+	// ValidSeconds How long the join token is good
+	ValidSeconds int `json:"validSeconds"`
 }
 
 // IssuedCertificate defines model for IssuedCertificate.
@@ -979,6 +1169,25 @@ type ReleaseRequest struct {
 // ReleaseRequestReason no-token and shutdown do not count as a failed attempt
 type ReleaseRequestReason string
 
+// RenewalChallenge defines model for RenewalChallenge.
+type RenewalChallenge struct {
+	// Nonce 32 bytes, the qualifying data of TPM2_Certify
+	Nonce []byte `json:"nonce"`
+}
+
+// RenewalRequest defines model for RenewalRequest.
+type RenewalRequest struct {
+	// Certified What TPM2_Certify gives
+	Certified *Certified `json:"certified,omitempty"`
+}
+
+// RenewedCertificate defines model for RenewedCertificate.
+type RenewedCertificate struct {
+	// Certificate DER
+	Certificate []byte    `json:"certificate"`
+	NotAfter    time.Time `json:"notAfter"`
+}
+
 // ResolveRequest defines model for ResolveRequest.
 type ResolveRequest struct {
 	CertificateSha256 *Sha256               `json:"certificateSha256,omitempty"`
@@ -1047,6 +1256,10 @@ type Session struct {
 	// restart, or when the answer to a claim was lost, the station goes on with them or releases them.
 	Held []Lease `json:"held"`
 
+	// Identity Where the station's key is: `tpm`, in its TPM 2.0, which has proved that it cannot leave it; or `file`, in a file,
+	// which is the lower tier, for whoever copies the file is the station.
+	Identity *IdentityTier `json:"identity,omitempty"`
+
 	// LeaseSeconds Length of this session's leases
 	LeaseSeconds int  `json:"leaseSeconds"`
 	SessionId    Uuid `json:"sessionId"`
@@ -1054,7 +1267,11 @@ type Session struct {
 
 // SessionRequest defines model for SessionRequest.
 type SessionRequest struct {
-	BootId          string           `json:"bootId"`
+	BootId string `json:"bootId"`
+
+	// Identity Where the station's key is: `tpm`, in its TPM 2.0, which has proved that it cannot leave it; or `file`, in a file,
+	// which is the lower tier, for whoever copies the file is the station.
+	Identity        *IdentityTier    `json:"identity,omitempty"`
 	InstanceId      Uuid             `json:"instanceId"`
 	ProtocolVersion int              `json:"protocolVersion"`
 	Slots           []SlotCapability `json:"slots"`
@@ -1110,9 +1327,16 @@ type Station struct {
 	// Drain It gets no more units
 	Drain bool `json:"drain"`
 
+	// EndorsementKeySha256 SHA-256 of its TPM's endorsement key (DER SubjectPublicKeyInfo); none in the tier file
+	EndorsementKeySha256 *string `json:"endorsementKeySha256,omitempty"`
+
 	// Failures How many of its units failed in a row
-	Failures   int        `json:"failures"`
-	LastSeenAt *time.Time `json:"lastSeenAt,omitempty"`
+	Failures int `json:"failures"`
+
+	// Identity Where the station's key is: `tpm`, in its TPM 2.0, which has proved that it cannot leave it; or `file`, in a file,
+	// which is the lower tier, for whoever copies the file is the station.
+	Identity   IdentityTier `json:"identity"`
+	LastSeenAt *time.Time   `json:"lastSeenAt,omitempty"`
 
 	// Leased Units it holds now
 	Leased   *int        `json:"leased,omitempty"`
@@ -1163,6 +1387,21 @@ type StationRequest struct {
 
 // TokenSerial defines model for TokenSerial.
 type TokenSerial = string
+
+// TpmKeys Public areas (TPMT_PUBLIC, TPM 2.0 Library part 2, 12.2.4) as the TPM marshals them
+type TpmKeys struct {
+	// AttestationKey ECDSA P-256, restricted, fixed to the TPM
+	AttestationKey []byte `json:"attestationKey"`
+
+	// EndorsementCertificate The maker's certificate of it, DER, where the TPM has one
+	EndorsementCertificate *[]byte `json:"endorsementCertificate,omitempty"`
+
+	// EndorsementKey RSA 2048 by the TCG's default template
+	EndorsementKey []byte `json:"endorsementKey"`
+
+	// IdentityKey ECDSA P-256, for signing alone, fixed to the TPM
+	IdentityKey []byte `json:"identityKey"`
+}
 
 // Trust defines model for Trust.
 type Trust struct {
@@ -1357,6 +1596,12 @@ type PostClaimsJSONRequestBody = ClaimRequest
 // PostDecisionJSONRequestBody defines body for PostDecision for application/json ContentType.
 type PostDecisionJSONRequestBody = ApproveRequest
 
+// PostEnrollmentJSONRequestBody defines body for PostEnrollment for application/json ContentType.
+type PostEnrollmentJSONRequestBody = EnrollmentRequest
+
+// PostEnrollmentProofJSONRequestBody defines body for PostEnrollmentProof for application/json ContentType.
+type PostEnrollmentProofJSONRequestBody = EnrollmentProof
+
 // PutEscrowJSONRequestBody defines body for PutEscrow for application/json ContentType.
 type PutEscrowJSONRequestBody = EscrowRequest
 
@@ -1384,11 +1629,20 @@ type PutSessionJSONRequestBody = SessionRequest
 // PostShippedJSONRequestBody defines body for PostShipped for application/json ContentType.
 type PostShippedJSONRequestBody = ShippedRequest
 
+// PostRenewalJSONRequestBody defines body for PostRenewal for application/json ContentType.
+type PostRenewalJSONRequestBody = RenewalRequest
+
 // PutStationJSONRequestBody defines body for PutStation for application/json ContentType.
 type PutStationJSONRequestBody = StationRequest
 
+// PostApprovalJSONRequestBody defines body for PostApproval for application/json ContentType.
+type PostApprovalJSONRequestBody = ApprovalRequest
+
 // PutStationDrainJSONRequestBody defines body for PutStationDrain for application/json ContentType.
 type PutStationDrainJSONRequestBody = DrainRequest
+
+// PostInvitationJSONRequestBody defines body for PostInvitation for application/json ContentType.
+type PostInvitationJSONRequestBody = InvitationRequest
 
 // PostAdoptJSONRequestBody defines body for PostAdopt for application/json ContentType.
 type PostAdoptJSONRequestBody = AdoptRequest
@@ -1546,6 +1800,65 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
 	PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListEnrollments Invitations that are open, and stations that wait for approval
+	//
+	// Corresponds with GET /enrollments (the `ListEnrollments` operationId).
+	ListEnrollments(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostEnrollmentWithBody Begin to enrol a station that has a TPM 2.0
+	//
+	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	//
+	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+	PostEnrollmentWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostEnrollment Begin to enrol a station that has a TPM 2.0
+	//
+	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	//
+	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+	PostEnrollment(ctx context.Context, body PostEnrollmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostEnrollmentProofWithBody Answer the challenge and get the station's certificate
+	//
+	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+	// Once it was answered 200 the same request gives the same certificate.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+	PostEnrollmentProofWithBody(ctx context.Context, enrollmentId Uuid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostEnrollmentProof Answer the challenge and get the station's certificate
+	//
+	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+	// Once it was answered 200 the same request gives the same certificate.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+	PostEnrollmentProof(ctx context.Context, enrollmentId Uuid, body PostEnrollmentProofJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListEscrows SO PINs in escrow, newest first
 	//
@@ -1807,6 +2120,30 @@ type ClientInterface interface {
 	// Corresponds with POST /shipped (the `PostShipped` operationId).
 	PostShipped(ctx context.Context, body PostShippedJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PostRenewalWithBody Renew the station's certificate over the same key
+	//
+	// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+	// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+	// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+	// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+	PostRenewalWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostRenewal Renew the station's certificate over the same key
+	//
+	// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+	// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+	// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+	// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+	PostRenewal(ctx context.Context, body PostRenewalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListStations Stations and their sessions
 	//
 	// Corresponds with GET /stations (the `ListStations` operationId).
@@ -1830,6 +2167,26 @@ type ClientInterface interface {
 	// Corresponds with PUT /stations/{name} (the `PutStation` operationId).
 	PutStation(ctx context.Context, name StationName, body PutStationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PostApprovalWithBody Approve the TPM of a station that waits to be enrolled
+	//
+	// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+	// `proof-invalid`. The same again changes nothing.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+	PostApprovalWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostApproval Approve the TPM of a station that waits to be enrolled
+	//
+	// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+	// `proof-invalid`. The same again changes nothing.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+	PostApproval(ctx context.Context, name StationName, body PostApprovalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutStationDrainWithBody Let a station finish what it has and give it nothing more
 	//
 	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
@@ -1847,6 +2204,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
 	PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostInvitationWithBody Invite a station to enrol by its TPM
+	//
+	// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+	// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+	// that the station gets another TPM or a first one: its key is replaced when it enrols.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+	PostInvitationWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PostInvitation Invite a station to enrol by its TPM
+	//
+	// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+	// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+	// that the station gets another TPM or a first one: its key is replaced when it enrols.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+	PostInvitation(ctx context.Context, name StationName, body PostInvitationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRecords The records of a station, one for each installation
 	//
@@ -2234,6 +2613,115 @@ func (c *Client) PostDecisionWithBody(ctx context.Context, decisionId DecisionId
 // Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
 func (c *Client) PostDecision(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPostDecisionRequest(c.Server, decisionId, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListEnrollments Invitations that are open, and stations that wait for approval
+//
+// Corresponds with GET /enrollments (the `ListEnrollments` operationId).
+func (c *Client) ListEnrollments(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListEnrollmentsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostEnrollmentWithBody Begin to enrol a station that has a TPM 2.0
+//
+// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+//
+// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+func (c *Client) PostEnrollmentWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostEnrollmentRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostEnrollment Begin to enrol a station that has a TPM 2.0
+//
+// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+//
+// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+func (c *Client) PostEnrollment(ctx context.Context, body PostEnrollmentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostEnrollmentRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostEnrollmentProofWithBody Answer the challenge and get the station's certificate
+//
+// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+// Once it was answered 200 the same request gives the same certificate.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+func (c *Client) PostEnrollmentProofWithBody(ctx context.Context, enrollmentId Uuid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostEnrollmentProofRequestWithBody(c.Server, enrollmentId, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostEnrollmentProof Answer the challenge and get the station's certificate
+//
+// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+// Once it was answered 200 the same request gives the same certificate.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+func (c *Client) PostEnrollmentProof(ctx context.Context, enrollmentId Uuid, body PostEnrollmentProofJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostEnrollmentProofRequest(c.Server, enrollmentId, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2754,6 +3242,50 @@ func (c *Client) PostShipped(ctx context.Context, body PostShippedJSONRequestBod
 	return c.Client.Do(req)
 }
 
+// PostRenewalWithBody Renew the station's certificate over the same key
+//
+// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+func (c *Client) PostRenewalWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostRenewalRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostRenewal Renew the station's certificate over the same key
+//
+// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+func (c *Client) PostRenewal(ctx context.Context, body PostRenewalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostRenewalRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListStations Stations and their sessions
 //
 // Corresponds with GET /stations (the `ListStations` operationId).
@@ -2807,6 +3339,46 @@ func (c *Client) PutStation(ctx context.Context, name StationName, body PutStati
 	return c.Client.Do(req)
 }
 
+// PostApprovalWithBody Approve the TPM of a station that waits to be enrolled
+//
+// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+// `proof-invalid`. The same again changes nothing.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+func (c *Client) PostApprovalWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostApprovalRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostApproval Approve the TPM of a station that waits to be enrolled
+//
+// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+// `proof-invalid`. The same again changes nothing.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+func (c *Client) PostApproval(ctx context.Context, name StationName, body PostApprovalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostApprovalRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // PutStationDrainWithBody Let a station finish what it has and give it nothing more
 //
 // Its session and heartbeats say `drain`. Its orders may be claimed by others.
@@ -2835,6 +3407,48 @@ func (c *Client) PutStationDrainWithBody(ctx context.Context, name StationName, 
 // Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
 func (c *Client) PutStationDrain(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutStationDrainRequest(c.Server, name, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostInvitationWithBody Invite a station to enrol by its TPM
+//
+// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+// that the station gets another TPM or a first one: its key is replaced when it enrols.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+func (c *Client) PostInvitationWithBody(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostInvitationRequestWithBody(c.Server, name, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PostInvitation Invite a station to enrol by its TPM
+//
+// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+// that the station gets another TPM or a first one: its key is replaced when it enrols.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+func (c *Client) PostInvitation(ctx context.Context, name StationName, body PostInvitationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPostInvitationRequest(c.Server, name, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3627,6 +4241,120 @@ func NewPostDecisionRequestWithBody(server string, decisionId DecisionId, conten
 	return req, nil
 }
 
+// NewListEnrollmentsRequest constructs an http.Request for the ListEnrollments method
+func NewListEnrollmentsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/enrollments")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPostEnrollmentRequest calls the generic PostEnrollment builder with application/json body
+func NewPostEnrollmentRequest(server string, body PostEnrollmentJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostEnrollmentRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPostEnrollmentRequestWithBody constructs an http.Request for the PostEnrollment method, with any body, and a specified content type
+func NewPostEnrollmentRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/enrollments")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostEnrollmentProofRequest calls the generic PostEnrollmentProof builder with application/json body
+func NewPostEnrollmentProofRequest(server string, enrollmentId Uuid, body PostEnrollmentProofJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostEnrollmentProofRequestWithBody(server, enrollmentId, "application/json", bodyReader)
+}
+
+// NewPostEnrollmentProofRequestWithBody constructs an http.Request for the PostEnrollmentProof method, with any body, and a specified content type
+func NewPostEnrollmentProofRequestWithBody(server string, enrollmentId Uuid, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "enrollmentId", enrollmentId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/enrollments/%s/proof", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListEscrowsRequest constructs an http.Request for the ListEscrows method
 func NewListEscrowsRequest(server string, params *ListEscrowsParams) (*http.Request, error) {
 	var err error
@@ -4392,6 +5120,46 @@ func NewPostShippedRequestWithBody(server string, contentType string, body io.Re
 	return req, nil
 }
 
+// NewPostRenewalRequest calls the generic PostRenewal builder with application/json body
+func NewPostRenewalRequest(server string, body PostRenewalJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostRenewalRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewPostRenewalRequestWithBody constructs an http.Request for the PostRenewal method, with any body, and a specified content type
+func NewPostRenewalRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/station/renew")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListStationsRequest constructs an http.Request for the ListStations method
 func NewListStationsRequest(server string) (*http.Request, error) {
 	var err error
@@ -4466,6 +5234,53 @@ func NewPutStationRequestWithBody(server string, name StationName, contentType s
 	return req, nil
 }
 
+// NewPostApprovalRequest calls the generic PostApproval builder with application/json body
+func NewPostApprovalRequest(server string, name StationName, body PostApprovalJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostApprovalRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewPostApprovalRequestWithBody constructs an http.Request for the PostApproval method, with any body, and a specified content type
+func NewPostApprovalRequestWithBody(server string, name StationName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/approval", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutStationDrainRequest calls the generic PutStationDrain builder with application/json body
 func NewPutStationDrainRequest(server string, name StationName, body PutStationDrainJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -4504,6 +5319,53 @@ func NewPutStationDrainRequestWithBody(server string, name StationName, contentT
 	}
 
 	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewPostInvitationRequest calls the generic PostInvitation builder with application/json body
+func NewPostInvitationRequest(server string, name StationName, body PostInvitationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPostInvitationRequestWithBody(server, name, "application/json", bodyReader)
+}
+
+// NewPostInvitationRequestWithBody constructs an http.Request for the PostInvitation method, with any body, and a specified content type
+func NewPostInvitationRequestWithBody(server string, name StationName, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/stations/%s/invitation", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -5481,6 +6343,67 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /decisions/{decisionId} (the `PostDecision` operationId).
 	PostDecisionWithResponse(ctx context.Context, decisionId DecisionId, body PostDecisionJSONRequestBody, reqEditors ...RequestEditorFn) (*PostDecisionResponse, error)
 
+	// ListEnrollmentsWithResponse Invitations that are open, and stations that wait for approval
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /enrollments (the `ListEnrollments` operationId).
+	ListEnrollmentsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEnrollmentsResponse, error)
+
+	// PostEnrollmentWithBodyWithResponse Begin to enrol a station that has a TPM 2.0
+	//
+	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	//
+	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+	PostEnrollmentWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostEnrollmentResponse, error)
+
+	// PostEnrollmentWithResponse Begin to enrol a station that has a TPM 2.0
+	//
+	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	//
+	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+	PostEnrollmentWithResponse(ctx context.Context, body PostEnrollmentJSONRequestBody, reqEditors ...RequestEditorFn) (*PostEnrollmentResponse, error)
+
+	// PostEnrollmentProofWithBodyWithResponse Answer the challenge and get the station's certificate
+	//
+	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+	// Once it was answered 200 the same request gives the same certificate.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+	PostEnrollmentProofWithBodyWithResponse(ctx context.Context, enrollmentId Uuid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostEnrollmentProofResponse, error)
+
+	// PostEnrollmentProofWithResponse Answer the challenge and get the station's certificate
+	//
+	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+	// Once it was answered 200 the same request gives the same certificate.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+	PostEnrollmentProofWithResponse(ctx context.Context, enrollmentId Uuid, body PostEnrollmentProofJSONRequestBody, reqEditors ...RequestEditorFn) (*PostEnrollmentProofResponse, error)
+
 	// ListEscrowsWithResponse SO PINs in escrow, newest first
 	//
 	// More than one may name a token: the newest is the PIN that it has, unless the token was pulled before it was set.
@@ -5755,6 +6678,30 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /shipped (the `PostShipped` operationId).
 	PostShippedWithResponse(ctx context.Context, body PostShippedJSONRequestBody, reqEditors ...RequestEditorFn) (*PostShippedResponse, error)
 
+	// PostRenewalWithBodyWithResponse Renew the station's certificate over the same key
+	//
+	// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+	// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+	// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+	// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+	PostRenewalWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostRenewalResponse, error)
+
+	// PostRenewalWithResponse Renew the station's certificate over the same key
+	//
+	// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+	// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+	// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+	// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+	PostRenewalWithResponse(ctx context.Context, body PostRenewalJSONRequestBody, reqEditors ...RequestEditorFn) (*PostRenewalResponse, error)
+
 	// ListStationsWithResponse Stations and their sessions
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -5780,6 +6727,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /stations/{name} (the `PutStation` operationId).
 	PutStationWithResponse(ctx context.Context, name StationName, body PutStationJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationResponse, error)
 
+	// PostApprovalWithBodyWithResponse Approve the TPM of a station that waits to be enrolled
+	//
+	// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+	// `proof-invalid`. The same again changes nothing.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+	PostApprovalWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostApprovalResponse, error)
+
+	// PostApprovalWithResponse Approve the TPM of a station that waits to be enrolled
+	//
+	// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+	// `proof-invalid`. The same again changes nothing.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+	PostApprovalWithResponse(ctx context.Context, name StationName, body PostApprovalJSONRequestBody, reqEditors ...RequestEditorFn) (*PostApprovalResponse, error)
+
 	// PutStationDrainWithBodyWithResponse Let a station finish what it has and give it nothing more
 	//
 	// Its session and heartbeats say `drain`. Its orders may be claimed by others.
@@ -5797,6 +6764,28 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /stations/{name}/drain (the `PutStationDrain` operationId).
 	PutStationDrainWithResponse(ctx context.Context, name StationName, body PutStationDrainJSONRequestBody, reqEditors ...RequestEditorFn) (*PutStationDrainResponse, error)
+
+	// PostInvitationWithBodyWithResponse Invite a station to enrol by its TPM
+	//
+	// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+	// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+	// that the station gets another TPM or a first one: its key is replaced when it enrols.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+	PostInvitationWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostInvitationResponse, error)
+
+	// PostInvitationWithResponse Invite a station to enrol by its TPM
+	//
+	// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+	// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+	// that the station gets another TPM or a first one: its key is replaced when it enrols.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+	PostInvitationWithResponse(ctx context.Context, name StationName, body PostInvitationJSONRequestBody, reqEditors ...RequestEditorFn) (*PostInvitationResponse, error)
 
 	// ListRecordsWithResponse The records of a station, one for each installation
 	//
@@ -6319,6 +7308,164 @@ func (r PostDecisionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PostDecisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListEnrollmentsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EnrollmentList
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListEnrollmentsResponse) GetJSON200() *EnrollmentList {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListEnrollmentsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListEnrollmentsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListEnrollmentsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListEnrollmentsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListEnrollmentsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostEnrollmentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EnrollmentChallenge
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostEnrollmentResponse) GetJSON200() *EnrollmentChallenge {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostEnrollmentResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostEnrollmentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostEnrollmentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostEnrollmentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostEnrollmentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PostEnrollmentProofResponse202Headers the declared response headers of an HTTP 202 response for PostEnrollmentProof
+type PostEnrollmentProofResponse202Headers struct {
+	RetryAfter *int
+}
+
+type PostEnrollmentProofResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *StationCredential
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *EnrollmentWaits
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *PostEnrollmentProofResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostEnrollmentProofResponse) GetJSON200() *StationCredential {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PostEnrollmentProofResponse) GetJSON202() *EnrollmentWaits {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostEnrollmentProofResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostEnrollmentProofResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostEnrollmentProofResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostEnrollmentProofResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostEnrollmentProofResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7093,6 +8240,61 @@ func (r PostShippedResponse) ContentType() string {
 	return ""
 }
 
+type PostRenewalResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RenewedCertificate
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *RenewalChallenge
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostRenewalResponse) GetJSON200() *RenewedCertificate {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PostRenewalResponse) GetJSON202() *RenewalChallenge {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostRenewalResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostRenewalResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostRenewalResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostRenewalResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostRenewalResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListStationsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7189,6 +8391,54 @@ func (r PutStationResponse) ContentType() string {
 	return ""
 }
 
+type PostApprovalResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Enrollment
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostApprovalResponse) GetJSON200() *Enrollment {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostApprovalResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostApprovalResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostApprovalResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostApprovalResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostApprovalResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutStationDrainResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7231,6 +8481,54 @@ func (r PutStationDrainResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutStationDrainResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PostInvitationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Invitation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PostInvitationResponse) GetJSON200() *Invitation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PostInvitationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PostInvitationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PostInvitationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PostInvitationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PostInvitationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8229,6 +9527,97 @@ func (c *ClientWithResponses) PostDecisionWithResponse(ctx context.Context, deci
 	return ParsePostDecisionResponse(rsp)
 }
 
+// ListEnrollmentsWithResponse Invitations that are open, and stations that wait for approval
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /enrollments (the `ListEnrollments` operationId).
+func (c *ClientWithResponses) ListEnrollmentsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListEnrollmentsResponse, error) {
+	rsp, err := c.ListEnrollments(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListEnrollmentsResponse(rsp)
+}
+
+// PostEnrollmentWithBodyWithResponse Begin to enrol a station that has a TPM 2.0
+//
+// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+//
+// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+func (c *ClientWithResponses) PostEnrollmentWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostEnrollmentResponse, error) {
+	rsp, err := c.PostEnrollmentWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostEnrollmentResponse(rsp)
+}
+
+// PostEnrollmentWithResponse Begin to enrol a station that has a TPM 2.0
+//
+// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
+// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
+// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
+// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+//
+// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
+// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /enrollments (the `PostEnrollment` operationId).
+func (c *ClientWithResponses) PostEnrollmentWithResponse(ctx context.Context, body PostEnrollmentJSONRequestBody, reqEditors ...RequestEditorFn) (*PostEnrollmentResponse, error) {
+	rsp, err := c.PostEnrollment(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostEnrollmentResponse(rsp)
+}
+
+// PostEnrollmentProofWithBodyWithResponse Answer the challenge and get the station's certificate
+//
+// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+// Once it was answered 200 the same request gives the same certificate.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+func (c *ClientWithResponses) PostEnrollmentProofWithBodyWithResponse(ctx context.Context, enrollmentId Uuid, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostEnrollmentProofResponse, error) {
+	rsp, err := c.PostEnrollmentProofWithBody(ctx, enrollmentId, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostEnrollmentProofResponse(rsp)
+}
+
+// PostEnrollmentProofWithResponse Answer the challenge and get the station's certificate
+//
+// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
+// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
+// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
+// Once it was answered 200 the same request gives the same certificate.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /enrollments/{enrollmentId}/proof (the `PostEnrollmentProof` operationId).
+func (c *ClientWithResponses) PostEnrollmentProofWithResponse(ctx context.Context, enrollmentId Uuid, body PostEnrollmentProofJSONRequestBody, reqEditors ...RequestEditorFn) (*PostEnrollmentProofResponse, error) {
+	rsp, err := c.PostEnrollmentProof(ctx, enrollmentId, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostEnrollmentProofResponse(rsp)
+}
+
 // ListEscrowsWithResponse SO PINs in escrow, newest first
 //
 // More than one may name a token: the newest is the PIN that it has, unless the token was pulled before it was set.
@@ -8653,6 +10042,42 @@ func (c *ClientWithResponses) PostShippedWithResponse(ctx context.Context, body 
 	return ParsePostShippedResponse(rsp)
 }
 
+// PostRenewalWithBodyWithResponse Renew the station's certificate over the same key
+//
+// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+func (c *ClientWithResponses) PostRenewalWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostRenewalResponse, error) {
+	rsp, err := c.PostRenewalWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostRenewalResponse(rsp)
+}
+
+// PostRenewalWithResponse Renew the station's certificate over the same key
+//
+// By mutual TLS with any certificate that the station was given over its present key; this operation alone takes an
+// expired one. A station with a TPM is answered 202 with a nonce, which holds for ten minutes and once, and repeats
+// the request with TPM2_Certify over it. A station with a key file has nothing else to prove: it renews without, and
+// once its certificate has expired it is `certificate-expired`. Earlier certificates stay good until they expire.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /station/renew (the `PostRenewal` operationId).
+func (c *ClientWithResponses) PostRenewalWithResponse(ctx context.Context, body PostRenewalJSONRequestBody, reqEditors ...RequestEditorFn) (*PostRenewalResponse, error) {
+	rsp, err := c.PostRenewal(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostRenewalResponse(rsp)
+}
+
 // ListStationsWithResponse Stations and their sessions
 //
 // Returns a wrapper object for the known response body format(s).
@@ -8696,6 +10121,38 @@ func (c *ClientWithResponses) PutStationWithResponse(ctx context.Context, name S
 	return ParsePutStationResponse(rsp)
 }
 
+// PostApprovalWithBodyWithResponse Approve the TPM of a station that waits to be enrolled
+//
+// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+// `proof-invalid`. The same again changes nothing.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+func (c *ClientWithResponses) PostApprovalWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostApprovalResponse, error) {
+	rsp, err := c.PostApprovalWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostApprovalResponse(rsp)
+}
+
+// PostApprovalWithResponse Approve the TPM of a station that waits to be enrolled
+//
+// By the SHA-256 of its endorsement key, as somebody read it at the station: another one than the server was shown is
+// `proof-invalid`. The same again changes nothing.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/approval (the `PostApproval` operationId).
+func (c *ClientWithResponses) PostApprovalWithResponse(ctx context.Context, name StationName, body PostApprovalJSONRequestBody, reqEditors ...RequestEditorFn) (*PostApprovalResponse, error) {
+	rsp, err := c.PostApproval(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostApprovalResponse(rsp)
+}
+
 // PutStationDrainWithBodyWithResponse Let a station finish what it has and give it nothing more
 //
 // Its session and heartbeats say `drain`. Its orders may be claimed by others.
@@ -8724,6 +10181,40 @@ func (c *ClientWithResponses) PutStationDrainWithResponse(ctx context.Context, n
 		return nil, err
 	}
 	return ParsePutStationDrainResponse(rsp)
+}
+
+// PostInvitationWithBodyWithResponse Invite a station to enrol by its TPM
+//
+// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+// that the station gets another TPM or a first one: its key is replaced when it enrols.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+func (c *ClientWithResponses) PostInvitationWithBodyWithResponse(ctx context.Context, name StationName, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PostInvitationResponse, error) {
+	rsp, err := c.PostInvitationWithBody(ctx, name, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostInvitationResponse(rsp)
+}
+
+// PostInvitationWithResponse Invite a station to enrol by its TPM
+//
+// Gives a join token that is good once. It is shown in this answer only; the server keeps its SHA-256. An invitation
+// ends those for the same name that are still open. A name that is known is `station-conflict`, unless `replace` says
+// that the station gets another TPM or a first one: its key is replaced when it enrols.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /stations/{name}/invitation (the `PostInvitation` operationId).
+func (c *ClientWithResponses) PostInvitationWithResponse(ctx context.Context, name StationName, body PostInvitationJSONRequestBody, reqEditors ...RequestEditorFn) (*PostInvitationResponse, error) {
+	rsp, err := c.PostInvitation(ctx, name, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePostInvitationResponse(rsp)
 }
 
 // ListRecordsWithResponse The records of a station, one for each installation
@@ -9342,6 +10833,125 @@ func ParsePostDecisionResponse(rsp *http.Response) (*PostDecisionResponse, error
 	return response, nil
 }
 
+// ParseListEnrollmentsResponse parses an HTTP response from a ListEnrollmentsWithResponse call
+func ParseListEnrollmentsResponse(rsp *http.Response) (*ListEnrollmentsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListEnrollmentsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EnrollmentList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostEnrollmentResponse parses an HTTP response from a PostEnrollmentWithResponse call
+func ParsePostEnrollmentResponse(rsp *http.Response) (*PostEnrollmentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostEnrollmentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EnrollmentChallenge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostEnrollmentProofResponse parses an HTTP response from a PostEnrollmentProofWithResponse call
+func ParsePostEnrollmentProofResponse(rsp *http.Response) (*PostEnrollmentProofResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostEnrollmentProofResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest StationCredential
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest EnrollmentWaits
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers PostEnrollmentProofResponse202Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListEscrowsResponse parses an HTTP response from a ListEscrowsWithResponse call
 func ParseListEscrowsResponse(rsp *http.Response) (*ListEscrowsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9870,6 +11480,46 @@ func ParsePostShippedResponse(rsp *http.Response) (*PostShippedResponse, error) 
 	return response, nil
 }
 
+// ParsePostRenewalResponse parses an HTTP response from a PostRenewalWithResponse call
+func ParsePostRenewalResponse(rsp *http.Response) (*PostRenewalResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostRenewalResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RenewedCertificate
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest RenewalChallenge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListStationsResponse parses an HTTP response from a ListStationsWithResponse call
 func ParseListStationsResponse(rsp *http.Response) (*ListStationsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9936,6 +11586,39 @@ func ParsePutStationResponse(rsp *http.Response) (*PutStationResponse, error) {
 	return response, nil
 }
 
+// ParsePostApprovalResponse parses an HTTP response from a PostApprovalWithResponse call
+func ParsePostApprovalResponse(rsp *http.Response) (*PostApprovalResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostApprovalResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Enrollment
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePutStationDrainResponse parses an HTTP response from a PutStationDrainWithResponse call
 func ParsePutStationDrainResponse(rsp *http.Response) (*PutStationDrainResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -9952,6 +11635,39 @@ func ParsePutStationDrainResponse(rsp *http.Response) (*PutStationDrainResponse,
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Station
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePostInvitationResponse parses an HTTP response from a PostInvitationWithResponse call
+func ParsePostInvitationResponse(rsp *http.Response) (*PostInvitationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PostInvitationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Invitation
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -122,6 +122,9 @@ func (s *Station) resolve(dir string) {
 		t := &s.TokenProfiles[i]
 		paths = append(paths, &t.FactorySOPINFile, &t.FactoryUserPINFile, &t.AttestationTrust)
 	}
+	for i := range s.Identity.Recovery {
+		paths = append(paths, &s.Identity.Recovery[i])
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

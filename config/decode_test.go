@@ -25,6 +25,7 @@ func TestLoad(t *testing.T) {
 			URLs:  []string{"https://127.0.0.1:8443", "https://central.example.com/base"},
 			Trust: filepath.Join(dir, "central-root.pem"), Certificate: filepath.Join(dir, "station.crt"), Key: filepath.Join(dir, "station.key"),
 		},
+		Identity:         Identity{Tier: TierFile},
 		Recipients:       Recipients{UserPIN: []string{strings.Repeat("11", 32)}, SOPIN: []string{"aa" + strings.Repeat("22", 31), strings.Repeat("33", 32)}},
 		CertificateTrust: filepath.Join(dir, "trust.pem"),
 		Modules: []Module{

@@ -93,7 +93,7 @@ func BuiltinTokenProfiles() []TokenProfile {
 }
 
 func defaultStation() Station {
-	return Station{Central: Central{Certificate: "station.crt", Key: "station.key"}}
+	return Station{Central: Central{Certificate: "station.crt", Key: "station.key"}, Identity: Identity{Tier: TierTPM}}
 }
 
 func defaultModule() Module { return Module{Tokens: 1, Trust: TrustRoot} }

@@ -12,7 +12,12 @@
 //	  urls: [https://…]              # https only
 //	  trust: central-root.pem        # roots of the server's TLS certificate
 //	  certificate: station.crt       # the station's own; both appear when it enrols
-//	  key: station.key               # mode 0600
+//	  key: station.key               # mode 0600, in the tier file
+//	identity:
+//	  tier: tpm                      # or file, the lower one
+//	  device: /dev/tpmrm0
+//	  pcrs: []                       # 0 to 23; with any, recovery is needed
+//	  recovery: [recovery.pem]
 //	recipients:                      # SHA-256 of certificates that PINs may be sealed to
 //	  userPin: […]
 //	  soPin: […]

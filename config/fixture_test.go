@@ -27,7 +27,7 @@ central:
   urls: ["https://127.0.0.1:8443", "https://central.example.com/base"]
   trust: central-root.pem
   certificate: station.crt
-  key: station.key
+identity: {tier: file}
 recipients:
   userPin: ["1111111111111111111111111111111111111111111111111111111111111111"]
   soPin: ["AA:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22:22", "3333333333333333333333333333333333333333333333333333333333333333"]

@@ -8,8 +8,9 @@ type Station struct {
 	// Name is the station's name, [a-z0-9-], 1 to 63 characters.
 	Name string `yaml:"station"`
 	// StateDir is where journal, outbox and keys of the daemon live; absolute.
-	StateDir string  `yaml:"stateDir"`
-	Central  Central `yaml:"central"`
+	StateDir string   `yaml:"stateDir"`
+	Central  Central  `yaml:"central"`
+	Identity Identity `yaml:"identity"`
 	// Recipients are who PINs may be sealed to.
 	Recipients Recipients `yaml:"recipients"`
 	// CertificateTrust is a PEM file with the roots of the customers' CA.
@@ -27,9 +28,30 @@ type Central struct {
 	// Trust is a PEM file with the roots of the server's TLS certificate.
 	Trust string `yaml:"trust"`
 	// Certificate and Key are the station's own. They appear when it enrols, see Enrolled.
+	// Key counts in the tier file only.
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
 }
+
+// Identity is where the station's key is, and to what the journal's key is sealed.
+type Identity struct {
+	// Tier is TierTPM, or TierFile: the lower one.
+	Tier string `yaml:"tier"`
+	// Device is the TPM: a path, "unix:" and the path of a software TPM's socket, "tbs" on
+	// Windows; "" for the system's own.
+	Device string `yaml:"device"`
+	// PCRs bind the journal's key to these registers of the machine's measured start.
+	PCRs []int `yaml:"pcrs"`
+	// Recovery are PEM files with one certificate each: who may open the copy of the
+	// journal's key when the TPM does not open its own any more.
+	Recovery []string `yaml:"recovery"`
+}
+
+// Tiers of a station's identity.
+const (
+	TierTPM  = "tpm"
+	TierFile = "file"
+)
 
 // Recipients lists the SHA-256 of certificates (64 lower-case hexadecimal digits
 // after Parse) that PINs may be sealed to.

@@ -20,6 +20,7 @@ const (
 	maxRecipients = 8 // as many as one envelope is sealed to
 	minOfficers   = 2 // so that one lost key loses no token
 	maxModules    = 64
+	maxPCR        = 23
 	maxTokens     = 64
 )
 
@@ -33,7 +34,8 @@ func (s *Station) Validate() error {
 	if !filepath.IsAbs(s.StateDir) {
 		v.fault("stateDir", "an absolute path is wanted")
 	}
-	v.central(s.Central)
+	v.central(s.Central, s.Identity.Tier)
+	v.identity(s.Identity)
 	v.fingerprints("recipients.userPin", s.Recipients.UserPIN, 1)
 	v.fingerprints("recipients.soPin", s.Recipients.SOPIN, minOfficers)
 	v.check("certificateTrust", checkPEM(s.CertificateTrust))
@@ -50,13 +52,15 @@ func (s *Station) Validate() error {
 	return errors.Join(v.errs...)
 }
 
-// Enrolled tells whether the station's certificate and key are there, the key
-// readable by its owner alone. Validate leaves them alone as long as both are
-// missing, because a station is configured before it enrols.
+// Enrolled tells whether the station's certificate is there and, in the tier file,
+// its key, readable by its owner alone. Validate leaves them alone as long as both
+// are missing, because a station is configured before it enrols.
 func (s *Station) Enrolled() error {
 	var v validator
 	v.check("central.certificate", checkPEM(s.Central.Certificate))
-	v.check("central.key", checkKeyFile(s.Central.Key))
+	if s.Identity.Tier == TierFile {
+		v.check("central.key", checkKeyFile(s.Central.Key))
+	}
 	return errors.Join(v.errs...)
 }
 
@@ -72,7 +76,41 @@ func (v *validator) fault(field, format string, args ...any) {
 	v.check(field, fmt.Errorf(format, args...))
 }
 
-func (v *validator) central(c Central) {
+func (v *validator) identity(i Identity) {
+	switch i.Tier {
+	case TierTPM:
+	case TierFile:
+		if i.Device != "" || len(i.PCRs) > 0 || len(i.Recovery) > 0 {
+			v.fault("identity.tier", "device, pcrs and recovery are for the tier tpm")
+		}
+		return
+	default:
+		v.fault("identity.tier", "tpm or file is wanted")
+	}
+	for n, p := range i.PCRs {
+		field := fmt.Sprintf("identity.pcrs[%d]", n)
+		if p < 0 || p > maxPCR {
+			v.fault(field, "there are registers 0 to %d", maxPCR)
+		} else if slices.Contains(i.PCRs[:n], p) {
+			v.fault(field, "given twice")
+		}
+	}
+	if len(i.PCRs) > 0 && len(i.Recovery) == 0 {
+		v.fault("identity.recovery", "with pcrs at least one is needed: other firmware or settings lock the journal")
+	}
+	if len(i.Recovery) > maxRecipients {
+		v.fault("identity.recovery", "up to %d are possible, %d are given", maxRecipients, len(i.Recovery))
+	}
+	for n, path := range i.Recovery {
+		field := fmt.Sprintf("identity.recovery[%d]", n)
+		v.check(field, checkPEM(path))
+		if slices.Contains(i.Recovery[:n], path) {
+			v.fault(field, "given twice")
+		}
+	}
+}
+
+func (v *validator) central(c Central, tier string) {
 	if len(c.URLs) == 0 || len(c.URLs) > maxURLs {
 		v.fault("central.urls", "1 to %d are needed, %d are given", maxURLs, len(c.URLs))
 	}
@@ -91,6 +129,15 @@ func (v *validator) central(c Central) {
 		}
 	}
 	v.check("central.trust", checkPEM(c.Trust))
+	if tier != TierFile {
+		switch {
+		case c.Certificate == "":
+			v.fault("central.certificate", "a file is needed")
+		case !absent(c.Certificate):
+			v.check("central.certificate", checkPEM(c.Certificate))
+		}
+		return
+	}
 	if c.Certificate == "" || c.Key == "" {
 		if c.Certificate == "" {
 			v.fault("central.certificate", "a file is needed")

@@ -90,6 +90,41 @@ func TestValidate(t *testing.T) {
 		{"key readable by others", func(_ *Station, dir string) { os.Chmod(filepath.Join(dir, "station.key"), 0o640) }, "central.key"},
 		{"key without PEM", file("station.key", "x", 0o600), "central.key"},
 
+		{"no tier", func(s *Station, _ string) { s.Identity.Tier = "" }, "identity.tier"},
+		{"another tier", func(s *Station, _ string) { s.Identity.Tier = "hsm" }, "identity.tier"},
+		{"a device without a TPM", func(s *Station, _ string) { s.Identity.Device = "/dev/tpmrm0" }, "identity.tier"},
+		{"registers without a TPM", func(s *Station, _ string) { s.Identity.PCRs = []int{7} }, "identity.tier"},
+		{"a TPM without a key file", func(s *Station, dir string) {
+			s.Identity.Tier, s.Central.Key = TierTPM, ""
+			os.Remove(filepath.Join(dir, "station.key"))
+		}, ""},
+		{"a TPM that is not enrolled yet", func(s *Station, dir string) {
+			s.Identity.Tier = TierTPM
+			os.Remove(filepath.Join(dir, "station.crt"))
+		}, ""},
+		{"a TPM and a certificate without PEM", func(s *Station, dir string) {
+			s.Identity.Tier = TierTPM
+			os.WriteFile(filepath.Join(dir, "station.crt"), []byte("x"), 0o600)
+		}, "central.certificate"},
+		{"a TPM without a certificate named", func(s *Station, _ string) { s.Identity.Tier, s.Central.Certificate = TierTPM, "" }, "central.certificate"},
+		{"registers without recovery", tpm(func(i *Identity, _ string) { i.PCRs = []int{7} }), "identity.recovery"},
+		{"registers with recovery", tpm(func(i *Identity, dir string) {
+			i.PCRs, i.Recovery = []int{0, 7}, []string{filepath.Join(dir, "trust.pem")}
+		}), ""},
+		{"register 24", tpm(func(i *Identity, dir string) {
+			i.PCRs, i.Recovery = []int{24}, []string{filepath.Join(dir, "trust.pem")}
+		}), "identity.pcrs[0]"},
+		{"register -1", tpm(func(i *Identity, dir string) {
+			i.PCRs, i.Recovery = []int{-1}, []string{filepath.Join(dir, "trust.pem")}
+		}), "identity.pcrs[0]"},
+		{"register twice", tpm(func(i *Identity, dir string) {
+			i.PCRs, i.Recovery = []int{7, 7}, []string{filepath.Join(dir, "trust.pem")}
+		}), "identity.pcrs[1]"},
+		{"recovery missing", tpm(func(i *Identity, dir string) { i.Recovery = []string{filepath.Join(dir, "none.pem")} }), "identity.recovery[0]"},
+		{"recovery twice", tpm(func(i *Identity, dir string) {
+			i.Recovery = slices.Repeat([]string{filepath.Join(dir, "trust.pem")}, 2)
+		}), "identity.recovery[1]"},
+
 		{"no recipient of user PINs", func(s *Station, _ string) { s.Recipients.UserPIN = nil }, "recipients.userPin"},
 		{"no recipient of SO PINs", func(s *Station, _ string) { s.Recipients.SOPIN = nil }, "recipients.soPin"},
 		{"fingerprint too short", func(s *Station, _ string) { s.Recipients.UserPIN[0] = "1111" }, "recipients.userPin[0]"},
@@ -205,10 +240,17 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func tpm(change func(i *Identity, dir string)) func(*Station, string) {
+	return func(s *Station, dir string) {
+		s.Identity.Tier = TierTPM
+		change(&s.Identity, dir)
+	}
+}
+
 func TestValidateReportsEverything(t *testing.T) {
 	got := fields(t, (&Station{Modules: []Module{{}}, TokenProfiles: []TokenProfile{{}}, Products: []Product{{}}}).Validate())
 	for _, want := range []string{
-		"station", "stateDir", "central.urls", "central.trust", "central.certificate", "central.key",
+		"station", "stateDir", "central.urls", "central.trust", "central.certificate", "identity.tier",
 		"recipients.userPin", "recipients.soPin", "certificateTrust", "modules[0].name", "modules[0].path", "modules[0].tokens", "modules[0].trust",
 		"tokenProfiles[0].name", "tokenProfiles[0].soPin.length", "tokenProfiles[0].soPin.alphabet", "tokenProfiles[0].deadlines.call",
 		"products[0].code", "products[0].key.algorithm", "products[0].certificate.subject", "products[0].certificate.keyUsage",

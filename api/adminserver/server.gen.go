@@ -32,6 +32,9 @@ type ServerInterface interface {
 	// PostDecision Approve a decision as the second person
 	// (POST /decisions/{decisionId})
 	PostDecision(w http.ResponseWriter, r *http.Request, decisionId DecisionId)
+	// ListEnrollments Invitations that are open, and stations that wait for approval
+	// (GET /enrollments)
+	ListEnrollments(w http.ResponseWriter, r *http.Request)
 	// ListEscrows SO PINs in escrow, newest first
 	// (GET /escrows)
 	ListEscrows(w http.ResponseWriter, r *http.Request, params ListEscrowsParams)
@@ -62,9 +65,15 @@ type ServerInterface interface {
 	// PutStation Issue a station's client certificate
 	// (PUT /stations/{name})
 	PutStation(w http.ResponseWriter, r *http.Request, name StationName)
+	// PostApproval Approve the TPM of a station that waits to be enrolled
+	// (POST /stations/{name}/approval)
+	PostApproval(w http.ResponseWriter, r *http.Request, name StationName)
 	// PutStationDrain Let a station finish what it has and give it nothing more
 	// (PUT /stations/{name}/drain)
 	PutStationDrain(w http.ResponseWriter, r *http.Request, name StationName)
+	// PostInvitation Invite a station to enrol by its TPM
+	// (POST /stations/{name}/invitation)
+	PostInvitation(w http.ResponseWriter, r *http.Request, name StationName)
 	// ListRecords The records of a station, one for each installation
 	// (GET /stations/{name}/records)
 	ListRecords(w http.ResponseWriter, r *http.Request, name StationName)
@@ -212,6 +221,20 @@ func (siw *ServerInterfaceWrapper) PostDecision(w http.ResponseWriter, r *http.R
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PostDecision(w, r, decisionId)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// ListEnrollments operation middleware
+func (siw *ServerInterfaceWrapper) ListEnrollments(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.ListEnrollments(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -568,6 +591,32 @@ func (siw *ServerInterfaceWrapper) PutStation(w http.ResponseWriter, r *http.Req
 	handler.ServeHTTP(w, r)
 }
 
+// PostApproval operation middleware
+func (siw *ServerInterfaceWrapper) PostApproval(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostApproval(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // PutStationDrain operation middleware
 func (siw *ServerInterfaceWrapper) PutStationDrain(w http.ResponseWriter, r *http.Request) {
 
@@ -585,6 +634,32 @@ func (siw *ServerInterfaceWrapper) PutStationDrain(w http.ResponseWriter, r *htt
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PutStationDrain(w, r, name)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostInvitation operation middleware
+func (siw *ServerInterfaceWrapper) PostInvitation(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "name" -------------
+	var name StationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", r.PathValue("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "name", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostInvitation(w, r, name)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1084,6 +1159,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 		ErrorHandlerFunc:   options.ErrorHandlerFunc,
 	}
 
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/enrollments", wrapper.ListEnrollments)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/stations/{name}/invitation", wrapper.PostInvitation)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/stations/{name}/approval", wrapper.PostApproval)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/orders", wrapper.ListOrders)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/orders/{orderId}", wrapper.GetOrder)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/orders/{orderId}", wrapper.PutOrder)
@@ -1267,6 +1345,44 @@ type PostDecisiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PostDecisiondefaultApplicationProblemPlusJSONResponse) VisitPostDecisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEnrollmentsRequestObject struct {
+}
+
+type ListEnrollmentsResponseObject interface {
+	VisitListEnrollmentsResponse(w http.ResponseWriter) error
+}
+
+type ListEnrollments200JSONResponse EnrollmentList
+
+func (response ListEnrollments200JSONResponse) VisitListEnrollmentsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEnrollmentsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEnrollmentsdefaultApplicationProblemPlusJSONResponse) VisitListEnrollmentsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1691,6 +1807,46 @@ func (response PutStationdefaultApplicationProblemPlusJSONResponse) VisitPutStat
 	return err
 }
 
+type PostApprovalRequestObject struct {
+	Name StationName `json:"name"`
+	Body *PostApprovalJSONRequestBody
+}
+
+type PostApprovalResponseObject interface {
+	VisitPostApprovalResponse(w http.ResponseWriter) error
+}
+
+type PostApproval200JSONResponse Enrollment
+
+func (response PostApproval200JSONResponse) VisitPostApprovalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostApprovaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostApprovaldefaultApplicationProblemPlusJSONResponse) VisitPostApprovalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PutStationDrainRequestObject struct {
 	Name StationName `json:"name"`
 	Body *PutStationDrainJSONRequestBody
@@ -1720,6 +1876,46 @@ type PutStationDraindefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PutStationDraindefaultApplicationProblemPlusJSONResponse) VisitPutStationDrainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostInvitationRequestObject struct {
+	Name StationName `json:"name"`
+	Body *PostInvitationJSONRequestBody
+}
+
+type PostInvitationResponseObject interface {
+	VisitPostInvitationResponse(w http.ResponseWriter) error
+}
+
+type PostInvitation200JSONResponse Invitation
+
+func (response PostInvitation200JSONResponse) VisitPostInvitationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostInvitationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostInvitationdefaultApplicationProblemPlusJSONResponse) VisitPostInvitationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2185,6 +2381,9 @@ type StrictServerInterface interface {
 	// PostDecision Approve a decision as the second person
 	// (POST /decisions/{decisionId})
 	PostDecision(ctx context.Context, request PostDecisionRequestObject) (PostDecisionResponseObject, error)
+	// ListEnrollments Invitations that are open, and stations that wait for approval
+	// (GET /enrollments)
+	ListEnrollments(ctx context.Context, request ListEnrollmentsRequestObject) (ListEnrollmentsResponseObject, error)
 	// ListEscrows SO PINs in escrow, newest first
 	// (GET /escrows)
 	ListEscrows(ctx context.Context, request ListEscrowsRequestObject) (ListEscrowsResponseObject, error)
@@ -2215,9 +2414,15 @@ type StrictServerInterface interface {
 	// PutStation Issue a station's client certificate
 	// (PUT /stations/{name})
 	PutStation(ctx context.Context, request PutStationRequestObject) (PutStationResponseObject, error)
+	// PostApproval Approve the TPM of a station that waits to be enrolled
+	// (POST /stations/{name}/approval)
+	PostApproval(ctx context.Context, request PostApprovalRequestObject) (PostApprovalResponseObject, error)
 	// PutStationDrain Let a station finish what it has and give it nothing more
 	// (PUT /stations/{name}/drain)
 	PutStationDrain(ctx context.Context, request PutStationDrainRequestObject) (PutStationDrainResponseObject, error)
+	// PostInvitation Invite a station to enrol by its TPM
+	// (POST /stations/{name}/invitation)
+	PostInvitation(ctx context.Context, request PostInvitationRequestObject) (PostInvitationResponseObject, error)
 	// ListRecords The records of a station, one for each installation
 	// (GET /stations/{name}/records)
 	ListRecords(ctx context.Context, request ListRecordsRequestObject) (ListRecordsResponseObject, error)
@@ -2394,6 +2599,30 @@ func (sh *strictHandler) PostDecision(w http.ResponseWriter, r *http.Request, de
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PostDecisionResponseObject); ok {
 		if err := validResponse.VisitPostDecisionResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListEnrollments operation middleware
+func (sh *strictHandler) ListEnrollments(w http.ResponseWriter, r *http.Request) {
+	var request ListEnrollmentsRequestObject
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEnrollments(ctx, request.(ListEnrollmentsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEnrollments")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(ListEnrollmentsResponseObject); ok {
+		if err := validResponse.VisitListEnrollmentsResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -2687,6 +2916,39 @@ func (sh *strictHandler) PutStation(w http.ResponseWriter, r *http.Request, name
 	}
 }
 
+// PostApproval operation middleware
+func (sh *strictHandler) PostApproval(w http.ResponseWriter, r *http.Request, name StationName) {
+	var request PostApprovalRequestObject
+
+	request.Name = name
+
+	var body PostApprovalJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostApproval(ctx, request.(PostApprovalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostApproval")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostApprovalResponseObject); ok {
+		if err := validResponse.VisitPostApprovalResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // PutStationDrain operation middleware
 func (sh *strictHandler) PutStationDrain(w http.ResponseWriter, r *http.Request, name StationName) {
 	var request PutStationDrainRequestObject
@@ -2713,6 +2975,39 @@ func (sh *strictHandler) PutStationDrain(w http.ResponseWriter, r *http.Request,
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PutStationDrainResponseObject); ok {
 		if err := validResponse.VisitPutStationDrainResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostInvitation operation middleware
+func (sh *strictHandler) PostInvitation(w http.ResponseWriter, r *http.Request, name StationName) {
+	var request PostInvitationRequestObject
+
+	request.Name = name
+
+	var body PostInvitationJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostInvitation(ctx, request.(PostInvitationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostInvitation")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostInvitationResponseObject); ok {
+		if err := validResponse.VisitPostInvitationResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -22,6 +22,12 @@ type ServerInterface interface {
 	// PostClaims Lease up to max units
 	// (POST /claims)
 	PostClaims(w http.ResponseWriter, r *http.Request, params PostClaimsParams)
+	// PostEnrollment Begin to enrol a station that has a TPM 2.0
+	// (POST /enrollments)
+	PostEnrollment(w http.ResponseWriter, r *http.Request)
+	// PostEnrollmentProof Answer the challenge and get the station's certificate
+	// (POST /enrollments/{enrollmentId}/proof)
+	PostEnrollmentProof(w http.ResponseWriter, r *http.Request, enrollmentId Uuid)
 	// PutEscrow Put a sealed SO PIN into escrow
 	// (PUT /escrows/{escrowId})
 	PutEscrow(w http.ResponseWriter, r *http.Request, escrowId EscrowId)
@@ -46,6 +52,9 @@ type ServerInterface interface {
 	// PostShipped Ask which finished units have left
 	// (POST /shipped)
 	PostShipped(w http.ResponseWriter, r *http.Request)
+	// PostRenewal Renew the station's certificate over the same key
+	// (POST /station/renew)
+	PostRenewal(w http.ResponseWriter, r *http.Request)
 	// GetTrust Certificates of those to whom PINs are sealed
 	// (GET /trust)
 	GetTrust(w http.ResponseWriter, r *http.Request)
@@ -123,6 +132,46 @@ func (siw *ServerInterfaceWrapper) PostClaims(w http.ResponseWriter, r *http.Req
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PostClaims(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostEnrollment operation middleware
+func (siw *ServerInterfaceWrapper) PostEnrollment(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostEnrollment(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostEnrollmentProof operation middleware
+func (siw *ServerInterfaceWrapper) PostEnrollmentProof(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "enrollmentId" -------------
+	var enrollmentId Uuid
+
+	err = runtime.BindStyledParameterWithOptions("simple", "enrollmentId", r.PathValue("enrollmentId"), &enrollmentId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "enrollmentId", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostEnrollmentProof(w, r, enrollmentId)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -283,6 +332,20 @@ func (siw *ServerInterfaceWrapper) PostShipped(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.PostShipped(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// PostRenewal operation middleware
+func (siw *ServerInterfaceWrapper) PostRenewal(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PostRenewal(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -641,6 +704,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/records/{instanceId}", wrapper.GetRecord)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/records/{instanceId}", wrapper.PutRecord)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/shipped", wrapper.PostShipped)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/enrollments", wrapper.PostEnrollment)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/enrollments/{enrollmentId}/proof", wrapper.PostEnrollmentProof)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/station/renew", wrapper.PostRenewal)
 
 	return m
 }
@@ -701,6 +767,109 @@ type PostClaimsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PostClaimsdefaultApplicationProblemPlusJSONResponse) VisitPostClaimsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostEnrollmentRequestObject struct {
+	Body *PostEnrollmentJSONRequestBody
+}
+
+type PostEnrollmentResponseObject interface {
+	VisitPostEnrollmentResponse(w http.ResponseWriter) error
+}
+
+type PostEnrollment200JSONResponse EnrollmentChallenge
+
+func (response PostEnrollment200JSONResponse) VisitPostEnrollmentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostEnrollmentdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostEnrollmentdefaultApplicationProblemPlusJSONResponse) VisitPostEnrollmentResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostEnrollmentProofRequestObject struct {
+	EnrollmentId Uuid `json:"enrollmentId"`
+	Body         *PostEnrollmentProofJSONRequestBody
+}
+
+type PostEnrollmentProofResponseObject interface {
+	VisitPostEnrollmentProofResponse(w http.ResponseWriter) error
+}
+
+type PostEnrollmentProof200JSONResponse StationCredential
+
+func (response PostEnrollmentProof200JSONResponse) VisitPostEnrollmentProofResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostEnrollmentProof202ResponseHeaders struct {
+	RetryAfter *int
+}
+
+type PostEnrollmentProof202JSONResponse struct {
+	Body    EnrollmentWaits
+	Headers PostEnrollmentProof202ResponseHeaders
+}
+
+func (response PostEnrollmentProof202JSONResponse) VisitPostEnrollmentProofResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostEnrollmentProofdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostEnrollmentProofdefaultApplicationProblemPlusJSONResponse) VisitPostEnrollmentProofResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1015,6 +1184,59 @@ type PostShippeddefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PostShippeddefaultApplicationProblemPlusJSONResponse) VisitPostShippedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostRenewalRequestObject struct {
+	Body *PostRenewalJSONRequestBody
+}
+
+type PostRenewalResponseObject interface {
+	VisitPostRenewalResponse(w http.ResponseWriter) error
+}
+
+type PostRenewal200JSONResponse RenewedCertificate
+
+func (response PostRenewal200JSONResponse) VisitPostRenewalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostRenewal202JSONResponse RenewalChallenge
+
+func (response PostRenewal202JSONResponse) VisitPostRenewalResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PostRenewaldefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PostRenewaldefaultApplicationProblemPlusJSONResponse) VisitPostRenewalResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1346,6 +1568,12 @@ type StrictServerInterface interface {
 	// PostClaims Lease up to max units
 	// (POST /claims)
 	PostClaims(ctx context.Context, request PostClaimsRequestObject) (PostClaimsResponseObject, error)
+	// PostEnrollment Begin to enrol a station that has a TPM 2.0
+	// (POST /enrollments)
+	PostEnrollment(ctx context.Context, request PostEnrollmentRequestObject) (PostEnrollmentResponseObject, error)
+	// PostEnrollmentProof Answer the challenge and get the station's certificate
+	// (POST /enrollments/{enrollmentId}/proof)
+	PostEnrollmentProof(ctx context.Context, request PostEnrollmentProofRequestObject) (PostEnrollmentProofResponseObject, error)
 	// PutEscrow Put a sealed SO PIN into escrow
 	// (PUT /escrows/{escrowId})
 	PutEscrow(ctx context.Context, request PutEscrowRequestObject) (PutEscrowResponseObject, error)
@@ -1370,6 +1598,9 @@ type StrictServerInterface interface {
 	// PostShipped Ask which finished units have left
 	// (POST /shipped)
 	PostShipped(ctx context.Context, request PostShippedRequestObject) (PostShippedResponseObject, error)
+	// PostRenewal Renew the station's certificate over the same key
+	// (POST /station/renew)
+	PostRenewal(ctx context.Context, request PostRenewalRequestObject) (PostRenewalResponseObject, error)
 	// GetTrust Certificates of those to whom PINs are sealed
 	// (GET /trust)
 	GetTrust(ctx context.Context, request GetTrustRequestObject) (GetTrustResponseObject, error)
@@ -1458,6 +1689,70 @@ func (sh *strictHandler) PostClaims(w http.ResponseWriter, r *http.Request, para
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PostClaimsResponseObject); ok {
 		if err := validResponse.VisitPostClaimsResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostEnrollment operation middleware
+func (sh *strictHandler) PostEnrollment(w http.ResponseWriter, r *http.Request) {
+	var request PostEnrollmentRequestObject
+
+	var body PostEnrollmentJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostEnrollment(ctx, request.(PostEnrollmentRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostEnrollment")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostEnrollmentResponseObject); ok {
+		if err := validResponse.VisitPostEnrollmentResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostEnrollmentProof operation middleware
+func (sh *strictHandler) PostEnrollmentProof(w http.ResponseWriter, r *http.Request, enrollmentId Uuid) {
+	var request PostEnrollmentProofRequestObject
+
+	request.EnrollmentId = enrollmentId
+
+	var body PostEnrollmentProofJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostEnrollmentProof(ctx, request.(PostEnrollmentProofRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostEnrollmentProof")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostEnrollmentProofResponseObject); ok {
+		if err := validResponse.VisitPostEnrollmentProofResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -1700,6 +1995,37 @@ func (sh *strictHandler) PostShipped(w http.ResponseWriter, r *http.Request) {
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PostShippedResponseObject); ok {
 		if err := validResponse.VisitPostShippedResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PostRenewal operation middleware
+func (sh *strictHandler) PostRenewal(w http.ResponseWriter, r *http.Request) {
+	var request PostRenewalRequestObject
+
+	var body PostRenewalJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PostRenewal(ctx, request.(PostRenewalRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PostRenewal")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PostRenewalResponseObject); ok {
+		if err := validResponse.VisitPostRenewalResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

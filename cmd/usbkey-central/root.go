@@ -122,6 +122,7 @@ running server; they find it by --data, or by --admin-url and --token-file.
 		group("ca", "Look at the CA of the customers' certificates", newCACheck(s, &where.data)),
 		group("certificates", "Look at what the CA issued", newCertificatesList(s, where.connect)),
 		group("station", "Enrol issuing workstations and look at them",
+			newStationInvite(s, where.connect), newStationApprove(s, where.connect), newStationPending(s, where.connect),
 			newStationAdd(s, where.connect), newStationList(s, where.connect),
 			newStationDrain(s, where.connect), newStationReset(s, where.connect), newStationRevoke(s, where.connect)),
 		buildinfo.NewCommand(s.out, "usbkey-central", api.ProtocolVersion, noArgs),

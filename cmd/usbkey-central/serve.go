@@ -26,6 +26,7 @@ type serveOptions struct {
 	names               []string
 	userPINRecipients   []string
 	soPINRecipients     []string
+	tpmMakers           []string
 	leaseSeconds        int
 	retainDays          int
 	ca                  caOptions
@@ -62,6 +63,7 @@ to addresses.json in the data directory. The log goes to standard error as JSON.
 	f.StringArrayVar(&o.names, "name", nil, "host `name` or IP address under which stations reach the server, beside localhost; may be repeated")
 	f.StringArrayVar(&o.userPINRecipients, "pin-recipient", nil, "`file` with the certificate (PEM) of one who may open user PINs; may be repeated")
 	f.StringArrayVar(&o.soPINRecipients, "so-pin-recipient", nil, "`file` with the certificate (PEM) of one who may open SO PINs; may be repeated")
+	f.StringArrayVar(&o.tpmMakers, "tpm-maker", nil, "`file` with the certificates (PEM) of a TPM maker's root, and of the issuers under it; may be repeated")
 	f.IntVar(&o.leaseSeconds, "lease-seconds", 120, "shortest lease, at least 2; a session's lease is never shorter than its worst key generation plus 60 s (or half of this, where that is less)")
 	f.IntVar(&o.retainDays, "retain-days", 0, "`days` after which names, addresses and numbers of persons are removed from orders that are shipped or cancelled; 0 keeps them")
 	o.ca.addFlags(f)
@@ -93,6 +95,10 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	makers, err := readMakers(o.tpmMakers)
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewJSONHandler(s.err, nil))
 	authority, closeCA, err := o.ca.open(log)
 	if err != nil {
@@ -100,7 +106,7 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	}
 	err = serve(ctx, s, central.Config{
 		DataDir: o.data, Postgres: postgres, CA: authority, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
-		UserPINRecipients: users, SOPINRecipients: officers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second, RetainDays: o.retainDays,
+		UserPINRecipients: users, SOPINRecipients: officers, TPMMakers: makers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second, RetainDays: o.retainDays,
 		Logger: log, Version: buildinfo.Version(),
 	})
 	return errors.Join(err, closeCA()) // after the server, which may still ask it
@@ -125,26 +131,53 @@ func serve(ctx context.Context, s streams, cfg central.Config) error {
 func readRecipients(paths []string) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for _, path := range paths {
-		info, err := os.Stat(path)
+		certs, err := readCertificates("recipient", path)
 		if err != nil {
-			return nil, fmt.Errorf("read recipient: %w", err)
+			return nil, err
 		}
-		if !info.Mode().IsRegular() || info.Size() > maxPEM {
-			return nil, fmt.Errorf("read recipient %s: not a regular file of at most %d bytes", path, maxPEM)
-		}
-		text, err := os.ReadFile(path)
+		out = append(out, certs[0])
+	}
+	return out, nil
+}
+
+func readMakers(paths []string) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for _, path := range paths {
+		certs, err := readCertificates("TPM maker", path)
 		if err != nil {
-			return nil, fmt.Errorf("read recipient: %w", err)
+			return nil, err
 		}
-		block, _ := pem.Decode(text)
-		if block == nil || block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("read recipient %s: it holds no certificate in PEM", path)
+		out = append(out, certs...)
+	}
+	return out, nil
+}
+
+// readCertificates reads at least one certificate of a PEM file.
+func readCertificates(what, path string) ([]*x509.Certificate, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxPEM {
+		return nil, fmt.Errorf("read %s %s: not a regular file of at most %d bytes", what, path, maxPEM)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	var out []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			break
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("read recipient %s: %w", path, err)
+			return nil, fmt.Errorf("read %s %s: %w", what, path, err)
 		}
 		out = append(out, cert)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("read %s %s: it holds no certificate in PEM", what, path)
 	}
 	return out, nil
 }

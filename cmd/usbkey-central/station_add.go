@@ -17,9 +17,11 @@ type stationAddOptions struct {
 func newStationAdd(s streams, dial connect) *cobra.Command {
 	o := stationAddOptions{}
 	c := &cobra.Command{
-		Use: "add NAME --out DIR", Short: "Enrol a station: make its key and have it certified",
-		Long: `Enrol a station. Its key is made here, in DIR, and never leaves it; the server
-certifies it. Afterwards DIR holds
+		Use: "add NAME --out DIR", Short: "Enrol a station with a key in a file, where there is no TPM",
+		Long: `Enrol a station that has no TPM. Its key is made here, in DIR, and the server
+certifies it. Whoever copies that file is the station, which is why "station list"
+shows it as the lower tier; "station invite" enrols one by its TPM. Afterwards DIR
+holds
 
   ` + adminclient.StationKey + `       the station's private key (mode 0600)
   ` + adminclient.StationCertificate + `       its client certificate

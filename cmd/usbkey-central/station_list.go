@@ -33,8 +33,8 @@ func (o stationListOptions) run(ctx context.Context, s streams, dial connect) er
 		return err
 	}
 	rows := output.Rows{
-		Header: []string{"STATION", "LAST SEEN", "UNITS", "VERSION", "CERTIFICATE UNTIL", "RECORD"},
-		Empty:  "No stations yet. Enrol one with \"usbkey-central station add NAME --out DIR\".",
+		Header: []string{"STATION", "KEY", "LAST SEEN", "UNITS", "VERSION", "CERTIFICATE UNTIL", "RECORD"},
+		Empty:  "No stations yet. Enrol one with \"usbkey-central station invite NAME --out DIR\".",
 	}
 	for _, r := range stations {
 		seen, held := "never", 0
@@ -44,7 +44,7 @@ func (o stationListOptions) run(ctx context.Context, s streams, dial connect) er
 		if r.Leased != nil {
 			held = *r.Leased
 		}
-		rows.Rows = append(rows.Rows, []string{r.Name, seen, strconv.Itoa(held), orDash(r.Version), when(r.NotAfter), recordOf(r)})
+		rows.Rows = append(rows.Rows, []string{r.Name, tier(r.Identity), seen, strconv.Itoa(held), orDash(r.Version), when(r.NotAfter), recordOf(r)})
 	}
 	return o.format.Print(s.out, rows, stations)
 }
@@ -60,6 +60,45 @@ func recordOf(s api.Station) string {
 		return fmt.Sprintf("%d entries of %d installations", *s.RecordEntries, *s.Records)
 	}
 	return fmt.Sprintf("%d entries", *s.RecordEntries)
+}
+
+// tier says where a station's key is; a file is worth a remark.
+func tier(t api.IdentityTier) string {
+	if t == api.File {
+		return "file (lower)"
+	}
+	return string(t)
+}
+
+func newStationPending(s streams, dial connect) *cobra.Command {
+	var format output.Format
+	c := &cobra.Command{
+		Use: "pending", Short: "List invitations that are open and stations that wait for approval", Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := dial()
+			if err != nil {
+				return err
+			}
+			pending, err := client.Enrollments(c.Context())
+			if err != nil {
+				return err
+			}
+			rows := output.Rows{Header: []string{"STATION", "STATE", "JOIN TOKEN UNTIL", "ENDORSEMENT KEY (SHA-256)"}, Empty: "No station is invited."}
+			for _, e := range pending {
+				state, ek := string(e.State), "any"
+				if e.EndorsementKeySha256 != nil {
+					ek = *e.EndorsementKeySha256
+				}
+				if e.State == api.Proved && e.Trust == nil {
+					state = "waits for approval"
+				}
+				rows.Rows = append(rows.Rows, []string{e.Station, state, when(e.ExpiresAt), ek})
+			}
+			return format.Print(s.out, rows, pending)
+		},
+	}
+	output.AddFlag(c.Flags(), &format)
+	return c
 }
 
 func itoa(n int32) string { return strconv.FormatInt(int64(n), 10) }

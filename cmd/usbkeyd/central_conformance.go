@@ -22,6 +22,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/conformance"
+	"github.com/usbkeyd/usbkeyd/internal/identity"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -74,7 +75,8 @@ func (o conformanceOptions) run(ctx context.Context, s streams, load func() (*co
 		}
 		return o.format.Print(s.out, table, conformance.Rules())
 	}
-	c, err := o.config(load)
+	c, tpm, err := o.config(load)
+	defer closeTPM(tpm)
 	if err != nil {
 		return err
 	}
@@ -102,26 +104,27 @@ func (o conformanceOptions) run(ctx context.Context, s streams, load func() (*co
 	return nil
 }
 
-func (o conformanceOptions) config(load func() (*config.Station, error)) (c conformance.Config, err error) {
+func (o conformanceOptions) config(load func() (*config.Station, error)) (c conformance.Config, tpm *identity.TPM, err error) {
 	for flag, value := range map[string]string{"--admin-url": o.adminURL, "--admin-token-file": o.tokenFile, "--second": o.second} {
 		if value == "" {
-			return c, &codeError{exitUsage, fmt.Errorf("%s is missing; see \"usbkeyd central conformance --help\"", flag)}
+			return c, tpm, &codeError{exitUsage, fmt.Errorf("%s is missing; see \"usbkeyd central conformance --help\"", flag)}
 		}
 	}
 	station, err := load()
 	if err != nil {
-		return c, err
+		return c, tpm, err
 	}
 	if err := station.Enrolled(); err != nil {
-		return c, err
+		return c, tpm, err
 	}
+	tpm = stationTPM(station)
 	token, err := os.ReadFile(o.tokenFile)
 	if err != nil {
-		return c, fmt.Errorf("--admin-token-file: %w", err)
+		return c, tpm, fmt.Errorf("--admin-token-file: %w", err)
 	}
 	roots, err := readCertificates("central.trust", station.Central.Trust)
 	if err != nil {
-		return c, err
+		return c, tpm, err
 	}
 	c = conformance.Config{
 		URL: withVersion(cmp.Or(o.url, station.Central.URLs[0])), AdminURL: withVersion(o.adminURL),
@@ -130,14 +133,14 @@ func (o conformanceOptions) config(load func() (*config.Station, error)) (c conf
 	for _, r := range roots {
 		c.Roots.AddCert(r)
 	}
-	if c.Stations[0], err = tls.LoadX509KeyPair(station.Central.Certificate, station.Central.Key); err != nil {
-		return c, &config.FieldError{Field: "central.certificate", Err: err}
+	if c.Stations[0], _, err = credential(station, tpm); err != nil {
+		return c, tpm, err
 	}
 	if c.Stations[1], err = tls.LoadX509KeyPair(filepath.Join(o.second, "station.crt"), filepath.Join(o.second, "station.key")); err != nil {
-		return c, fmt.Errorf("--second: %w", err)
+		return c, tpm, fmt.Errorf("--second: %w", err)
 	}
 	err = o.ordered(station, &c)
-	return c, err
+	return c, tpm, err
 }
 
 // withVersion is a server's address with the contract's version, which may be left out.

@@ -159,7 +159,7 @@ func TestAModuleThatIsNone(t *testing.T) {
 
 func TestOneDaemonPerStateFolder(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	st, err := openState(filepath.Join(s.Dir, "state"))
+	st, err := openState(filepath.Join(s.Dir, "state"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestOneDaemonPerStateFolder(t *testing.T) {
 // TestLostJournalKey: without the key beside an existing journal nothing is begun.
 func TestLostJournalKey(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	st, err := openState(filepath.Join(s.Dir, "state"))
+	st, err := openState(filepath.Join(s.Dir, "state"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

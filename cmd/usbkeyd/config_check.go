@@ -27,6 +27,9 @@ path of its field. Nothing is loaded, contacted or written.`,
 			_, err = fmt.Fprintf(s.out, "%s is in order: station %s, %d modules, %d token profiles, %d products\n",
 				*path, station.Name, len(station.Modules), len(station.TokenProfiles), len(station.Products))
 			printNotes(s.out, moduleNotes(station))
+			if station.Identity.Tier == config.TierFile {
+				_, _ = fmt.Fprintln(s.out, "The station's key:", lowerTier)
+			}
 			if enrolled := station.Enrolled(); enrolled != nil {
 				_, _ = fmt.Fprintln(s.out, "The station has no credential yet:", enrolled)
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
+	"github.com/usbkeyd/usbkeyd/internal/identity"
 )
 
 // readCertificates reads the certificates of a PEM file.
@@ -51,40 +51,43 @@ func parsePEMCertificates(data []byte) ([]*x509.Certificate, error) {
 }
 
 // newCentral makes the client from the station's credential, and says with which keys
-// the station's record goes there.
-func newCentral(station *config.Station) (*agent.Central, *agent.RecordKeys, error) {
-	if err := station.Enrolled(); err != nil {
-		return nil, nil, err
-	}
-	credential, err := tls.LoadX509KeyPair(station.Central.Certificate, station.Central.Key)
+// the station's record goes there. tpm is stationTPM's.
+func newCentral(station *config.Station, tpm *identity.TPM) (*agent.Central, *agent.RecordKeys, *agent.Renewal, error) {
+	fail := func(err error) (*agent.Central, *agent.RecordKeys, *agent.Renewal, error) { return nil, nil, nil, err }
+	own, renewal, err := credential(station, tpm)
 	if err != nil {
-		return nil, nil, &config.FieldError{Field: "central.certificate", Err: err}
+		return fail(err)
 	}
 	roots, err := readCertificates("central.trust", station.Central.Trust)
 	if err != nil {
-		return nil, nil, err
+		return fail(err)
 	}
-	key, ok := credential.PrivateKey.(crypto.Signer)
+	key, ok := own.PrivateKey.(crypto.Signer)
 	if !ok {
-		return nil, nil, &config.FieldError{Field: "central.key", Err: errors.New("this kind of key signs nothing")}
+		return fail(&config.FieldError{Field: "central.key", Err: errors.New("this kind of key signs nothing")})
 	}
 	if _, err := audit.NewSigner(station.Name, key); err != nil {
-		return nil, nil, &config.FieldError{Field: "central.key", Err: err}
+		return fail(&config.FieldError{Field: "central.key", Err: err})
 	}
-	var own []*x509.Certificate
-	for _, der := range credential.Certificate {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, nil, &config.FieldError{Field: "central.certificate", Err: err}
-		}
-		own = append(own, c)
+	central, err := agent.NewCentral(station.Central.URLs, own, certPool(roots))
+	return central, &agent.RecordKeys{Signer: key, Central: publicKeys(roots)}, renewal, err
+}
+
+// centralTrust is what the servers' certificates stand under.
+func centralTrust(station *config.Station) (*x509.CertPool, error) {
+	roots, err := readCertificates("central.trust", station.Central.Trust)
+	if err != nil {
+		return nil, err
 	}
-	trust := x509.NewCertPool()
+	return certPool(roots), nil
+}
+
+func certPool(roots []*x509.Certificate) *x509.CertPool {
+	out := x509.NewCertPool()
 	for _, r := range roots {
-		trust.AddCert(r)
+		out.AddCert(r)
 	}
-	central, err := agent.NewCentral(station.Central.URLs, credential, trust)
-	return central, &agent.RecordKeys{Signer: key, Certificate: own[0], Chain: own[1:], Central: publicKeys(roots)}, err
+	return out
 }
 
 // publicKeys are the keys in certificates.

@@ -24,7 +24,9 @@ it is the right job, name the token's serial (or - if it has none yet).`,
 			if err != nil {
 				return err
 			}
-			st, err := openState(station.StateDir)
+			tpm := stationTPM(station)
+			defer closeTPM(tpm)
+			st, err := openStationState(station, tpm)
 			if err != nil {
 				return err
 			}

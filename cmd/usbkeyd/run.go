@@ -18,6 +18,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
+	"github.com/usbkeyd/usbkeyd/internal/identity"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"golang.org/x/term"
 )
@@ -71,7 +72,9 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		interactive = term.IsTerminal(int(f.Fd()))
 	}
 	// The state folder comes first: the log may live there.
-	st, err := openState(station.StateDir)
+	tpm := stationTPM(station)
+	defer closeTPM(tpm)
+	st, err := openStationState(station, tpm)
 	if err != nil {
 		return err
 	}
@@ -96,7 +99,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	if err := o.recordStart(st.journal, log); err != nil {
 		return err
 	}
-	a, closeAgent, err := newAgent(station, st, log, observe)
+	a, closeAgent, err := newAgent(station, tpm, st, log, observe)
 	if err != nil {
 		return err
 	}
@@ -105,7 +108,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	for _, n := range moduleNotes(station) {
 		log.Warn("module", "module", n.Module, "code", n.Code, "note", n.Text)
 	}
-	log.Info("usbkeyd starts", "version", buildinfo.Version(), "config", *o.config, "modules", len(station.Modules), "drain", o.drain)
+	log.Info("usbkeyd starts", "version", buildinfo.Version(), "config", *o.config, "identity", station.Identity.Tier, "modules", len(station.Modules), "drain", o.drain)
 	begun := time.Now()
 	summary, err := a.Run(ctx)
 	progress.close()
@@ -193,7 +196,7 @@ func (o *runOptions) openLog(stateDir string, interactive bool) (io.Writer, func
 }
 
 // newAgent wires the daemon together.
-func newAgent(station *config.Station, st *state, log *slog.Logger, observe func(provision.Progress)) (*agent.Agent, func(), error) {
+func newAgent(station *config.Station, tpm *identity.TPM, st *state, log *slog.Logger, observe func(provision.Progress)) (*agent.Agent, func(), error) {
 	cat, err := newCatalogue(station)
 	if err != nil {
 		return nil, nil, err
@@ -206,7 +209,7 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 	if err != nil {
 		return nil, nil, err
 	}
-	central, record, err := newCentral(station)
+	central, record, renewal, err := newCentral(station, tpm)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -219,7 +222,7 @@ func newAgent(station *config.Station, st *state, log *slog.Logger, observe func
 		return nil, nil, err
 	}
 	return agent.New(agent.Config{
-		Central: central, Instances: modules,
+		Central: central, Renewal: renewal, Instances: modules,
 		Runner: provision.Runner{
 			Journal: st.journal, Vault: st.vault, Keys: keys, Anchors: anchors,
 			Product: cat.product, TokenProfile: profile, Now: time.Now, Settle: settle,

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
+	"github.com/usbkeyd/usbkeyd/internal/identity"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -24,7 +26,31 @@ type state struct {
 
 func journalPath(dir string) string { return filepath.Join(dir, "journal.db") }
 
-func openState(dir string) (*state, error) {
+// openState takes the folder and opens what is in it; seal is nil where the journal's
+// key is in a file.
+func openState(dir string, seal *provision.Sealing) (*state, error) {
+	lock, err := lockState(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{lock: lock}
+	if err := s.open(dir, seal); err != nil {
+		return nil, errors.Join(explainTPM(err), s.Close())
+	}
+	return s, nil
+}
+
+// openStationState is openState as the configuration has it. The TPM is the caller's.
+func openStationState(station *config.Station, tpm *identity.TPM) (*state, error) {
+	seal, err := sealing(station, tpm)
+	if err != nil {
+		return nil, err
+	}
+	return openState(station.StateDir, seal)
+}
+
+// lockState makes the folder, if need be, and keeps others out of it.
+func lockState(dir string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
@@ -35,19 +61,15 @@ func openState(dir string) (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	s := &state{lock: lock}
-	if err := s.open(dir); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return lock, nil
 }
 
-func (s *state) open(dir string) error {
+func (s *state) open(dir string, seal *provision.Sealing) error {
 	exists, err := provision.JournalExists(journalPath(dir))
 	if err != nil {
 		return fmt.Errorf("state folder: %w", err)
 	}
-	if s.vault, err = provision.OpenVault(filepath.Join(dir, "journal.key"), !exists); err != nil {
+	if s.vault, err = provision.OpenKey(dir, !exists, seal); err != nil {
 		return err
 	}
 	// Whatever the journal relies on comes before it: where there is a journal, the

@@ -19,7 +19,7 @@ func TestWhatACrashLeftOfTheStateFolder(t *testing.T) {
 	}
 	empty("journal.key")
 	empty("instance-id")
-	st, err := openState(dir)
+	st, err := openState(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestWhatACrashLeftOfTheStateFolder(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if st, err = openState(dir); err != nil {
+	if st, err = openState(dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	if st.instanceID != id {
@@ -37,7 +37,7 @@ func TestWhatACrashLeftOfTheStateFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty("instance-id")
-	if _, err := openState(dir); err == nil || !strings.Contains(err.Error(), "does not hold this installation's id") {
+	if _, err := openState(dir, nil); err == nil || !strings.Contains(err.Error(), "does not hold this installation's id") {
 		t.Errorf("an empty id beside a journal: %v", err)
 	}
 }

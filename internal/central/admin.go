@@ -46,6 +46,9 @@ func (s *Server) adminPolicies() map[string]policy {
 		"PostStationRevoke": {caller: anAdmin},
 		"ListRecords":       {caller: anAdmin},
 		"ListRecordEntries": {caller: anAdmin},
+		"PostInvitation":    {caller: anAdmin, limit: smallBody},
+		"ListEnrollments":   {caller: anAdmin},
+		"PostApproval":      {caller: anAdmin, limit: smallBody},
 	}
 }
 

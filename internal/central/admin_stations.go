@@ -32,25 +32,18 @@ func (s *adminAPI) PutStation(ctx context.Context, r adminserver.PutStationReque
 	if err != nil {
 		return nil, problem(api.ProblemCsrInvalid, err.Error())
 	}
-	st, err := s.store.PutStation(ctx, r.Name, hexSHA256(request.SPKI), func(time.Time) ([]byte, time.Time, error) {
-		cert, err := s.stationRoot.SignStation(r.Name, request.PublicKey)
-		if err != nil {
-			return nil, time.Time{}, err
-		}
-		return cert.Raw, cert.NotAfter, nil
+	st, err := s.store.PutStation(ctx, r.Name, hexSHA256(request.SPKI), func(name string, _ time.Time) ([]byte, time.Time, error) {
+		return signed(s.stationRoot.SignStation(name, request.PublicKey))
 	})
 	if err != nil {
 		return nil, err
 	}
-	roots := rawCertificates(s.ca.Roots())
-	return adminserver.PutStation200JSONResponse{
-		Name: st.Name, Certificate: st.Certificate, ServerTrust: s.stationRoot.Certificate().Raw, CertificateTrust: &roots,
-	}, nil
+	return adminserver.PutStation200JSONResponse(s.credentialOf(st)), nil
 }
 
 func stationOfRow(st store.Station) api.Station {
 	return api.Station{
-		Name: st.Name, CertificateSha256: st.CertificateSHA256, NotAfter: st.NotAfter,
+		Name: st.Name, Identity: api.IdentityTier(st.Tier), EndorsementKeySha256: optional(st.EKSHA256), CertificateSha256: st.CertificateSHA256, NotAfter: st.NotAfter,
 		LastSeenAt: optionalTime(st.LastSeenAt), Version: optional(st.Version),
 		Drain: st.Drain, Revoked: st.Revoked, Failures: st.Failures, TrippedUntil: optionalTime(st.TrippedUntil),
 	}

@@ -23,29 +23,27 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-type stationKey struct{}
+type callerKey struct{}
 
-// stationOf is the name of the station that calls. Only operations of aStation ask.
-func stationOf(ctx context.Context) string {
-	station, _ := ctx.Value(stationKey{}).(store.Station)
-	return station.Name
+// stationCaller is the station that calls, and the certificate by which it is known.
+type stationCaller struct {
+	station     store.Station
+	certificate *x509.Certificate
 }
 
-// keyOf is the public key of the station that calls.
-func keyOf(ctx context.Context) (crypto.PublicKey, error) {
-	station, _ := ctx.Value(stationKey{}).(store.Station)
-	cert, err := x509.ParseCertificate(station.Certificate)
-	if err != nil {
-		return nil, fmt.Errorf("certificate of station %s: %w", station.Name, err)
-	}
-	return cert.PublicKey, nil
+// callerOf is who calls. Only operations of aStation and aStationOnce ask.
+func callerOf(ctx context.Context) stationCaller {
+	c, _ := ctx.Value(callerKey{}).(stationCaller)
+	return c
 }
+
+func stationOf(ctx context.Context) string { return callerOf(ctx).station.Name }
+
+// keyOf is the public key of the certificate by which the station that calls is known.
+func keyOf(ctx context.Context) crypto.PublicKey { return callerOf(ctx).certificate.PublicKey }
 
 // drains says whether the station that calls is to finish what it has and no more.
-func drains(ctx context.Context) bool {
-	station, _ := ctx.Value(stationKey{}).(store.Station)
-	return station.Drain
-}
+func drains(ctx context.Context) bool { return callerOf(ctx).station.Drain }
 
 // authenticateStation checks the client certificate. The handshake only asked for
 // it and saw that the caller has its key.
@@ -53,7 +51,7 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 	switch who {
 	case anybody:
 		return r, nil
-	case aStation:
+	case aStation, aStationOnce:
 	default:
 		return nil, problem(api.ProblemForbidden, "not on this listener")
 	}
@@ -61,7 +59,13 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 		return nil, problem(api.ProblemUnauthenticated, "a client certificate under the station root is needed")
 	}
 	cert := r.TLS.PeerCertificates[0]
-	name, err := s.peerName(r.Context(), cert)
+	verify := s.peerName
+	if who == aStationOnce {
+		verify = func(_ context.Context, cert *x509.Certificate) (string, error) {
+			return s.stationRoot.VerifyExpired(cert)
+		}
+	}
+	name, err := verify(r.Context(), cert)
 	if err != nil {
 		return nil, problem(api.ProblemUnauthenticated, "the client certificate is not accepted: "+err.Error())
 	}
@@ -74,11 +78,13 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 		return nil, err
 	case station.Revoked:
 		return nil, problem(api.ProblemForbidden, "this station is revoked")
-	case station.CertificateSHA256 != hexSHA256(cert.Raw):
-		return nil, problem(api.ProblemForbidden, "this is not the station's present certificate")
+	// By the key: after a renewal connections with the certificate before go on, and the
+	// answer may have been lost.
+	case station.PublicKeySHA256 != hexSHA256(cert.RawSubjectPublicKeyInfo):
+		return nil, problem(api.ProblemForbidden, "the station has another key now than that of this certificate")
 	}
 	infoOf(r.Context()).station = name
-	return r.WithContext(context.WithValue(r.Context(), stationKey{}, station)), nil
+	return r.WithContext(context.WithValue(r.Context(), callerKey{}, stationCaller{station, cert})), nil
 }
 
 // peer is who is at the other end of a connection. TLS has one certificate for each, so

@@ -39,6 +39,10 @@ type Config struct {
 	// UserPINRecipients and SOPINRecipients are served by GET /trust. Where there are
 	// any, what is sealed to somebody else is refused.
 	UserPINRecipients, SOPINRecipients []*x509.Certificate
+	// TPMMakers are roots, and issuers under them, of TPMs' endorsement certificates.
+	// A TPM whose certificate stands under none of them has to be approved, unless its
+	// invitation names it.
+	TPMMakers []*x509.Certificate
 	// LeaseBase is the shortest lease, 2 minutes if zero. A session's lease is the longer
 	// of this and its worst key generation plus a margin; the margin is 60 s, or half
 	// of LeaseBase where that is less.

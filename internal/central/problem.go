@@ -65,7 +65,7 @@ func kindOf(t api.ProblemType) kind {
 	case api.ProblemCancelled:
 		return kind{http.StatusGone, "The unit is cancelled", false}
 	case api.ProblemProofInvalid:
-		return kind{http.StatusUnprocessableEntity, "The proof of possession does not hold", false}
+		return kind{http.StatusUnprocessableEntity, "The proof does not hold", false}
 	case api.ProblemShipmentConflict:
 		return kind{http.StatusConflict, "Another shipment was reported before", false}
 	case api.ProblemSamePerson:
@@ -78,6 +78,12 @@ func kindOf(t api.ProblemType) kind {
 		return kind{http.StatusConflict, "The station's record was changed", false}
 	case api.ProblemNotAnchored:
 		return kind{http.StatusConflict, "The unit's record is not here yet", true}
+	case api.ProblemJoinTokenUsed:
+		return kind{http.StatusConflict, "The join token was used", false}
+	case api.ProblemJoinTokenExpired:
+		return kind{http.StatusGone, "The join token, or its challenge, has expired", false}
+	case api.ProblemCertificateExpired:
+		return kind{http.StatusUnauthorized, "The station's certificate has expired", false}
 	case api.ProblemUnavailable:
 		return kind{http.StatusServiceUnavailable, "Not available now", true}
 	}
@@ -129,6 +135,12 @@ func refusalType(r store.Reason) api.ProblemType {
 		return api.ProblemRecordForked
 	case store.NotAnchored:
 		return api.ProblemNotAnchored
+	case store.TokenUnknown:
+		return api.ProblemUnauthenticated
+	case store.TokenUsed:
+		return api.ProblemJoinTokenUsed
+	case store.TokenExpired:
+		return api.ProblemJoinTokenExpired
 	}
 	return api.ProblemInternal
 }

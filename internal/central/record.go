@@ -41,10 +41,7 @@ func (s *Server) recordPart(ctx context.Context, r stationserver.PutRecordReques
 		return store.RecordPart{}, problem(api.ProblemInvalidContent, "", api.FieldError{Pointer: pointer, Detail: err.Error()})
 	}
 	station := stationOf(ctx)
-	public, err := keyOf(ctx)
-	if err != nil {
-		return store.RecordPart{}, err
-	}
+	public := keyOf(ctx)
 	spki, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return store.RecordPart{}, fmt.Errorf("key of station %s: %w", station, err)

@@ -28,10 +28,13 @@ type caller int
 
 const (
 	nobody caller = iota
-	// anybody: no certificate is asked for. It tells only which protocol is spoken.
+	// anybody: no certificate is asked for. It tells which protocol is spoken, or brings
+	// another proof.
 	anybody
 	// aStation: a valid certificate under the station root, and a record that is not revoked.
 	aStation
+	// aStationOnce: aStation, save that the certificate may have expired.
+	aStationOnce
 	// anAdmin: the bearer token, on the administration listener.
 	anAdmin
 )

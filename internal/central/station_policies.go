@@ -20,5 +20,10 @@ func (s *Server) stationPolicies() map[string]policy {
 		"PostShipped":    {caller: aStation, limit: largeBody},
 		"GetRecord":      {caller: aStation},
 		"PutRecord":      {caller: aStation, limit: largeBody},
+
+		// A join token and the TPM say who it is.
+		"PostEnrollment":      {caller: anybody, limit: smallBody},
+		"PostEnrollmentProof": {caller: anybody, limit: smallBody},
+		"PostRenewal":         {caller: aStationOnce, limit: smallBody},
 	}
 }

@@ -51,8 +51,9 @@ func (s *stationAPI) PutSession(ctx context.Context, r stationserver.PutSessionR
 	if err != nil {
 		return nil, err
 	}
+	identity := api.IdentityTier(callerOf(ctx).station.Tier)
 	return stationserver.PutSession200JSONResponse{
-		SessionId: session.ID, LeaseSeconds: seconds(lease), HeartbeatSeconds: max(seconds(lease/4), 1), Drain: drains(ctx), Held: leases,
+		SessionId: session.ID, Identity: &identity, LeaseSeconds: seconds(lease), HeartbeatSeconds: max(seconds(lease/4), 1), Drain: drains(ctx), Held: leases,
 	}, nil
 }
 

@@ -32,6 +32,8 @@ func elsewhere() map[crashpoint.Label]string {
 	const (
 		shared = "it needs PostgreSQL, and these servers have SQLite"
 		backup = "no setting restores a backup"
+		enrols = "TestCrashWhileEnrolling kills there"
+		renews = "no certificate is half its life old; a lost answer leaves a certificate over the same key, which stays good"
 	)
 	return map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
@@ -44,6 +46,20 @@ func elsewhere() map[crashpoint.Label]string {
 		"note that the record of station * is forked": "nobody changes a record",
 		"note what blocks order *":                    "no order waits for a minute",
 		"clear the personal data of order *":          "no order is that old",
+		"POST /v1/enrollments":                        enrols,
+		"POST /v1/enrollments/*/proof":                enrols,
+		"invite station *":                            enrols,
+		"challenge station *":                         enrols,
+		"take the proof of enrolment *":               enrols,
+		"approve station *":                           enrols,
+		"PostInvitation":                              enrols,
+		"PostEnrollment":                              enrols,
+		"PostEnrollmentProof":                         enrols,
+		"ListEnrollments":                             enrols,
+		"PostApproval":                                enrols,
+		"POST /v1/station/renew":                      renews,
+		"renew station *":                             renews,
+		"PostRenewal":                                 renews,
 	}
 }
 

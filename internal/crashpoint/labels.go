@@ -99,6 +99,7 @@ func Daemon() []Label {
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
 		"POST /v1/units/*/adopt", "POST /v1/shipped", "GET /v1/records/*", "PUT /v1/records/*",
+		"POST /v1/enrollments", "POST /v1/enrollments/*/proof", "POST /v1/station/renew",
 	}
 }
 
@@ -115,6 +116,7 @@ func Transactions() []Label {
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
 		"keep the record of station *", "note that the record of station * is forked",
+		"invite station *", "challenge station *", "take the proof of enrolment *", "approve station *", "renew station *",
 		"grow older", "begin recovery", "recover unit *", "finish recovery",
 	}
 }
@@ -128,6 +130,7 @@ func Operations() []Label {
 		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListEscrows", "GetSealedSoPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
 		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke", "ListRecords", "ListRecordEntries",
+		"PostEnrollment", "PostEnrollmentProof", "PostRenewal", "PostInvitation", "ListEnrollments", "PostApproval",
 	}
 }
 

@@ -48,6 +48,7 @@ func New(t testing.TB, at *centraltest.Access, dir string, bays int, algorithm, 
 	fmt.Fprintf(&b, `station: sample-station
 stateDir: %s
 central: {urls: [%q], trust: %s/central-root.pem, certificate: %[3]s/station.crt, key: %[3]s/station.key}
+identity: {tier: file}
 recipients: {userPin: [%[4]q], soPin: [%[4]q, %[5]q]}
 certificateTrust: %[3]s/trust.pem
 modules:

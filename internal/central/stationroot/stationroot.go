@@ -26,9 +26,14 @@ import (
 )
 
 const (
-	rootYears    = 30
-	stationYears = 1
-	serverYears  = 1
+	rootYears   = 30
+	serverYears = 1
+	// day is what validities are counted in.
+	day = 24 * time.Hour
+	// A key file may be copied and nobody can tell, but its certificate is renewed by
+	// hand where the station is seldom on; a TPM proves its key again whenever it is asked.
+	fileDays = 365
+	tpmDays  = 30
 	// renewBefore is what is left of the server's certificate when a start renews it.
 	renewBefore = 30 * 24 * time.Hour
 	backdate    = 5 * time.Minute
@@ -74,14 +79,33 @@ func (r *Root) SignStation(name string, public crypto.PublicKey) (*x509.Certific
 	return r.sign(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, stationYears, public)
+	}, fileDays*day, public)
+}
+
+// SignTPMStation is SignStation for a key in a TPM: 30 days.
+func (r *Root) SignTPMStation(name string, public crypto.PublicKey) (*x509.Certificate, error) {
+	return r.sign(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: name},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, tpmDays*day, public)
 }
 
 // Verify checks that a certificate is a station's, under this root and valid now,
 // and gives the station's name.
-func (r *Root) Verify(cert *x509.Certificate) (string, error) {
+func (r *Root) Verify(cert *x509.Certificate) (string, error) { return r.verify(cert, r.clock()) }
+
+// VerifyExpired is Verify, save that the certificate may have expired.
+func (r *Root) VerifyExpired(cert *x509.Certificate) (string, error) {
+	at := r.clock()
+	if at.After(cert.NotAfter) {
+		at = cert.NotAfter
+	}
+	return r.verify(cert, at)
+}
+
+func (r *Root) verify(cert *x509.Certificate, at time.Time) (string, error) {
 	_, err := cert.Verify(x509.VerifyOptions{
-		Roots: r.pool, CurrentTime: r.clock(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: r.pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return "", err
@@ -115,7 +139,7 @@ func (r *Root) ServerCertificate(dir string, names []string) (tls.Certificate, e
 			template.DNSNames = append(template.DNSNames, n)
 		}
 	}
-	cert, err := r.sign(template, serverYears, key.Public())
+	cert, err := r.sign(template, serverYears*365*day, key.Public())
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -161,14 +185,14 @@ func (r *Root) kept(dir string, names []string) (tls.Certificate, bool) {
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}, true
 }
 
-func (r *Root) sign(template *x509.Certificate, years int, public crypto.PublicKey) (*x509.Certificate, error) {
+func (r *Root) sign(template *x509.Certificate, valid time.Duration, public crypto.PublicKey) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
 	template.SerialNumber = serial
 	template.NotBefore = r.clock().UTC().Add(-backdate).Truncate(time.Second)
-	template.NotAfter = template.NotBefore.AddDate(years, 0, 0)
+	template.NotAfter = template.NotBefore.Add(valid)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true
 	der, err := x509.CreateCertificate(rand.Reader, template, r.cert, public, r.key)

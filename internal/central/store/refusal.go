@@ -28,6 +28,9 @@ const (
 	SamePerson       Reason = "a second person must approve"
 	RecordForked     Reason = "record is forked"
 	NotAnchored      Reason = "unit is not on record here"
+	TokenUnknown     Reason = "join token is unknown"
+	TokenUsed        Reason = "join token was used"
+	TokenExpired     Reason = "join token has expired"
 )
 
 // Refusal is an answer of the store's rules, as opposed to a failure.

@@ -18,7 +18,9 @@ type Station struct {
 	Certificate       []byte
 	CertificateSHA256 string
 	NotAfter          time.Time
-	Revoked           bool
+	// Tier is TierFile or TierTPM; EKSHA256 is its TPM's endorsement key, "" without one.
+	Tier, EKSHA256 string
+	Revoked        bool
 	// Drain says that it gets no new units.
 	Drain bool
 	// Failures is how many of its units failed in a row; TrippedUntil is when its
@@ -38,13 +40,13 @@ type Station struct {
 }
 
 const stationColumns = `st.name, st.public_key_sha256, st.certificate, st.certificate_sha256, st.not_after,
-	COALESCE(st.revoked_at, 0), st.drain, st.failures, st.tripped_until, COALESCE(se.seen_at, 0), COALESCE(se.version, '')`
+	COALESCE(st.revoked_at, 0), st.drain, st.failures, st.tripped_until, COALESCE(se.seen_at, 0), COALESCE(se.version, ''), st.tier, st.ek_sha256`
 
 func scanStation(r rowScanner) (Station, error) {
 	var s Station
 	var notAfter, revoked, drain, tripped, seen int64
 	if err := r.Scan(&s.Name, &s.PublicKeySHA256, &s.Certificate, &s.CertificateSHA256, &notAfter, &revoked, &drain,
-		&s.Failures, &tripped, &seen, &s.Version); err != nil {
+		&s.Failures, &tripped, &seen, &s.Version, &s.Tier, &s.EKSHA256); err != nil {
 		return Station{}, err
 	}
 	s.NotAfter, s.Revoked, s.Drain, s.LastSeenAt = fromMillis(notAfter), revoked != 0, drain != 0, fromMillis(seen)
@@ -93,8 +95,8 @@ func (s *Store) Stations(ctx context.Context) ([]Station, error) {
 	return stations, nil
 }
 
-// SignStation makes a station's certificate; it returns it in DER with its notAfter.
-type SignStation func(now time.Time) (certificate []byte, notAfter time.Time, err error)
+// SignStation makes a certificate for the station of that name; it returns it in DER with its notAfter.
+type SignStation func(name string, now time.Time) (certificate []byte, notAfter time.Time, err error)
 
 // PutStation records a station under its key. The same key again gets the
 // certificate that it has while that is valid, then a new one; another key under
@@ -115,17 +117,19 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 			return refuse(StationConflict, "station %s is known with another key", name)
 		case err == nil && known.Revoked:
 			return refuse(StationConflict, "station %s is revoked", name)
+		case err == nil && known.Tier != TierFile:
+			return refuse(StationConflict, "station %s is enrolled by its TPM", name)
 		case err == nil && millis(known.NotAfter) > t.now:
 			out = known
 			return nil
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
 			return fmt.Errorf("read station: %w", err)
 		}
-		der, notAfter, err := sign(fromMillis(t.now))
+		der, notAfter, err := sign(name, fromMillis(t.now))
 		if err != nil {
 			return err
 		}
-		out = Station{Name: name, PublicKeySHA256: publicKeySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter}
+		out = Station{Name: name, PublicKeySHA256: publicKeySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter, Tier: TierFile}
 		if known.Name != "" {
 			return t.One(ctx, "renew station", `UPDATE stations SET certificate = $2, certificate_sha256 = $3, not_after = $4 WHERE name = $1`,
 				name, der, out.CertificateSHA256, millis(notAfter))

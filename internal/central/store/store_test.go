@@ -56,7 +56,7 @@ func newStore(t *testing.T, at database.Place) (s *Store, skip func(time.Duratio
 
 func addStation(t *testing.T, s *Store, name string) {
 	t.Helper()
-	_, err := s.PutStation(t.Context(), name, hexSum([]byte(name)), func(now time.Time) ([]byte, time.Time, error) {
+	_, err := s.PutStation(t.Context(), name, hexSum([]byte(name)), func(_ string, now time.Time) ([]byte, time.Time, error) {
 		return []byte("certificate of " + name), now.AddDate(1, 0, 0), nil
 	})
 	if err != nil {
