@@ -2,12 +2,14 @@ package agent
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/evidence"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -19,7 +21,8 @@ const statementBatch = 64
 // makeStatements signs a statement about every finished key whose end the central server
 // has in its copy of the record. Each is one signature by the station's key.
 func (a *Agent) makeStatements() error {
-	if a.Record == nil {
+	own := a.Central.leaf.Load()
+	if a.Record == nil || own == nil { // without a certificate nobody would believe one
 		return nil
 	}
 	for {
@@ -36,21 +39,21 @@ func (a *Agent) makeStatements() error {
 			return err
 		}
 		for _, u := range jobs {
-			if err := a.makeStatement(u, anchor, signed); err != nil {
+			if err := a.makeStatement(u, anchor, signed, own); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (a *Agent) makeStatement(u provision.Unstated, anchor audit.Checkpoint, signed []byte) error {
+func (a *Agent) makeStatement(u provision.Unstated, anchor audit.Checkpoint, signed []byte, own *x509.Certificate) error {
 	proof, err := a.Runner.Journal.ProveAct(anchor.Size, u.N)
 	if err != nil {
 		return err
 	}
 	s := a.statement(u.Record)
 	s.Record = &evidence.Record{Index: u.N, Entry: string(u.Line), Proof: proof, Checkpoint: string(signed)}
-	der, err := evidence.Sign(s, a.Record.Signer, a.Central.leaf.Load(), nil)
+	der, err := evidence.Sign(s, a.Record.Signer, own, nil)
 	if err != nil {
 		return err
 	}
@@ -62,7 +65,7 @@ func (a *Agent) statement(r *provision.Record) evidence.Statement {
 	f, order := r.Facts, r.Job.Subject
 	s := evidence.Statement{
 		Version: evidence.Version, MadeAt: time.Now(),
-		Station: evidence.Station{Name: a.Central.station, Instance: a.InstanceID, Version: a.Version},
+		Station: evidence.Station{Name: a.Central.station, Instance: a.InstanceID, Identity: a.keyIsIn(), Version: a.Version},
 		Unit:    evidence.Unit{OrderID: order.OrderID, UnitID: order.UnitID, Generation: r.Job.Generation, Product: order.ProductCode, JobID: r.Job.ID},
 		Token:   evidence.Token{Serial: string(r.Token.Identity.Serial), Label: string(r.TokenLabel()), Model: r.Token.Model},
 		Key:     evidence.Key{ID: f.KeyID.String(), PublicKey: f.PublicKey},
@@ -87,6 +90,14 @@ func (a *Agent) statement(r *provision.Record) evidence.Statement {
 	}
 	s.Facts = facts(f)
 	return s
+}
+
+// keyIsIn says where this station's key is.
+func (a *Agent) keyIsIn() string {
+	if t := a.tier(); t != nil {
+		return string(*t)
+	}
+	return string(api.File)
 }
 
 // facts says what is known of a finished key, and how.

@@ -141,9 +141,9 @@ func recordFailed(err error) error {
 }
 
 // Started records the start of the daemon with a configuration, by its SHA-256, and says
-// whether that is another one than at the start before.
-func (j *Journal) Started(configuration, version string) (changed bool, err error) {
-	act := audit.Entry{Kind: audit.KindStart, Hashes: map[string]string{"configuration": configuration}, IDs: map[string]string{"version": strings.Join(strings.Fields(version), "-")}}
+// whether that is another one than at the start before. tier is where the station's key is.
+func (j *Journal) Started(configuration, version, tier string) (changed bool, err error) {
+	act := audit.Entry{Kind: audit.KindStart, Hashes: map[string]string{"configuration": configuration}, IDs: map[string]string{"version": strings.Join(strings.Fields(version), "-"), "identity": tier}}
 	err = j.transact(crashpoint.JournalRecord, func(tx *sql.Tx) error {
 		// A line that was edited need not be JSON; that is found out later.
 		var line []byte

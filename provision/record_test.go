@@ -126,14 +126,14 @@ func TestRecordOfStarts(t *testing.T) {
 		configuration string
 		changed       bool
 	}{{one, true}, {one, false}, {other, true}, {other, false}, {one, true}} {
-		if changed, err := j.Started(start.configuration, "1.0"); err != nil || changed != start.changed {
+		if changed, err := j.Started(start.configuration, "1.0", "file"); err != nil || changed != start.changed {
 			t.Errorf("start %d: changed %v (%v)", i, changed, err)
 		}
 	}
 	if _, err := j.db.Exec("INSERT INTO record VALUES (5, 'no JSON', x'')"); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := j.Started(one, "1.0"); err != nil || changed {
+	if changed, err := j.Started(one, "1.0", "file"); err != nil || changed {
 		t.Errorf("after a row that is none: %v (%v)", changed, err)
 	}
 	if _, err := audit.Verify(j.Record()); !errors.Is(err, audit.ErrBroken) {

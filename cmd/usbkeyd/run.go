@@ -96,7 +96,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 			records.observe(p)
 		}
 	}
-	if err := o.recordStart(st.journal, log); err != nil {
+	if err := o.recordStart(st.journal, string(station.Identity.Tier), log); err != nil {
 		return err
 	}
 	a, closeAgent, err := newAgent(station, tpm, st, log, observe)
@@ -128,14 +128,14 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	return errors.Join(append(failures, o.conclude(ctx, summary))...)
 }
 
-// recordStart puts the start and its configuration on record.
-func (o *runOptions) recordStart(journal *provision.Journal, log *slog.Logger) error {
+// recordStart puts the start, its configuration and where the station's key is on record.
+func (o *runOptions) recordStart(journal *provision.Journal, tier string, log *slog.Logger) error {
 	text, err := os.ReadFile(*o.config)
 	if err != nil {
 		return &codeError{exitConfig, err}
 	}
 	sum := sha256.Sum256(text)
-	changed, err := journal.Started(hex.EncodeToString(sum[:]), buildinfo.Version())
+	changed, err := journal.Started(hex.EncodeToString(sum[:]), buildinfo.Version(), tier)
 	if changed {
 		log.Info("the configuration is another one than at the last start", "sha256", hex.EncodeToString(sum[:]))
 	}

@@ -98,7 +98,7 @@ func (w *world) sample() Statement {
 	}
 	s := Statement{
 		Version: Version, MadeAt: time.Now().UTC().Truncate(time.Second),
-		Station: Station{Name: "bay-1", Instance: "5a1c8a2e-0000-4000-8000-000000000001", Version: "sample"},
+		Station: Station{Name: "bay-1", Instance: "5a1c8a2e-0000-4000-8000-000000000001", Identity: "file", Version: "sample"},
 		Unit:    Unit{OrderID: "SAMPLE-1", UnitID: "SAMPLE-1-001", Generation: 1, Product: "CERT272353", JobID: "SAMPLE-1-001-g1-1"},
 		Token:   Token{Serial: "16b6c3a2", Label: "SAMPLE-1-001", Model: "SoftHSM v2", ModulePathSHA256: sum([]byte("/usr/lib/module.so"))},
 		Key:     Key{Algorithm: "ec-p256", ID: "01", PublicKey: spki}, Certificate: Certificate{Serial: "40aa", SHA256: sum(w.certificate)},

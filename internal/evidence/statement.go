@@ -48,6 +48,8 @@ type Station struct {
 	Name string `json:"name"`
 	// Instance is its installation's UUID.
 	Instance string `json:"instance"`
+	// Identity is where its key is: tpm or file, the lower tier.
+	Identity string `json:"identity"`
 	Version  string `json:"version"`
 }
 
