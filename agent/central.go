@@ -357,6 +357,10 @@ func (c *Central) Report(ctx context.Context, r provision.Report) (string, error
 	req.Reason, req.TokenLabel = optional(clip(r.Reason, 1000)), optional(string(r.TokenLabel))
 	req.KeyId, req.EscrowId = optional(r.KeyID.String()), optional(r.EscrowID)
 	req.CertificateSerial, req.CertificateSha256 = optional(r.CertificateSerial), optional(r.CertificateSHA256)
+	if r.Delivery != "" && r.Delivery != provision.DeliverSealed {
+		delivery := api.PinDelivery(r.Delivery)
+		req.PinDelivery = &delivery
+	}
 	if len(r.UserPINEnvelope) > 0 {
 		req.SealedUserPin, req.UserPinRecipients = &r.UserPINEnvelope, &r.UserPINRecipients
 	}

@@ -155,6 +155,27 @@ func (e Kind) Valid() bool {
 	}
 }
 
+// Defines values for PinDelivery.
+const (
+	PinChangeAtFirstUse PinDelivery = "change-at-first-use"
+	PinMailer           PinDelivery = "mailer"
+	PinSealed           PinDelivery = "sealed"
+)
+
+// Valid indicates whether the value is a known member of the PinDelivery enum.
+func (e PinDelivery) Valid() bool {
+	switch e {
+	case PinChangeAtFirstUse:
+		return true
+	case PinMailer:
+		return true
+	case PinSealed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemType.
 const (
 	ProblemBadRequest            ProblemType = "urn:usbkeyd:problem:bad-request"
@@ -842,6 +863,9 @@ type OrderSummary struct {
 	Urgent bool           `json:"urgent"`
 }
 
+// PinDelivery How the user PIN gets to the token's holder. sealed, also when absent, needs sealedUserPin; mailer, in a letter from the station, and change-at-first-use have none
+type PinDelivery string
+
 // Problem Problem details of RFC 9457; types are listed in ProblemType
 type Problem struct {
 	// CurrentEpoch With stale-epoch: the unit's epoch
@@ -926,6 +950,9 @@ type ResultRequest struct {
 
 	// Outcome installed; faulty, the token is set aside; destroyed, the key is gone; refused-certificate, what the CA sent does not fit
 	Outcome ResultRequestOutcome `json:"outcome"`
+
+	// PinDelivery How the user PIN gets to the token's holder. sealed, also when absent, needs sealedUserPin; mailer, in a letter from the station, and change-at-first-use have none
+	PinDelivery *PinDelivery `json:"pinDelivery,omitempty"`
 
 	// Reason What went wrong, for people
 	Reason *string `json:"reason,omitempty"`

@@ -42,7 +42,7 @@
 //	      extKeyUsage: [clientAuth, emailProtection]
 //	      validityTolerance: 24h
 //	      clockTolerance: 10m
-//	    userPin: {length: 8, alphabet: digits, delivery: sealed}
+//	    userPin: {length: 8, alphabet: digits, deny: [repeats, …], delivery: sealed}
 //	    tokenLabel: "{{.UnitID}}"
 //
 // docs/configuration.md tells every key; docs/examples/station.yaml is a whole file.

@@ -84,6 +84,8 @@ type TokenProfile struct {
 	// those of CA certificates.
 	KeyID    string   `yaml:"keyId"`
 	CAKeyIDs []string `yaml:"caKeyIds"`
+	// ForcesPINChange says that the token has its holder change a user PIN that the SO has set.
+	ForcesPINChange bool `yaml:"forcesPinChange"`
 	// OwnLabels are the CKA_LABELs, with * for any text, of objects that the model itself shows.
 	OwnLabels []string `yaml:"ownLabels"`
 	// AttestationTrust is a PEM file with the roots of the maker's attestation
@@ -126,8 +128,12 @@ type PINPolicy struct {
 type UserPIN struct {
 	Length   int    `yaml:"length"`
 	Alphabet string `yaml:"alphabet"`
+	// Deny lists what is not drawn because people guess it first: of PINRules.
+	Deny []string `yaml:"deny"`
 	// Delivery is one of Deliveries.
 	Delivery string `yaml:"delivery"`
+	// FirstPIN is what the token leaves with where its holder changes it first. It is no secret.
+	FirstPIN string `yaml:"firstPin"`
 }
 
 // Policy is the part that says how the PIN is made.

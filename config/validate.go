@@ -33,7 +33,9 @@ func (s *Station) Validate() error {
 		v.fault("stateDir", "an absolute path is wanted")
 	}
 	v.central(s.Central)
-	v.fingerprints("recipients.userPin", s.Recipients.UserPIN)
+	if s.SealsUserPINs() || len(s.Products) == 0 || len(s.Recipients.UserPIN) > 0 {
+		v.fingerprints("recipients.userPin", s.Recipients.UserPIN)
+	}
 	v.fingerprints("recipients.soPin", s.Recipients.SOPIN)
 	v.check("certificateTrust", checkPEM(s.CertificateTrust))
 	v.modules(s.Modules)

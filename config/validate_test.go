@@ -179,6 +179,21 @@ func TestValidate(t *testing.T) {
 		{"misspelt alphabet", alphabet("digit"), "products[0].userPin.alphabet"},
 		{"no alphabet", alphabet(""), "products[0].userPin.alphabet"},
 		{"readable alphabet", alphabet("readable"), ""},
+		{"unknown rule", func(s *Station, _ string) { s.Products[0].UserPIN.Deny = []string{"dates", "birthdays"} }, "products[0].userPin.deny[1]"},
+		{"rule twice", func(s *Station, _ string) { s.Products[0].UserPIN.Deny = []string{"dates", "dates"} }, "products[0].userPin.deny[1]"},
+		{"no rule", func(s *Station, _ string) { s.Products[0].UserPIN.Deny = nil }, ""},
+		{"first use", func(s *Station, _ string) {
+			s.Products[0].UserPIN.Delivery, s.Products[0].UserPIN.FirstPIN = "change-at-first-use", "000000"
+		}, ""},
+		{"first use without a PIN", func(s *Station, _ string) { s.Products[0].UserPIN.Delivery = "change-at-first-use" }, "products[0].userPin.firstPin"},
+		{"first PIN with a blank", func(s *Station, _ string) {
+			s.Products[0].UserPIN.Delivery, s.Products[0].UserPIN.FirstPIN = "change-at-first-use", "0000 00"
+		}, "products[0].userPin.firstPin"},
+		{"first PIN of a sealed one", func(s *Station, _ string) { s.Products[0].UserPIN.FirstPIN = "000000" }, "products[0].userPin.firstPin"},
+		{"sealed to nobody", func(s *Station, _ string) { s.Recipients.UserPIN = nil }, "recipients.userPin"},
+		{"first use on a token whose user changes its PIN", func(s *Station, _ string) {
+			s.TokenProfiles[0].UserPIN, s.TokenProfiles[0].WellKnownUserPIN, s.TokenProfiles[0].ForcesPINChange = "change", "123456", true
+		}, "tokenProfiles[0].forcesPinChange"},
 		{"unknown delivery", func(s *Station, _ string) { s.Products[0].UserPIN.Delivery = "sms" }, "products[0].userPin.delivery"},
 
 		{"label empty", label(""), "products[0].tokenLabel"},
@@ -336,7 +351,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		t.Errorf("%s is in docs/configuration.md, but is no key", key)
 	}
 	text := string(doc)
-	for _, word := range slices.Concat(AllowedEnvironment(), KeyAlgorithms(), Deliveries(), Identities(), UserPINWays(), KeyLogins(), slices.Collect(maps.Keys(Alphabets()))) {
+	for _, word := range slices.Concat(AllowedEnvironment(), KeyAlgorithms(), Deliveries(), PINRules(), Identities(), UserPINWays(), KeyLogins(), slices.Collect(maps.Keys(Alphabets()))) {
 		if !strings.Contains(text, "`"+word+"`") {
 			t.Errorf("%s is not in docs/configuration.md", word)
 		}

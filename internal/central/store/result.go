@@ -28,7 +28,10 @@ type Result struct {
 	EscrowID          string
 	SealedUserPIN     []byte
 	UserPINRecipients []string
-	Seconds           *float64
+	// PINDelivery is how the user PIN gets to the token's holder; "" for sealed, as in
+	// results that were written before there was anything else.
+	PINDelivery string `json:",omitempty"`
+	Seconds     *float64
 }
 
 // digest is over everything but the epoch: the same fact told again after the
@@ -146,8 +149,11 @@ func mismatches(b Binding, r Result) []Field {
 		}
 		match("certificateSerial", r.CertificateSerial, c.Serial, "issued")
 		match("certificateSha256", r.CertificateSHA256, c.SHA256, "issued")
-		if len(r.SealedUserPIN) == 0 {
+		switch sealed := len(r.SealedUserPIN) > 0; {
+		case r.PINDelivery == "" && !sealed:
 			out = append(out, Field{"sealedUserPin", "is required for an installed unit"})
+		case r.PINDelivery != "" && sealed:
+			out = append(out, Field{"sealedUserPin", "is not for a PIN that is delivered by " + r.PINDelivery})
 		}
 	}
 	return out
