@@ -82,6 +82,8 @@ func may() map[string][]string {
 		"internal/crashpoint":       {},
 		"internal/filelock":         {},
 		"internal/keycheck":         {},
+		"internal/mailer":           {"pkcs11"},
+		"internal/mailer/cups":      {},
 		"internal/output":           {},
 		"internal/pcsc":             {},
 		"internal/qualify":          {"pkcs11"},
@@ -111,6 +113,8 @@ func only() map[string]struct {
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope"}, "its defaults are weak; csr sees to that once"},
 		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},
 		"net/http":                      {[]string{"agent", "api", "api/stationserver", "api/adminserver", "internal/central", "internal/central/contract", "internal/central/adminclient", "internal/central/ca/est", "internal/central/ca/esttest", "internal/conformance", "internal/stationload", "cmd/usbkey-central"}, "the pipeline must not know the network"},
+		"github.com/signintech/gopdf":   {[]string{"internal/mailer"}, "it leaves out what it has no glyph for; mailer asks the font first"},
+		"golang.org/x/image":            {[]string{"internal/mailer"}, "fonts are read where pages are made"},
 		"github.com/getkin/kin-openapi": {[]string{"internal/central", "internal/central/contract"}, "only the server judges by the document"},
 	}
 }
