@@ -9,6 +9,7 @@ tool (
 )
 
 require (
+	github.com/OpenPrinting/goipp v1.2.0
 	github.com/getkin/kin-openapi v0.153.0
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/go-cmp v0.7.0

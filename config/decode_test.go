@@ -46,6 +46,7 @@ func TestLoad(t *testing.T) {
 			},
 			UserPIN: UserPIN{Length: 6, Alphabet: "digits", Deny: PINRules(), Delivery: "sealed"}, TokenLabel: "{{.UnitID}}",
 		}},
+		Mailer: defaultStation().Mailer,
 	}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Error(diff)

@@ -39,6 +39,9 @@ const (
 // Deliveries are the ways in which a user PIN leaves the station.
 func Deliveries() []string { return []string{DeliverSealed, DeliverMailer, DeliverFirstUse} }
 
+// Languages are those of PIN mailers.
+func Languages() []string { return []string{"zh-CN", "en"} }
+
 // PINRules are what may be kept from being a user PIN: a character three times running
 // or one block over and over; three characters running up or down; days; four
 // characters running of the order's own numbers.
@@ -107,7 +110,13 @@ func BuiltinTokenProfiles() []TokenProfile {
 }
 
 func defaultStation() Station {
-	return Station{Central: Central{Certificate: "station.crt", Key: "station.key"}}
+	return Station{
+		Central: Central{Certificate: "station.crt", Key: "station.key"},
+		Mailer: Mailer{
+			Server: "/run/cups/cups.sock", Spool: "/var/spool/cups", Font: "/usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf",
+			Language: "zh-CN", Patience: time.Minute,
+		},
+	}
 }
 
 func defaultModule() Module { return Module{Tokens: 1, Trust: TrustRoot} }
@@ -196,4 +205,9 @@ func (s *Station) SealsUserPINs() bool {
 	return slices.ContainsFunc(s.Products, func(p Product) bool {
 		return p.UserPIN.Delivery != DeliverMailer && p.UserPIN.Delivery != DeliverFirstUse
 	})
+}
+
+// PrintsMailers reports whether a product's PINs are delivered by letters printed here.
+func (s *Station) PrintsMailers() bool {
+	return slices.ContainsFunc(s.Products, func(p Product) bool { return p.UserPIN.Delivery == DeliverMailer })
 }

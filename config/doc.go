@@ -44,6 +44,8 @@
 //	      clockTolerance: 10m
 //	    userPin: {length: 8, alphabet: digits, deny: [repeats, …], delivery: sealed}
 //	    tokenLabel: "{{.UnitID}}"
+//	mailer:                          # for products with delivery: mailer
+//	  printer: letters
 //
 // docs/configuration.md tells every key; docs/examples/station.yaml is a whole file.
 //

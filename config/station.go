@@ -18,6 +18,24 @@ type Station struct {
 	// TokenProfiles are tried in order, the built-in ones last.
 	TokenProfiles []TokenProfile `yaml:"tokenProfiles"`
 	Products      []Product      `yaml:"products"`
+	// Mailer is how PIN mailers are printed, for products that are delivered so.
+	Mailer Mailer `yaml:"mailer"`
+}
+
+// Mailer is how PIN mailers are printed.
+type Mailer struct {
+	// Printer is the name of a queue of CUPS.
+	Printer string `yaml:"printer"`
+	// Server is where CUPS listens on this machine: an absolute path, or a loopback address with its port.
+	Server string `yaml:"server"`
+	// Spool is CUPS's RequestRoot, which must be in memory; absolute.
+	Spool string `yaml:"spool"`
+	// Font is a TrueType font with every character that a recipient may have.
+	Font string `yaml:"font"`
+	// Language is one of Languages.
+	Language string `yaml:"language"`
+	// Patience is how long a sheet may take.
+	Patience time.Duration `yaml:"patience"`
 }
 
 // Central is how the central server is reached.

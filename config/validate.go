@@ -48,6 +48,9 @@ func (s *Station) Validate() error {
 	for i, p := range s.Products {
 		v.product(fmt.Sprintf("products[%d]", i), p, s.Products[:i])
 	}
+	if s.PrintsMailers() || s.Mailer.Printer != "" {
+		v.mailer(s.Mailer)
+	}
 	return errors.Join(v.errs...)
 }
 

@@ -59,5 +59,6 @@ need_rig() {
 
 # need_mailer installs what PIN mailers are printed with, and read again in tests.
 need_mailer() {
-  need /usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf fonts-lxgw-wenkai pdftotext poppler-utils
+  need /usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf fonts-lxgw-wenkai pdftotext poppler-utils \
+    /usr/sbin/cupsd cups lp cups-client /usr/share/ppd/cupsfilters/Generic-PDF_Printer-PDF.ppd cups-filters gs ghostscript
 }
