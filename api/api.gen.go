@@ -772,6 +772,12 @@ type Lease struct {
 	ValidityYears int    `json:"validityYears"`
 }
 
+// MailerRequest defines model for MailerRequest.
+type MailerRequest struct {
+	// ConfirmedBy A person's id in the calling system, never a name
+	ConfirmedBy Operator `json:"confirmedBy"`
+}
+
 // Meta defines model for Meta.
 type Meta struct {
 	ProtocolVersions []int  `json:"protocolVersions"`
@@ -1296,6 +1302,9 @@ type PostAdoptJSONRequestBody = AdoptRequest
 // PutCsrJSONRequestBody defines body for PutCsr for application/json ContentType.
 type PutCsrJSONRequestBody = CsrRequest
 
+// PutMailerJSONRequestBody defines body for PutMailer for application/json ContentType.
+type PutMailerJSONRequestBody = MailerRequest
+
 // PutResultJSONRequestBody defines body for PutResult for application/json ContentType.
 type PutResultJSONRequestBody = ResultRequest
 
@@ -1772,6 +1781,28 @@ type ClientInterface interface {
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/csr (the `PutCsr` operationId).
 	PutCsr(ctx context.Context, unitId UnitId, generation Generation, body PutCsrJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PutMailerWithBody Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailerWithBody(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutMailer Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailer(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutResultWithBody Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -1893,7 +1924,7 @@ type ClientInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1905,7 +1936,7 @@ type ClientInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2697,6 +2728,48 @@ func (c *Client) PutCsr(ctx context.Context, unitId UnitId, generation Generatio
 	return c.Client.Do(req)
 }
 
+// PutMailerWithBody Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *Client) PutMailerWithBody(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutMailerRequestWithBody(c.Server, unitId, generation, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutMailer Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *Client) PutMailer(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutMailerRequest(c.Server, unitId, generation, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // PutResultWithBody Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -2938,7 +3011,7 @@ func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes any type of body and a specified content type.
 //
@@ -2960,7 +3033,7 @@ func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, content
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4262,6 +4335,60 @@ func NewPutCsrRequestWithBody(server string, unitId UnitId, generation Generatio
 	return req, nil
 }
 
+// NewPutMailerRequest calls the generic PutMailer builder with application/json body
+func NewPutMailerRequest(server string, unitId UnitId, generation Generation, body PutMailerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutMailerRequestWithBody(server, unitId, generation, "application/json", bodyReader)
+}
+
+// NewPutMailerRequestWithBody constructs an http.Request for the PutMailer method, with any body, and a specified content type
+func NewPutMailerRequestWithBody(server string, unitId UnitId, generation Generation, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "generation", generation, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int32"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/generations/%s/mailer", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutResultRequest calls the generic PutResult builder with application/json body
 func NewPutResultRequest(server string, unitId UnitId, generation Generation, body PutResultJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -5075,6 +5202,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/csr (the `PutCsr` operationId).
 	PutCsrWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutCsrJSONRequestBody, reqEditors ...RequestEditorFn) (*PutCsrResponse, error)
 
+	// PutMailerWithBodyWithResponse Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailerWithBodyWithResponse(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutMailerResponse, error)
+
+	// PutMailerWithResponse Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailerWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*PutMailerResponse, error)
+
 	// PutResultWithBodyWithResponse Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -5200,7 +5349,7 @@ type ClientWithResponsesInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5212,7 +5361,7 @@ type ClientWithResponsesInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-	// is not revoked.
+	// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6551,6 +6700,54 @@ func (r PutCsrResponse) ContentType() string {
 	return ""
 }
 
+type PutMailerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitState
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutMailerResponse) GetJSON200() *UnitState {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutMailerResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutMailerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutMailerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutMailerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutMailerResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutResultResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -7580,6 +7777,40 @@ func (c *ClientWithResponses) PutCsrWithResponse(ctx context.Context, unitId Uni
 	return ParsePutCsrResponse(rsp)
 }
 
+// PutMailerWithBodyWithResponse Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *ClientWithResponses) PutMailerWithBodyWithResponse(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutMailerResponse, error) {
+	rsp, err := c.PutMailerWithBody(ctx, unitId, generation, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutMailerResponse(rsp)
+}
+
+// PutMailerWithResponse Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *ClientWithResponses) PutMailerWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*PutMailerResponse, error) {
+	rsp, err := c.PutMailer(ctx, unitId, generation, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutMailerResponse(rsp)
+}
+
 // PutResultWithBodyWithResponse Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -7777,7 +8008,7 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7795,7 +8026,7 @@ func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Contex
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, and while a second certificate for its key
-// is not revoked.
+// is not revoked; whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -8750,6 +8981,39 @@ func ParsePutCsrResponse(rsp *http.Response) (*PutCsrResponse, error) {
 			headers.RetryAfter = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePutMailerResponse parses an HTTP response from a PutMailerWithResponse call
+func ParsePutMailerResponse(rsp *http.Response) (*PutMailerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutMailerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil

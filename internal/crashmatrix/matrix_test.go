@@ -33,21 +33,25 @@ func elsewhere() map[crashpoint.Label]string {
 		shared  = "it needs PostgreSQL, and these servers have SQLite"
 		backup  = "no setting restores a backup"
 		shipped = "usbkeyd does not pack, so that no parcel comes back"
+		letters = "no person prints mailers here; TestLetterKilled cuts them off"
 	)
 	return map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
 		"note that the CA has not decided about unit *": "the development CA decides at once",
-		"compare *":                          shared,
-		"leave intents":                      shared,
-		"begin recovery":                     backup,
-		"recover unit *":                     backup,
-		"finish recovery":                    backup,
-		"ship unit *":                        shipped,
-		"PutShipment":                        shipped,
-		"take back unit *":                   shipped,
-		"PostReturn":                         shipped,
-		"note what blocks order *":           "no order waits for a minute",
-		"clear the personal data of order *": "no order is that old",
+		"compare *":                            shared,
+		"leave intents":                        shared,
+		"begin recovery":                       backup,
+		"recover unit *":                       backup,
+		"finish recovery":                      backup,
+		"ship unit *":                          shipped,
+		"PutShipment":                          shipped,
+		"take back unit *":                     shipped,
+		"confirm the mailer of unit *":         letters,
+		"PutMailer":                            letters,
+		"PUT /v1/units/*/generations/*/mailer": letters,
+		"PostReturn":                           shipped,
+		"note what blocks order *":             "no order waits for a minute",
+		"clear the personal data of order *":   "no order is that old",
 	}
 }
 

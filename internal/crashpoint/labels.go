@@ -89,7 +89,7 @@ func Daemon() []Label {
 		"PUT /v1/session", "GET /v1/trust", "POST /v1/claims", "POST /v1/heartbeat", "POST /v1/units/*/release",
 		"PUT /v1/escrows/*", "PUT /v1/escrows/*/token", "PUT /v1/units/*/generations/*/csr",
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
-		"POST /v1/units/*/adopt",
+		"POST /v1/units/*/adopt", "PUT /v1/units/*/generations/*/mailer",
 	}
 }
 
@@ -102,7 +102,7 @@ func Transactions() []Label {
 		"intend to issue for unit *", "keep the certificate of unit *", "note that nothing was issued for unit *",
 		"note an unknown outcome for unit *", "note that the CA has not decided about unit *", "hold unit *", "take the result of unit *", "sweep",
 		"take up the CA", "compare *", "leave intents",
-		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
+		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "confirm the mailer of unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
 		"grow older", "begin recovery", "recover unit *", "finish recovery",
@@ -114,7 +114,7 @@ func Transactions() []Label {
 func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
-		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment",
+		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "PutMailer",
 		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
 		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke",

@@ -25,7 +25,7 @@ const (
 	UnitCancelled    Reason = "unit is cancelled"
 	ProofInvalid     Reason = "proof does not fit what is bound"
 	ShipmentConflict Reason = "another shipment was reported"
-	SamePerson       Reason = "a second person must approve"
+	SamePerson       Reason = "a second person must do it"
 )
 
 // Refusal is an answer of the store's rules, as opposed to a failure.

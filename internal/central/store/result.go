@@ -83,9 +83,9 @@ func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
 			return fmt.Errorf("write result: %w", err)
 		}
 		err = t.exactlyOne(ctx, "write result",
-			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now)
+			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at, pin_delivery)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now, r.PINDelivery)
 		if err != nil {
 			return err
 		}
