@@ -122,6 +122,9 @@ type Facts struct {
 	SOPINRecipients   []string `json:",omitempty"` // SHA-256 of certificates, hexadecimal
 	UserPINRecipients []string `json:",omitempty"`
 
+	// Letters are the sheets that were printed for the user PIN, or are about to be.
+	Letters []Letter `json:",omitempty"`
+
 	KeyID     pkcs11.KeyID `json:",omitempty"`
 	PublicKey []byte       `json:",omitempty"` // DER SubjectPublicKeyInfo
 	// Attestation is the statement of the token's maker about the key, in words.
@@ -180,6 +183,8 @@ const (
 	ReportResult ReportKind = "result"
 	// ReportRelease gives an unbound unit back.
 	ReportRelease ReportKind = "release"
+	// ReportMailer tells who has seen the letter with the user PIN.
+	ReportMailer ReportKind = "mailer"
 )
 
 // Outcome is how a bound unit ended.
@@ -226,4 +231,6 @@ type Report struct {
 	UserPINEnvelope   []byte             `json:",omitempty"`
 	UserPINRecipients []string           `json:",omitempty"`
 	Busy              time.Duration      `json:",omitempty"`
+
+	ConfirmedBy string `json:",omitempty"`
 }

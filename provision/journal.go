@@ -184,8 +184,13 @@ func (j *Journal) Save(rec *Record, note string) error {
 
 // Finish makes a final state durable together with its report, if there is one.
 func (j *Journal) Finish(rec *Record, report *Report) error {
+	return j.Tell(rec, string(rec.State), report)
+}
+
+// Tell makes the record durable together with a report of what it says, if there is one.
+func (j *Journal) Tell(rec *Record, note string, report *Report) error {
 	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
-		if err := j.save(tx, rec, string(rec.State)); err != nil || report == nil {
+		if err := j.save(tx, rec, note); err != nil || report == nil {
 			return err
 		}
 		body, err := json.Marshal(report)
