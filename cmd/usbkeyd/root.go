@@ -115,6 +115,8 @@ everything and reports the serial numbers.
 		newRun(s, &path, load, shutIn),
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
+		group("mailers", "Print the letters that bring user PINs",
+			newMailersList(s, load), newMailersPreview(s, load, shutIn), newMailersPrint(s, load, shutIn), newMailersConfirm(s, load), newMailersReprint(s, load, shutIn)),
 		group("module", "Look at a vendor's PKCS#11 library", newModuleQualify(s, shutIn)),
 		group("central", "Look at a central server", newCentralConformance(s, load)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),

@@ -15,6 +15,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/agent"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
+	"github.com/usbkeyd/usbkeyd/internal/mailer/cups"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"golang.org/x/term"
 )
@@ -173,6 +174,9 @@ func (o *runOptions) openLog(stateDir string, interactive bool) (io.Writer, func
 func newAgent(station *config.Station, st *state, log *slog.Logger, observe func(provision.Progress)) (*agent.Agent, func(), error) {
 	cat, err := newCatalogue(station)
 	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := newMailers(station, cups.Supported); err != nil {
 		return nil, nil, err
 	}
 	profile, err := tokenProfiles(station)

@@ -24,16 +24,36 @@ type state struct {
 
 func journalPath(dir string) string { return filepath.Join(dir, "journal.db") }
 
-func openState(dir string) (*state, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
-	}
-	lock, err := filelock.Exclusive(filepath.Join(dir, "lock"))
+// Locks of the state folder: the first is that of the one process that works on tokens.
+const (
+	tokensLock  = "lock"
+	mailersLock = "mailers.lock"
+)
+
+// lockState takes a lock of the folder; held, with a %s for the folder, is what to say when
+// somebody else has it.
+func lockState(dir, name, held string) (*filelock.Lock, error) {
+	lock, err := filelock.Exclusive(filepath.Join(dir, name))
 	if errors.Is(err, filelock.ErrHeld) {
-		return nil, fmt.Errorf("another usbkeyd works on the state folder %s: stop it first", dir)
+		return nil, fmt.Errorf(held, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	return lock, nil
+}
+
+func openState(dir string) (*state, error) {
+	return openStateUnder(dir, tokensLock, "another usbkeyd works on the state folder %s: stop it first")
+}
+
+func openStateUnder(dir, lockName, held string) (*state, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	lock, err := lockState(dir, lockName, held)
+	if err != nil {
+		return nil, err
 	}
 	s := &state{lock: lock}
 	if err := s.open(dir); err != nil {
