@@ -151,7 +151,7 @@ func TestUnknown(t *testing.T) {
 	t.Run("is told to stop", func(t *testing.T) {
 		done := make(chan Outcome)
 		go func() { done <- printer(s, "hang").printed(t) }()
-		for len(s.Documents()) == 0 {
+		for begun := time.Now(); len(s.Documents()) == 0 && time.Since(begun) < 10*time.Second; {
 			time.Sleep(50 * time.Millisecond)
 		}
 		s.Tool("cancel", "-a", "hang")
