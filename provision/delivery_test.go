@@ -228,6 +228,21 @@ func TestFirstUseIsRefused(t *testing.T) {
 	}
 }
 
+func TestFirstPINTheTokenDoesNotTake(t *testing.T) {
+	s := delivering(t, DeliverFirstUse, true)
+	product := s.runner.Product
+	s.runner.Product = func(code string) (Product, error) {
+		p, err := product(code)
+		p.FirstPIN = "246" // SoftHSM takes 4 to 255
+		return p, err
+	}
+	m := forcing{Module: s.module(), due: &atomic.Bool{}}
+	rec := s.create(m, 1)
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, ErrProfileMisfit) || rec.Facts.Touched {
+		t.Errorf("touched is %v: %v", rec.Facts.Touched, err)
+	}
+}
+
 // TestMailerIsSealedToNobody: only the journal has the PIN of a letter.
 func TestMailerIsSealedToNobody(t *testing.T) {
 	s := delivering(t, DeliverMailer, false)

@@ -16,10 +16,12 @@ func changesAtFirstUse(f Facts) bool { return f.Delivery == DeliverFirstUse }
 
 // delivers refuses a token that does not enforce what the product relies on, and one that
 // would not take its PIN for good.
-func delivers(product *Product, profile *TokenProfile) error {
+func delivers(product *Product, profile *TokenProfile, info pkcs11.TokenInfo) error {
 	switch forced := product.Delivery == DeliverFirstUse; {
 	case forced && !profile.ForcesChange:
 		return fmt.Errorf("%w: product %s leaves it to the holder to change the PIN at first use, which token profile %s does not say the token enforces", ErrProfileMisfit, product.Code, profile.Name)
+	case forced && !info.TakesPIN(len(product.FirstPIN)):
+		return fmt.Errorf("%w: the first PIN of product %s has %d characters, the token takes %d to %d", ErrProfileMisfit, product.Code, len(product.FirstPIN), info.MinPINLen, info.MaxPINLen)
 	case !forced && profile.ForcesChange:
 		return fmt.Errorf("%w: tokens of profile %s have the holder change the PIN at first use, which is not how product %s delivers it", ErrProfileMisfit, profile.Name, product.Code)
 	}

@@ -211,7 +211,7 @@ func identify(ctx context.Context, j *run) error {
 	if n := profile.SOPIN.Length; !profile.AsMade && !info.TakesPIN(n) {
 		return fmt.Errorf("%w: token profile %s wants an SO PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, profile.Name, n, info.MinPINLen, info.MaxPINLen)
 	}
-	if err := delivers(product, profile); err != nil {
+	if err := delivers(product, profile, info); err != nil {
 		return err
 	}
 	// An order that does not fit is found before it costs a token.
