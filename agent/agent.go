@@ -387,7 +387,7 @@ func (a *Agent) observe(p provision.Progress) {
 func (a *Agent) sealTo() (provision.Recipients, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.recipients.UserPIN) == 0 || len(a.recipients.SOPIN) == 0 {
+	if len(a.recipients.UserPIN) < min(1, len(a.UserPINRecipients)) || len(a.recipients.SOPIN) == 0 {
 		return provision.Recipients{}, fmt.Errorf("no recipients of PINs are known yet")
 	}
 	return a.recipients, nil

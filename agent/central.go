@@ -358,10 +358,19 @@ func (c *Central) Report(ctx context.Context, r provision.Report) (string, error
 	if r.Kind == provision.ReportRelease {
 		return c.release(ctx, r.UnitID, r.Epoch, api.ReleaseRequestReason(r.Release), r.Reason)
 	}
+	if r.Kind == provision.ReportMailer {
+		resp, err := c.api.PutMailer(ctx, r.UnitID, int32(r.Generation), api.MailerRequest{ConfirmedBy: r.ConfirmedBy})
+		_, err = c.call(resp, err, decode, http.StatusOK)
+		return string(state.State), wrap("mailer of unit "+r.UnitID, err)
+	}
 	req := api.ResultRequest{Epoch: r.Epoch, Outcome: api.ResultRequestOutcome(r.Outcome), TokenSerial: string(r.TokenSerial)}
 	req.Reason, req.TokenLabel = optional(clip(r.Reason, 1000)), optional(string(r.TokenLabel))
 	req.KeyId, req.EscrowId = optional(r.KeyID.String()), optional(r.EscrowID)
 	req.CertificateSerial, req.CertificateSha256 = optional(r.CertificateSerial), optional(r.CertificateSHA256)
+	if r.Delivery != "" && r.Delivery != provision.DeliverSealed {
+		delivery := api.PinDelivery(r.Delivery)
+		req.PinDelivery = &delivery
+	}
 	if len(r.UserPINEnvelope) > 0 {
 		req.SealedUserPin, req.UserPinRecipients = &r.UserPINEnvelope, &r.UserPINRecipients
 	}

@@ -72,10 +72,10 @@ func (a *Agent) statement(r *provision.Record) evidence.Statement {
 		Certificate: evidence.Certificate{
 			Serial: f.CertificateSerial, SHA256: f.CertificateSHA256,
 		},
-		Envelopes: []evidence.Envelope{
-			{Of: evidence.OfSOPIN, SHA256: sha256Hex(f.SOPINEnvelope), Recipients: f.SOPINRecipients},
-			{Of: evidence.OfUserPIN, SHA256: sha256Hex(f.UserPINEnvelope), Recipients: f.UserPINRecipients},
-		},
+		Envelopes: []evidence.Envelope{{Of: evidence.OfSOPIN, SHA256: sha256Hex(f.SOPINEnvelope), Recipients: f.SOPINRecipients}},
+	}
+	if len(f.UserPINEnvelope) > 0 { // it may go by mailer, or be the holder's to set
+		s.Envelopes = append(s.Envelopes, evidence.Envelope{Of: evidence.OfUserPIN, SHA256: sha256Hex(f.UserPINEnvelope), Recipients: f.UserPINRecipients})
 	}
 	for _, i := range a.Instances {
 		if i.Name == r.Token.Module {

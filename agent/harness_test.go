@@ -236,7 +236,7 @@ func sampleProduct(t *testing.T) func(string) (provision.Product, error) {
 	}
 	p := provision.Product{
 		Code: "CERT272353", Algorithm: alg, Profile: profile,
-		UserPIN: provision.PINPolicy{Length: 8, Alphabet: "0123456789", DenyGuessable: true},
+		UserPIN: provision.PINPolicy{Length: 8, Alphabet: "0123456789", Deny: provision.PINRules()},
 	}
 	return func(code string) (provision.Product, error) {
 		if code != p.Code {

@@ -108,9 +108,11 @@ func (a *Agent) fetchRecipients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	user, err := chooseRecipients("user PIN", t.UserPinRecipients, a.UserPINRecipients, 1)
-	if err != nil {
-		return err
+	var user []envelope.Recipient
+	if len(a.UserPINRecipients) > 0 { // a station whose PINs all go by mailer seals none
+		if user, err = chooseRecipients("user PIN", t.UserPinRecipients, a.UserPINRecipients, 1); err != nil {
+			return err
+		}
 	}
 	so, err := chooseRecipients("SO PIN", t.SoPinRecipients, a.SOPINRecipients, leastOfficers)
 	if err != nil {

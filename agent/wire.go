@@ -56,6 +56,8 @@ func jobOf(l api.Lease, label *csr.Text, now time.Time) (provision.Job, error) {
 		Kind: provision.KindInitial, Subject: subjectOf(l), Generation: int(l.Generation),
 		ValidityYears: l.ValidityYears, CreatedAt: now,
 	}
+	to := l.Shipping.Recipient
+	job.Recipient = provision.Recipient{Name: to.Name, Phone: to.Phone, Address: to.Address}
 	if l.DueAt != nil {
 		job.DueAt = *l.DueAt
 	}

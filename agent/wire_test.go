@@ -9,6 +9,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 // sampleLease is what a server sends for the second key of three.
@@ -55,7 +56,12 @@ func TestSampleLeaseIsAJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if job, err := jobOf(l, label, time.Now()); err != nil || job.UnitID() != "SAMPLE-2026-0001-002" {
+	job, err := jobOf(l, label, time.Now())
+	if err != nil || job.UnitID() != "SAMPLE-2026-0001-002" {
 		t.Errorf("%+v (%v)", job, err)
+	}
+	// Who gets the letter, and whose phone no PIN is made of.
+	if want := (provision.Recipient{Name: "收件人乙", Phone: "0", Address: "示例省"}); job.Recipient != want {
+		t.Errorf("recipient %+v, want %+v", job.Recipient, want)
 	}
 }

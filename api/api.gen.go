@@ -218,6 +218,27 @@ func (e Kind) Valid() bool {
 	}
 }
 
+// Defines values for PinDelivery.
+const (
+	PinChangeAtFirstUse PinDelivery = "change-at-first-use"
+	PinMailer           PinDelivery = "mailer"
+	PinSealed           PinDelivery = "sealed"
+)
+
+// Valid indicates whether the value is a known member of the PinDelivery enum.
+func (e PinDelivery) Valid() bool {
+	switch e {
+	case PinChangeAtFirstUse:
+		return true
+	case PinMailer:
+		return true
+	case PinSealed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ProblemType.
 const (
 	ProblemBadRequest            ProblemType = "urn:usbkeyd:problem:bad-request"
@@ -978,6 +999,12 @@ type Lease struct {
 	ValidityYears int    `json:"validityYears"`
 }
 
+// MailerRequest defines model for MailerRequest.
+type MailerRequest struct {
+	// ConfirmedBy A person's id in the calling system, never a name
+	ConfirmedBy Operator `json:"confirmedBy"`
+}
+
 // Meta defines model for Meta.
 type Meta struct {
 	ProtocolVersions []int  `json:"protocolVersions"`
@@ -1068,6 +1095,9 @@ type OrderSummary struct {
 	States map[string]int `json:"states"`
 	Urgent bool           `json:"urgent"`
 }
+
+// PinDelivery How the user PIN gets to the token's holder. sealed, also when absent, needs sealedUserPin; mailer, in a letter from the station, and change-at-first-use have none
+type PinDelivery string
 
 // Problem Problem details of RFC 9457; types are listed in ProblemType
 type Problem struct {
@@ -1220,6 +1250,9 @@ type ResultRequest struct {
 
 	// Outcome installed; faulty, the token is set aside; destroyed, the key is gone; refused-certificate, what the CA sent does not fit
 	Outcome ResultRequestOutcome `json:"outcome"`
+
+	// PinDelivery How the user PIN gets to the token's holder. sealed, also when absent, needs sealedUserPin; mailer, in a letter from the station, and change-at-first-use have none
+	PinDelivery *PinDelivery `json:"pinDelivery,omitempty"`
 
 	// Reason What went wrong, for people
 	Reason *string `json:"reason,omitempty"`
@@ -1649,6 +1682,9 @@ type PostAdoptJSONRequestBody = AdoptRequest
 
 // PutCsrJSONRequestBody defines body for PutCsr for application/json ContentType.
 type PutCsrJSONRequestBody = CsrRequest
+
+// PutMailerJSONRequestBody defines body for PutMailer for application/json ContentType.
+type PutMailerJSONRequestBody = MailerRequest
 
 // PutResultJSONRequestBody defines body for PutResult for application/json ContentType.
 type PutResultJSONRequestBody = ResultRequest
@@ -2351,6 +2387,28 @@ type ClientInterface interface {
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/csr (the `PutCsr` operationId).
 	PutCsr(ctx context.Context, unitId UnitId, generation Generation, body PutCsrJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PutMailerWithBody Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailerWithBody(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PutMailer Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailer(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PutResultWithBody Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -2473,7 +2531,7 @@ type ClientInterface interface {
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord).
+	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2486,7 +2544,7 @@ type ClientInterface interface {
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord).
+	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3703,6 +3761,48 @@ func (c *Client) PutCsr(ctx context.Context, unitId UnitId, generation Generatio
 	return c.Client.Do(req)
 }
 
+// PutMailerWithBody Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *Client) PutMailerWithBody(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutMailerRequestWithBody(c.Server, unitId, generation, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutMailer Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *Client) PutMailer(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutMailerRequest(c.Server, unitId, generation, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // PutResultWithBody Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -3945,7 +4045,7 @@ func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord).
+// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes any type of body and a specified content type.
 //
@@ -3968,7 +4068,7 @@ func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, content
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord).
+// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5877,6 +5977,60 @@ func NewPutCsrRequestWithBody(server string, unitId UnitId, generation Generatio
 	return req, nil
 }
 
+// NewPutMailerRequest calls the generic PutMailer builder with application/json body
+func NewPutMailerRequest(server string, unitId UnitId, generation Generation, body PutMailerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPutMailerRequestWithBody(server, unitId, generation, "application/json", bodyReader)
+}
+
+// NewPutMailerRequestWithBody constructs an http.Request for the PutMailer method, with any body, and a specified content type
+func NewPutMailerRequestWithBody(server string, unitId UnitId, generation Generation, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "unitId", unitId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "generation", generation, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int32"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/units/%s/generations/%s/mailer", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewPutResultRequest calls the generic PutResult builder with application/json body
 func NewPutResultRequest(server string, unitId UnitId, generation Generation, body PutResultJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6927,6 +7081,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /units/{unitId}/generations/{generation}/csr (the `PutCsr` operationId).
 	PutCsrWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutCsrJSONRequestBody, reqEditors ...RequestEditorFn) (*PutCsrResponse, error)
 
+	// PutMailerWithBodyWithResponse Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailerWithBodyWithResponse(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutMailerResponse, error)
+
+	// PutMailerWithResponse Report that a person has seen the letter with the unit's PIN
+	//
+	// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+	// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+	// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+	PutMailerWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*PutMailerResponse, error)
+
 	// PutResultWithBodyWithResponse Report what became of a bound unit
 	//
 	// A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -7053,7 +7229,7 @@ type ClientWithResponsesInterface interface {
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord).
+	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7066,7 +7242,7 @@ type ClientWithResponsesInterface interface {
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord).
+	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9043,6 +9219,54 @@ func (r PutCsrResponse) ContentType() string {
 	return ""
 }
 
+type PutMailerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *UnitState
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PutMailerResponse) GetJSON200() *UnitState {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PutMailerResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PutMailerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutMailerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutMailerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutMailerResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PutResultResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -10429,6 +10653,40 @@ func (c *ClientWithResponses) PutCsrWithResponse(ctx context.Context, unitId Uni
 	return ParsePutCsrResponse(rsp)
 }
 
+// PutMailerWithBodyWithResponse Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *ClientWithResponses) PutMailerWithBodyWithResponse(ctx context.Context, unitId UnitId, generation Generation, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutMailerResponse, error) {
+	rsp, err := c.PutMailerWithBody(ctx, unitId, generation, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutMailerResponse(rsp)
+}
+
+// PutMailerWithResponse Report that a person has seen the letter with the unit's PIN
+//
+// By the station that bound the generation, for a result with pinDelivery mailer. Each person who confirms a sheet, the
+// first or a reprint, is noted; the same again changes nothing. Letter and parcel leave by separate persons: whoever
+// packed the unit is refused here, and whoever is noted here when a shipment is reported, both with `same-person`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /units/{unitId}/generations/{generation}/mailer (the `PutMailer` operationId).
+func (c *ClientWithResponses) PutMailerWithResponse(ctx context.Context, unitId UnitId, generation Generation, body PutMailerJSONRequestBody, reqEditors ...RequestEditorFn) (*PutMailerResponse, error) {
+	rsp, err := c.PutMailer(ctx, unitId, generation, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutMailerResponse(rsp)
+}
+
 // PutResultWithBodyWithResponse Report what became of a bound unit
 //
 // A late result on an old epoch is accepted when generation, token and certificate match: it is a fact, not a claim.
@@ -10627,7 +10885,7 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord).
+// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10646,7 +10904,7 @@ func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Contex
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord).
+// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -12050,6 +12308,39 @@ func ParsePutCsrResponse(rsp *http.Response) (*PutCsrResponse, error) {
 			headers.RetryAfter = &value
 		}
 		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePutMailerResponse parses an HTTP response from a PutMailerWithResponse call
+func ParsePutMailerResponse(rsp *http.Response) (*PutMailerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutMailerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest UnitState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
 	}
 
 	return response, nil

@@ -45,8 +45,9 @@ func TestLoad(t *testing.T) {
 				Subject:  []SubjectAttribute{{Type: "C", Value: "CN"}, {Type: "CN", Value: "{{.Company.Name}}", Optional: true}},
 				KeyUsage: []string{"digitalSignature"}, ValidityTolerance: 0, ClockTolerance: 10 * time.Minute,
 			},
-			UserPIN: UserPIN{6, "digits", "sealed"}, TokenLabel: "{{.UnitID}}",
+			UserPIN: UserPIN{Length: 6, Alphabet: "digits", Deny: PINRules(), Delivery: "sealed"}, TokenLabel: "{{.UnitID}}",
 		}},
+		Mailer: defaultStation().Mailer,
 	}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Error(diff)

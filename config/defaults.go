@@ -26,9 +26,26 @@ func UserPINWays() []string { return []string{"init", "change"} }
 // KeyLogins are who makes keys and writes certificates.
 func KeyLogins() []string { return []string{"user", "so"} }
 
-// Deliveries are the ways in which a user PIN leaves the station. sealed: in an
-// envelope for recipients.userPin, through the central server.
-func Deliveries() []string { return []string{"sealed"} }
+// How a user PIN leaves the station.
+const (
+	// DeliverSealed: in an envelope for recipients.userPin, through the central server.
+	DeliverSealed = "sealed"
+	// DeliverMailer: in a letter that is printed at the station.
+	DeliverMailer = "mailer"
+	// DeliverFirstUse: everybody knows it, and the token has its holder change it first.
+	DeliverFirstUse = "change-at-first-use"
+)
+
+// Deliveries are the ways in which a user PIN leaves the station.
+func Deliveries() []string { return []string{DeliverSealed, DeliverMailer, DeliverFirstUse} }
+
+// Languages are those of PIN mailers.
+func Languages() []string { return []string{"zh-CN", "en"} }
+
+// PINRules are what may be kept from being a user PIN: a character three times running
+// or one block over and over; three characters running up or down; days; four
+// characters running of the order's own numbers.
+func PINRules() []string { return []string{"repeats", "sequences", "dates", "order"} }
 
 // Alphabets are the named PIN alphabets. readable leaves out characters that
 // look alike in print (0 and O, 1 and I and L).
@@ -93,7 +110,14 @@ func BuiltinTokenProfiles() []TokenProfile {
 }
 
 func defaultStation() Station {
-	return Station{Central: Central{Certificate: "station.crt", Key: "station.key"}, Identity: Identity{Tier: TierTPM}}
+	return Station{
+		Central:  Central{Certificate: "station.crt", Key: "station.key"},
+		Identity: Identity{Tier: TierTPM},
+		Mailer: Mailer{
+			Server: "/run/cups/cups.sock", Spool: "/var/spool/cups", Font: "/usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf",
+			Language: "zh-CN", Patience: time.Minute,
+		},
+	}
 }
 
 func defaultModule() Module { return Module{Tokens: 1, Trust: TrustRoot} }
@@ -111,7 +135,7 @@ func defaultTokenProfile() TokenProfile {
 func defaultProduct() Product {
 	return Product{
 		Certificate: Certificate{ValidityTolerance: 24 * time.Hour, ClockTolerance: 10 * time.Minute},
-		UserPIN:     UserPIN{Length: 8, Alphabet: "digits", Delivery: "sealed"},
+		UserPIN:     UserPIN{Length: 8, Alphabet: "digits", Deny: PINRules(), Delivery: DeliverSealed},
 		TokenLabel:  "{{.UnitID}}",
 	}
 }
@@ -175,4 +199,16 @@ func (s *Station) ProductFor(code string) (Product, bool) {
 		return Product{}, false
 	}
 	return s.Products[i], true
+}
+
+// SealsUserPINs reports whether a product's PINs may be delivered in envelopes.
+func (s *Station) SealsUserPINs() bool {
+	return slices.ContainsFunc(s.Products, func(p Product) bool {
+		return p.UserPIN.Delivery != DeliverMailer && p.UserPIN.Delivery != DeliverFirstUse
+	})
+}
+
+// PrintsMailers reports whether a product's PINs are delivered by letters printed here.
+func (s *Station) PrintsMailers() bool {
+	return slices.ContainsFunc(s.Products, func(p Product) bool { return p.UserPIN.Delivery == DeliverMailer })
 }

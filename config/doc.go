@@ -47,8 +47,10 @@
 //	      extKeyUsage: [clientAuth, emailProtection]
 //	      validityTolerance: 24h
 //	      clockTolerance: 10m
-//	    userPin: {length: 8, alphabet: digits, delivery: sealed}
+//	    userPin: {length: 8, alphabet: digits, deny: [repeats, …], delivery: sealed}
 //	    tokenLabel: "{{.UnitID}}"
+//	mailer:                          # for products with delivery: mailer
+//	  printer: letters
 //
 // docs/configuration.md tells every key; docs/examples/station.yaml is a whole file.
 //

@@ -72,6 +72,9 @@ func (v *validator) ways(field string, t TokenProfile) {
 	if !t.Initialise && !changes {
 		v.fault(field+".userPin", "must be change where tokens are not initialised (initialise: false): they have a user PIN")
 	}
+	if t.ForcesPINChange && changes {
+		v.fault(field+".forcesPinChange", "it is the security officer that sets such a PIN (userPin: init)")
+	}
 	if t.KeyID != "" {
 		v.check(field+".keyId", checkKeyID(t.KeyID))
 	}
@@ -166,10 +169,26 @@ func (v *validator) product(field string, p Product, before []Product) {
 	}
 	v.certificate(field+".certificate", p.Certificate)
 	v.pin(field+".userPin", p.UserPIN.Policy())
-	if !slices.Contains(Deliveries(), p.UserPIN.Delivery) {
-		v.fault(field+".userPin.delivery", "%q is none of %s", p.UserPIN.Delivery, strings.Join(Deliveries(), ", "))
+	for i, rule := range p.UserPIN.Deny {
+		at := fmt.Sprintf("%s.userPin.deny[%d]", field, i)
+		v.oneOf(at, rule, PINRules())
+		if slices.Contains(p.UserPIN.Deny[:i], rule) {
+			v.fault(at, "given twice")
+		}
 	}
+	v.oneOf(field+".userPin.delivery", p.UserPIN.Delivery, Deliveries())
+	v.firstPIN(field+".userPin.firstPin", p.UserPIN)
 	v.check(field+".tokenLabel", checkLabel(p.TokenLabel))
+}
+
+// firstPIN wants one exactly where it is used, and one that says itself that it is no secret.
+func (v *validator) firstPIN(field string, u UserPIN) {
+	switch used := u.Delivery == DeliverFirstUse; {
+	case used && (len(u.FirstPIN) < minPIN || len(u.FirstPIN) > maxPIN || strings.ContainsFunc(u.FirstPIN, func(c rune) bool { return c <= ' ' || c > '~' })):
+		v.fault(field, "%d to %d printable ASCII characters without blanks are needed (delivery: %s)", minPIN, maxPIN, DeliverFirstUse)
+	case !used && u.FirstPIN != "":
+		v.fault(field, "it is used with delivery: %s only", DeliverFirstUse)
+	}
 }
 
 // checkCode follows the ProductCode of the dispatch contract.

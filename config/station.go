@@ -19,6 +19,24 @@ type Station struct {
 	// TokenProfiles are tried in order, the built-in ones last.
 	TokenProfiles []TokenProfile `yaml:"tokenProfiles"`
 	Products      []Product      `yaml:"products"`
+	// Mailer is how PIN mailers are printed, for products that are delivered so.
+	Mailer Mailer `yaml:"mailer"`
+}
+
+// Mailer is how PIN mailers are printed.
+type Mailer struct {
+	// Printer is the name of a queue of CUPS.
+	Printer string `yaml:"printer"`
+	// Server is where CUPS listens on this machine: an absolute path, or a loopback address with its port.
+	Server string `yaml:"server"`
+	// Spool is CUPS's RequestRoot, which must be in memory; absolute.
+	Spool string `yaml:"spool"`
+	// Font is a TrueType font with every character that a recipient may have.
+	Font string `yaml:"font"`
+	// Language is one of Languages.
+	Language string `yaml:"language"`
+	// Patience is how long a sheet may take.
+	Patience time.Duration `yaml:"patience"`
 }
 
 // Central is how the central server is reached.
@@ -106,6 +124,8 @@ type TokenProfile struct {
 	// those of CA certificates.
 	KeyID    string   `yaml:"keyId"`
 	CAKeyIDs []string `yaml:"caKeyIds"`
+	// ForcesPINChange says that the token has its holder change a user PIN that the SO has set.
+	ForcesPINChange bool `yaml:"forcesPinChange"`
 	// OwnLabels are the CKA_LABELs, with * for any text, of objects that the model itself shows.
 	OwnLabels []string `yaml:"ownLabels"`
 	// AttestationTrust is a PEM file with the roots of the maker's attestation
@@ -148,8 +168,12 @@ type PINPolicy struct {
 type UserPIN struct {
 	Length   int    `yaml:"length"`
 	Alphabet string `yaml:"alphabet"`
+	// Deny lists what is not drawn because people guess it first: of PINRules.
+	Deny []string `yaml:"deny"`
 	// Delivery is one of Deliveries.
 	Delivery string `yaml:"delivery"`
+	// FirstPIN is what the token leaves with where its holder changes it first. It is no secret.
+	FirstPIN string `yaml:"firstPin"`
 }
 
 // Policy is the part that says how the PIN is made.

@@ -36,7 +36,9 @@ func (s *Station) Validate() error {
 	}
 	v.central(s.Central, s.Identity.Tier)
 	v.identity(s.Identity)
-	v.fingerprints("recipients.userPin", s.Recipients.UserPIN, 1)
+	if s.SealsUserPINs() || len(s.Products) == 0 || len(s.Recipients.UserPIN) > 0 {
+		v.fingerprints("recipients.userPin", s.Recipients.UserPIN, 1)
+	}
 	v.fingerprints("recipients.soPin", s.Recipients.SOPIN, minOfficers)
 	v.check("certificateTrust", checkPEM(s.CertificateTrust))
 	v.modules(s.Modules)
@@ -48,6 +50,9 @@ func (s *Station) Validate() error {
 	}
 	for i, p := range s.Products {
 		v.product(fmt.Sprintf("products[%d]", i), p, s.Products[:i])
+	}
+	if s.PrintsMailers() || s.Mailer.Printer != "" {
+		v.mailer(s.Mailer)
 	}
 	return errors.Join(v.errs...)
 }

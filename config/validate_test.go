@@ -52,6 +52,12 @@ func TestValidate(t *testing.T) {
 	url := func(u string) func(*Station, string) {
 		return func(s *Station, _ string) { s.Central.URLs[1] = u }
 	}
+	mailer := func(change func(*Station)) func(*Station, string) {
+		return func(s *Station, dir string) {
+			s.Products[0].UserPIN.Delivery, s.Mailer.Printer, s.Mailer.Font = DeliverMailer, "letters", filepath.Join(dir, "module.so")
+			change(s)
+		}
+	}
 	env := func(name, value string) func(*Station, string) {
 		return func(s *Station, _ string) { s.Modules[0].Env = map[string]string{name: value} }
 	}
@@ -215,6 +221,33 @@ func TestValidate(t *testing.T) {
 		{"misspelt alphabet", alphabet("digit"), "products[0].userPin.alphabet"},
 		{"no alphabet", alphabet(""), "products[0].userPin.alphabet"},
 		{"readable alphabet", alphabet("readable"), ""},
+		{"unknown rule", func(s *Station, _ string) { s.Products[0].UserPIN.Deny = []string{"dates", "birthdays"} }, "products[0].userPin.deny[1]"},
+		{"rule twice", func(s *Station, _ string) { s.Products[0].UserPIN.Deny = []string{"dates", "dates"} }, "products[0].userPin.deny[1]"},
+		{"no rule", func(s *Station, _ string) { s.Products[0].UserPIN.Deny = nil }, ""},
+		{"first use", func(s *Station, _ string) {
+			s.Products[0].UserPIN.Delivery, s.Products[0].UserPIN.FirstPIN = "change-at-first-use", "000000"
+		}, ""},
+		{"first use without a PIN", func(s *Station, _ string) { s.Products[0].UserPIN.Delivery = "change-at-first-use" }, "products[0].userPin.firstPin"},
+		{"first PIN with a blank", func(s *Station, _ string) {
+			s.Products[0].UserPIN.Delivery, s.Products[0].UserPIN.FirstPIN = "change-at-first-use", "0000 00"
+		}, "products[0].userPin.firstPin"},
+		{"first PIN of a sealed one", func(s *Station, _ string) { s.Products[0].UserPIN.FirstPIN = "000000" }, "products[0].userPin.firstPin"},
+		{"mailers", mailer(func(*Station) {}), ""},
+		{"mailers and no recipient of user PINs", mailer(func(s *Station) { s.Recipients.UserPIN = nil }), ""},
+		{"mailers without a printer", mailer(func(s *Station) { s.Mailer.Printer = "" }), "mailer.printer"},
+		{"a printer named like an option", mailer(func(s *Station) { s.Mailer.Printer = "-o" }), "mailer.printer"},
+		{"a printer with a path", mailer(func(s *Station) { s.Mailer.Printer = "../letters" }), "mailer.printer"},
+		{"CUPS on a port", mailer(func(s *Station) { s.Mailer.Server = "127.0.0.1:631" }), ""},
+		{"CUPS elsewhere", mailer(func(s *Station) { s.Mailer.Server = "192.0.2.1:631" }), "mailer.server"},
+		{"CUPS by a name", mailer(func(s *Station) { s.Mailer.Server = "localhost:631" }), "mailer.server"},
+		{"spool relative", mailer(func(s *Station) { s.Mailer.Spool = "spool" }), "mailer.spool"},
+		{"font missing", mailer(func(s *Station) { s.Mailer.Font += "x" }), "mailer.font"},
+		{"language unknown", mailer(func(s *Station) { s.Mailer.Language = "fr" }), "mailer.language"},
+		{"no patience", mailer(func(s *Station) { s.Mailer.Patience = 0 }), "mailer.patience"},
+		{"a printer that is not needed, without a font", func(s *Station, _ string) { s.Mailer.Printer, s.Mailer.Font = "letters", "" }, "mailer.font"},
+		{"first use on a token whose user changes its PIN", func(s *Station, _ string) {
+			s.TokenProfiles[0].UserPIN, s.TokenProfiles[0].WellKnownUserPIN, s.TokenProfiles[0].ForcesPINChange = "change", "123456", true
+		}, "tokenProfiles[0].forcesPinChange"},
 		{"unknown delivery", func(s *Station, _ string) { s.Products[0].UserPIN.Delivery = "sms" }, "products[0].userPin.delivery"},
 
 		{"label empty", label(""), "products[0].tokenLabel"},
@@ -379,7 +412,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		t.Errorf("%s is in docs/configuration.md, but is no key", key)
 	}
 	text := string(doc)
-	for _, word := range slices.Concat(AllowedEnvironment(), KeyAlgorithms(), Deliveries(), Identities(), UserPINWays(), KeyLogins(), slices.Collect(maps.Keys(Alphabets()))) {
+	for _, word := range slices.Concat(AllowedEnvironment(), KeyAlgorithms(), Deliveries(), PINRules(), Languages(), Identities(), UserPINWays(), KeyLogins(), slices.Collect(maps.Keys(Alphabets()))) {
 		if !strings.Contains(text, "`"+word+"`") {
 			t.Errorf("%s is not in docs/configuration.md", word)
 		}

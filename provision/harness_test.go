@@ -136,7 +136,7 @@ func sampleProduct(t *testing.T, algorithm string) Product {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Product{Code: "CERT272353", Algorithm: alg, Profile: profile, UserPIN: PINPolicy{Length: 8, Alphabet: "0123456789", DenyGuessable: true}}
+	return Product{Code: "CERT272353", Algorithm: alg, Profile: profile, UserPIN: PINPolicy{Length: 8, Alphabet: "0123456789", Deny: PINRules()}}
 }
 
 var recipientKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })

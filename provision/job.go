@@ -26,11 +26,25 @@ type Job struct {
 	DueAt         time.Time
 	// TokenLabel is rendered from the product's template.
 	TokenLabel pkcs11.TokenLabel
-	CreatedAt  time.Time
+	// Recipient is who the finished key goes to; its letter with the PIN goes there too.
+	Recipient Recipient
+	CreatedAt time.Time
 }
 
 // UnitID names the unit.
 func (j Job) UnitID() string { return j.Subject.UnitID }
+
+// Recipient is who gets what the order brings (收件人).
+type Recipient struct {
+	Name    string `json:",omitempty"`
+	Phone   string `json:",omitempty"`
+	Address string `json:",omitempty"`
+}
+
+// numbers are those that who knows the order knows, so that no PIN may be made of them.
+func (j Job) numbers() []string {
+	return []string{j.Subject.UnitID, j.Subject.Company.USCC, j.Recipient.Phone}
+}
 
 // JobID makes the id of the n-th attempt (from 1) of this station at a unit's generation.
 func JobID(unitID string, generation, attempt int) string {
@@ -43,7 +57,25 @@ type Product struct {
 	Algorithm pkcs11.Algorithm
 	Profile   *csr.CompiledProfile
 	UserPIN   PINPolicy
+	Delivery  Delivery
+	// FirstPIN is the user PIN that every token of the product leaves with where its
+	// holder has to change it first (DeliverFirstUse). It is no secret.
+	FirstPIN string
 }
+
+// Delivery is how a user PIN gets to the token's holder.
+type Delivery string
+
+// Deliveries.
+const (
+	// DeliverSealed: in an envelope for a mail house, so that nobody here sees it; also "".
+	DeliverSealed Delivery = "sealed"
+	// DeliverMailer: in a letter that is printed at the station.
+	DeliverMailer Delivery = "mailer"
+	// DeliverFirstUse: the token leaves with a PIN that everybody knows, and has its
+	// holder change it before anything else.
+	DeliverFirstUse Delivery = "change-at-first-use"
+)
 
 // TokenRef says which token a job writes: the module instance, and the token's
 // identity in it. Before C_InitToken the identity is a slot description, after it a
@@ -79,6 +111,9 @@ type Facts struct {
 	SettingUserPIN   bool `json:",omitempty"`
 	FactoryUserTries int  `json:",omitempty"`
 
+	// Delivery is how the user PIN gets to the token's holder; "" as DeliverSealed.
+	Delivery Delivery `json:",omitempty"`
+
 	EscrowID          string   `json:",omitempty"`
 	SOPINBox          []byte   `json:",omitempty"`
 	UserPINBox        []byte   `json:",omitempty"`
@@ -86,6 +121,9 @@ type Facts struct {
 	UserPINEnvelope   []byte   `json:",omitempty"`
 	SOPINRecipients   []string `json:",omitempty"` // SHA-256 of certificates, hexadecimal
 	UserPINRecipients []string `json:",omitempty"`
+
+	// Letters are the sheets that were printed for the user PIN, or are about to be.
+	Letters []Letter `json:",omitempty"`
 
 	KeyID     pkcs11.KeyID `json:",omitempty"`
 	PublicKey []byte       `json:",omitempty"` // DER SubjectPublicKeyInfo
@@ -149,6 +187,8 @@ const (
 	ReportResult ReportKind = "result"
 	// ReportRelease gives an unbound unit back.
 	ReportRelease ReportKind = "release"
+	// ReportMailer tells who has seen the letter with the user PIN.
+	ReportMailer ReportKind = "mailer"
 )
 
 // Outcome is how a bound unit ended.
@@ -191,7 +231,10 @@ type Report struct {
 	CertificateSerial string             `json:",omitempty"`
 	CertificateSHA256 string             `json:",omitempty"`
 	EscrowID          string             `json:",omitempty"`
+	Delivery          Delivery           `json:",omitempty"`
 	UserPINEnvelope   []byte             `json:",omitempty"`
 	UserPINRecipients []string           `json:",omitempty"`
 	Busy              time.Duration      `json:",omitempty"`
+
+	ConfirmedBy string `json:",omitempty"`
 }

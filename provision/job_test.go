@@ -357,7 +357,7 @@ func TestPlanIsPrintable(t *testing.T) {
 	for _, step := range Plan(sampleJob(1)) {
 		names = append(names, string(step.Name))
 	}
-	want := "identify check-blank prepare escrow-so-pin initialise set-so-pin name-escrow set-user-pin generate-key check-key build-csr bind-csr collect-certificate check-certificate install-certificate read-back finish"
+	want := "identify check-blank prepare escrow-so-pin initialise set-so-pin name-escrow set-user-pin generate-key check-key build-csr bind-csr collect-certificate check-certificate install-certificate read-back set-first-pin finish"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("plan\n%s, want\n%s", got, want)
 	}

@@ -208,12 +208,23 @@ func (j *Journal) Finish(rec *Record, report *Report) error {
 	if rec.State == StateFailed {
 		rec.Facts.forgetPINs()
 	}
-	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
-		err := errors.Join(j.save(tx, rec, string(rec.State)), witness(tx, ended(rec, report)))
-		if err == nil && rec.State == StateFinished {
-			_, err = tx.Exec("INSERT INTO evidence (job_id, n) SELECT $1, MAX(n) FROM record", rec.Job.ID)
+	return j.tell(rec, string(rec.State), report, func(tx *sql.Tx) error {
+		if err := witness(tx, ended(rec, report)); err != nil || rec.State != StateFinished {
+			return err
 		}
-		if err != nil || report == nil {
+		_, err := tx.Exec("INSERT INTO evidence (job_id, n) SELECT $1, MAX(n) FROM record", rec.Job.ID)
+		return err
+	})
+}
+
+// Tell makes the record durable together with a report of what it says, if there is one.
+func (j *Journal) Tell(rec *Record, note string, report *Report) error {
+	return j.tell(rec, note, report, func(tx *sql.Tx) error { return witness(tx, intended(rec, note)) })
+}
+
+func (j *Journal) tell(rec *Record, note string, report *Report, more func(*sql.Tx) error) error {
+	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
+		if err := errors.Join(j.save(tx, rec, note), more(tx)); err != nil || report == nil {
 			return err
 		}
 		body, err := json.Marshal(report)

@@ -56,3 +56,17 @@ func (j *Journal) ReportSent(id int64, answer string, acts ...audit.Entry) error
 		return errors.Join(err, witness(tx, acts...))
 	})
 }
+
+// installedAnswer is the server's answer to the report of a unit that it took as installed.
+const installedAnswer = "INSTALLED"
+
+// Answer is what the central server answered to a job's last report of a kind; "" when
+// there is none, or no answer yet.
+func (j *Journal) Answer(jobID string, kind ReportKind) (string, error) {
+	var answer sql.NullString
+	err := j.db.QueryRow("SELECT answer FROM report WHERE job_id = $1 AND json_extract(body, '$.Kind') = $2 ORDER BY id DESC LIMIT 1", jobID, string(kind)).Scan(&answer)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("%w: %w", ErrJournal, err)
+	}
+	return answer.String, nil
+}

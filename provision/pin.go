@@ -6,7 +6,22 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 )
+
+// PINRule is a kind of PINs that are not drawn, because they are what people guess first.
+type PINRule string
+
+// Rules.
+const (
+	DenyRepeats   PINRule = "repeats"   // a character three times running, or one block over and over
+	DenySequences PINRule = "sequences" // three characters running up or down
+	DenyDates     PINRule = "dates"     // a day, with its year in two digits or four
+	DenyOrder     PINRule = "order"     // four characters running of the order's own numbers
+)
+
+// PINRules are all rules.
+func PINRules() []PINRule { return []PINRule{DenyRepeats, DenySequences, DenyDates, DenyOrder} }
 
 // PINPolicy says how PINs are chosen.
 type PINPolicy struct {
@@ -14,18 +29,17 @@ type PINPolicy struct {
 	Length int
 	// Alphabet holds the characters, each once, all equally likely.
 	Alphabet string
-	// DenyGuessable refuses what people guess first: a character three times
-	// running, three running up or down, and dates.
-	DenyGuessable bool
+	// Deny lists the PINs that are thrown away.
+	Deny []PINRule
 }
 
 // maxPINDraws bounds the rejection of guessable PINs; a policy that needs more is
 // one that hardly any PIN satisfies.
-const maxPINDraws = 1000
+const maxPINDraws = 20000
 
 // Draw chooses a PIN, each one that the policy allows equally likely. random is
-// crypto/rand.Reader outside tests.
-func (p PINPolicy) Draw(random io.Reader) (string, error) {
+// crypto/rand.Reader outside tests; own are the order's numbers, see DenyOrder.
+func (p PINPolicy) Draw(random io.Reader, own ...string) (string, error) {
 	if err := p.Validate(); err != nil {
 		return "", err
 	}
@@ -38,7 +52,7 @@ func (p PINPolicy) Draw(random io.Reader) (string, error) {
 			}
 			pin[i] = p.Alphabet[c]
 		}
-		if !p.DenyGuessable || !guessable(string(pin)) {
+		if !p.denies(string(pin), own) {
 			return string(pin), nil
 		}
 	}
@@ -61,6 +75,11 @@ func (p PINPolicy) Validate() error {
 	if chars[0] <= ' ' || slices.Max(chars) > '~' {
 		return errors.New("PIN alphabet holds something else than printable ASCII")
 	}
+	for _, rule := range p.Deny {
+		if !slices.Contains(PINRules(), rule) {
+			return fmt.Errorf("PIN rule %q is unknown", string(rule))
+		}
+	}
 	return nil
 }
 
@@ -79,15 +98,64 @@ func drawByte(random io.Reader, n int) (int, error) {
 	}
 }
 
-// guessable reports a character three times running, three running up or down, or a date.
-func guessable(pin string) bool {
+// denies reports whether a rule throws the PIN away.
+func (p PINPolicy) denies(pin string, own []string) bool {
+	return slices.ContainsFunc(p.Deny, func(rule PINRule) bool {
+		switch rule {
+		case DenyRepeats:
+			return runs(pin, 0) || isRepeated(pin)
+		case DenySequences:
+			return runs(pin, 1) || runs(pin, -1)
+		case DenyDates:
+			return holdsDate(pin)
+		case DenyOrder:
+			return holdsPartOf(pin, own)
+		}
+		return true
+	})
+}
+
+// runs reports three characters running, each by step above the one before.
+func runs(pin string, step int) bool {
 	for i := 0; i+2 < len(pin); i++ {
-		d1, d2 := int(pin[i+1])-int(pin[i]), int(pin[i+2])-int(pin[i+1])
-		if d1 == d2 && d1 >= -1 && d1 <= 1 {
+		if int(pin[i+1])-int(pin[i]) == step && int(pin[i+2])-int(pin[i+1]) == step {
 			return true
 		}
 	}
-	return holdsDate(pin)
+	return false
+}
+
+// isRepeated reports a PIN that is one block over and over, such as 12121212 or 90019001.
+func isRepeated(pin string) bool {
+	for n := 1; n <= len(pin)/2; n++ {
+		if len(pin)%n == 0 && strings.Repeat(pin[:n], len(pin)/n) == pin {
+			return true
+		}
+	}
+	return false
+}
+
+// ownPart is how many characters of a number in a row make a PIN a part of it.
+const ownPart = 4
+
+// holdsPartOf reports whether a PIN shares characters in a row with a number, whatever
+// stands between them there and however they are written.
+func holdsPartOf(pin string, own []string) bool {
+	pin = strings.ToLower(pin)
+	for _, number := range own {
+		plain := strings.Map(func(c rune) rune {
+			if c < '0' || c > '9' && c < 'a' || c > 'z' {
+				return -1
+			}
+			return c
+		}, strings.ToLower(number))
+		for i := 0; i+ownPart <= len(pin); i++ {
+			if strings.Contains(plain, pin[i:i+ownPart]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // holdsDate looks for YYYYMMDD, DDMMYYYY and MMDDYYYY of 1900 to 2099, and for YYMMDD and DDMMYY.

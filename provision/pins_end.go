@@ -75,4 +75,9 @@ func (j *Journal) DestroyPINs(jobID, why string) error {
 }
 
 // forgetPINs leaves the envelopes, which nobody here can open.
-func (f *Facts) forgetPINs() { f.SOPINBox, f.UserPINBox = nil, nil }
+func (f *Facts) forgetPINs() {
+	f.SOPINBox, f.UserPINBox = nil, nil
+	for i := range f.Letters {
+		f.Letters[i].PINBox = nil
+	}
+}

@@ -40,6 +40,9 @@ type TokenProfile struct {
 	// UserPIN says how the user PIN is set; FactoryUserPIN is the one that is replaced.
 	UserPIN        UserPINBy
 	FactoryUserPIN pkcs11.UserPIN
+	// ForcesChange says that a user PIN that the SO has set opens nothing before its
+	// holder has changed it, and that the token shows so (CKF_USER_PIN_TO_BE_CHANGED).
+	ForcesChange bool
 	// SOWritesKeys says that keys and certificates are written by the security
 	// officer, not by the user (ykcs11).
 	SOWritesKeys bool

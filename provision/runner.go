@@ -387,7 +387,7 @@ func (j *run) report() *Report {
 		UnitID: j.rec.Job.UnitID(), Generation: j.rec.Job.Generation, Epoch: j.rec.Epoch,
 		TokenSerial: j.rec.Token.Identity.Serial, TokenLabel: j.rec.TokenLabel(), KeyID: f.KeyID,
 		CertificateSerial: f.CertificateSerial, CertificateSHA256: f.CertificateSHA256,
-		EscrowID: f.EscrowID, UserPINEnvelope: f.UserPINEnvelope, UserPINRecipients: f.UserPINRecipients,
+		EscrowID: f.EscrowID, Delivery: f.Delivery, UserPINEnvelope: f.UserPINEnvelope, UserPINRecipients: f.UserPINRecipients,
 		Busy: j.rec.Busy,
 	}
 }

@@ -23,6 +23,7 @@ const (
 	StepCheckCert   StepName = "check-certificate"
 	StepInstall     StepName = "install-certificate"
 	StepReadBack    StepName = "read-back"
+	StepSetFirstPIN StepName = "set-first-pin"
 	StepFinish      StepName = "finish"
 )
 
@@ -94,6 +95,7 @@ func Plan(job Job) []Step {
 			{Name: StepCheckCert, Effect: EffectReads, run: checkCertificate},
 			{Name: StepInstall, Effect: EffectIrreversible, WritesToken: true, observe: observeInstall, run: install},
 			{Name: StepReadBack, Effect: EffectReads, run: readBack},
+			{Name: StepSetFirstPIN, Effect: EffectIrreversible, WritesToken: true, when: changesAtFirstUse, run: setFirstPIN, verify: verifyFirstPIN},
 			{Name: StepFinish, Effect: EffectReads, run: finish},
 		}
 	default:

@@ -211,6 +211,9 @@ func identify(ctx context.Context, j *run) error {
 	if n := profile.SOPIN.Length; !profile.AsMade && !info.TakesPIN(n) {
 		return fmt.Errorf("%w: token profile %s wants an SO PIN of %d characters, the token takes %d to %d", ErrProfileMisfit, profile.Name, n, info.MinPINLen, info.MaxPINLen)
 	}
+	if err := delivers(product, profile, info); err != nil {
+		return err
+	}
 	// An order that does not fit is found before it costs a token.
 	if _, err := product.Profile.Request(j.rec.Job.Subject); err != nil {
 		return err
@@ -319,17 +322,20 @@ func prepare(ctx context.Context, j *run) error {
 	if err != nil {
 		return fmt.Errorf("%w: SO PIN: %w", ErrProfileMisfit, err)
 	}
-	user, err := product.UserPIN.Draw(rand.Reader)
+	user, err := product.UserPIN.Draw(rand.Reader, j.rec.Job.numbers()...)
 	if err != nil {
 		return fmt.Errorf("%w: user PIN: %w", ErrProfileMisfit, err)
 	}
 	if f.SOPINEnvelope, err = envelope.Seal(to.SOPIN, []byte(so)); err != nil {
 		return err
 	}
-	if f.UserPINEnvelope, err = envelope.Seal(to.UserPIN, []byte(user)); err != nil {
-		return err
+	f.SOPINRecipients, f.Delivery = fingerprints(to.SOPIN), product.Delivery
+	if f.Delivery == DeliverSealed || f.Delivery == "" {
+		if f.UserPINEnvelope, err = envelope.Seal(to.UserPIN, []byte(user)); err != nil {
+			return err
+		}
+		f.UserPINRecipients = fingerprints(to.UserPIN)
 	}
-	f.SOPINRecipients, f.UserPINRecipients = fingerprints(to.SOPIN), fingerprints(to.UserPIN)
 	f.SOPINBox = j.Vault.seal(j.rec.Job.ID, fieldSOPIN, so)
 	f.UserPINBox = j.Vault.seal(j.rec.Job.ID, fieldUserPIN, user)
 	f.EscrowID = uuid.NewString()
@@ -605,6 +611,14 @@ func setUserPIN(ctx context.Context, j *run) error {
 	if profile.UserPIN == UserPINChange {
 		return j.changeUserPIN(ctx, profile.FactoryUserPIN, pin)
 	}
+	if profile.ForcesChange {
+		return j.setUserPINTwice(ctx, pin)
+	}
+	return j.initUserPIN(ctx, pin)
+}
+
+// initUserPIN has the security officer set the user PIN.
+func (j *run) initUserPIN(ctx context.Context, pin pkcs11.UserPIN) error {
 	token, err := j.loginAs(ctx, loginSO)
 	if err != nil {
 		return err

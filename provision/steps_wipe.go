@@ -59,6 +59,15 @@ func wipe(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
+	if profile.ForcesChange {
+		pin, err := j.userPIN()
+		if err != nil {
+			return err
+		}
+		if err := j.setUserPINTwice(ctx, pin); err != nil { // it may have its first PIN by now
+			return err
+		}
+	}
 	if len(profile.KeyID) > 0 {
 		if err := j.replaceKey(ctx, profile); err != nil {
 			return err

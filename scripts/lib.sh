@@ -56,3 +56,9 @@ need_rig() {
   need /usr/sbin/pcscd pcscd /usr/lib/pcsc/drivers/serial/libifdvpcd.so vsmartcard-vpcd \
     "/usr/lib/$(uname -m)-linux-gnu/libykcs11.so.2" ykcs11 pkcs11-tool opensc
 }
+
+# need_mailer installs what PIN mailers are printed with, and read again in tests.
+need_mailer() {
+  need /usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf fonts-lxgw-wenkai pdftotext poppler-utils \
+    /usr/sbin/cupsd cups lp cups-client /usr/share/ppd/cupsfilters/Generic-PDF_Printer-PDF.ppd cups-filters gs ghostscript
+}

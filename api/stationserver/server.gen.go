@@ -67,6 +67,9 @@ type ServerInterface interface {
 	// PutCsr Bind the certification request of this generation
 	// (PUT /units/{unitId}/generations/{generation}/csr)
 	PutCsr(w http.ResponseWriter, r *http.Request, unitId UnitId, generation Generation)
+	// PutMailer Report that a person has seen the letter with the unit's PIN
+	// (PUT /units/{unitId}/generations/{generation}/mailer)
+	PutMailer(w http.ResponseWriter, r *http.Request, unitId UnitId, generation Generation)
 	// PutResult Report what became of a bound unit
 	// (PUT /units/{unitId}/generations/{generation}/result)
 	PutResult(w http.ResponseWriter, r *http.Request, unitId UnitId, generation Generation)
@@ -481,6 +484,41 @@ func (siw *ServerInterfaceWrapper) PutCsr(w http.ResponseWriter, r *http.Request
 	handler.ServeHTTP(w, r)
 }
 
+// PutMailer operation middleware
+func (siw *ServerInterfaceWrapper) PutMailer(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "unitId" -------------
+	var unitId UnitId
+
+	err = runtime.BindStyledParameterWithOptions("simple", "unitId", r.PathValue("unitId"), &unitId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "unitId", Err: err})
+		return
+	}
+
+	// ------------- Path parameter "generation" -------------
+	var generation Generation
+
+	err = runtime.BindStyledParameterWithOptions("simple", "generation", r.PathValue("generation"), &generation, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int32", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "generation", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.PutMailer(w, r, unitId, generation)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // PutResult operation middleware
 func (siw *ServerInterfaceWrapper) PutResult(w http.ResponseWriter, r *http.Request) {
 
@@ -700,6 +738,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/certificate", wrapper.GetCertificate)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/result", wrapper.PutResult)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/units/{unitId}/adopt", wrapper.PostAdopt)
+	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/generations/{generation}/mailer", wrapper.PutMailer)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/units/{unitId}/shipment", wrapper.PutShipment)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/records/{instanceId}", wrapper.GetRecord)
 	m.HandleFunc(http.MethodPut+" "+options.BaseURL+"/records/{instanceId}", wrapper.PutRecord)
@@ -1442,6 +1481,47 @@ func (response PutCsrdefaultApplicationProblemPlusJSONResponse) VisitPutCsrRespo
 	return err
 }
 
+type PutMailerRequestObject struct {
+	UnitId     UnitId     `json:"unitId"`
+	Generation Generation `json:"generation"`
+	Body       *PutMailerJSONRequestBody
+}
+
+type PutMailerResponseObject interface {
+	VisitPutMailerResponse(w http.ResponseWriter) error
+}
+
+type PutMailer200JSONResponse UnitState
+
+func (response PutMailer200JSONResponse) VisitPutMailerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutMailerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutMailerdefaultApplicationProblemPlusJSONResponse) VisitPutMailerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type PutResultRequestObject struct {
 	UnitId     UnitId     `json:"unitId"`
 	Generation Generation `json:"generation"`
@@ -1613,6 +1693,9 @@ type StrictServerInterface interface {
 	// PutCsr Bind the certification request of this generation
 	// (PUT /units/{unitId}/generations/{generation}/csr)
 	PutCsr(ctx context.Context, request PutCsrRequestObject) (PutCsrResponseObject, error)
+	// PutMailer Report that a person has seen the letter with the unit's PIN
+	// (PUT /units/{unitId}/generations/{generation}/mailer)
+	PutMailer(ctx context.Context, request PutMailerRequestObject) (PutMailerResponseObject, error)
 	// PutResult Report what became of a bound unit
 	// (PUT /units/{unitId}/generations/{generation}/result)
 	PutResult(ctx context.Context, request PutResultRequestObject) (PutResultResponseObject, error)
@@ -2145,6 +2228,40 @@ func (sh *strictHandler) PutCsr(w http.ResponseWriter, r *http.Request, unitId U
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(PutCsrResponseObject); ok {
 		if err := validResponse.VisitPutCsrResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutMailer operation middleware
+func (sh *strictHandler) PutMailer(w http.ResponseWriter, r *http.Request, unitId UnitId, generation Generation) {
+	var request PutMailerRequestObject
+
+	request.UnitId = unitId
+	request.Generation = generation
+
+	var body PutMailerJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.PutMailer(ctx, request.(PutMailerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutMailer")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(PutMailerResponseObject); ok {
+		if err := validResponse.VisitPutMailerResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -41,10 +41,15 @@ func newCatalogue(station *config.Station) (*catalogue, error) {
 		}
 		label, err := csr.CompileText(p.TokenLabel)
 		fault(".tokenLabel", err)
-		c.products[p.Code] = provision.Product{
+		product := provision.Product{
 			Code: p.Code, Algorithm: algorithm, Profile: profile,
-			UserPIN: provision.PINPolicy{Length: p.UserPIN.Length, Alphabet: p.UserPIN.Policy().Characters(), DenyGuessable: true},
+			UserPIN:  provision.PINPolicy{Length: p.UserPIN.Length, Alphabet: p.UserPIN.Policy().Characters()},
+			Delivery: provision.Delivery(p.UserPIN.Delivery), FirstPIN: p.UserPIN.FirstPIN,
 		}
+		for _, rule := range p.UserPIN.Deny {
+			product.UserPIN.Deny = append(product.UserPIN.Deny, provision.PINRule(rule))
+		}
+		c.products[p.Code] = product
 		c.labels[p.Code] = label
 		c.codes = append(c.codes, p.Code)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/mailer/cups"
 )
 
 func newConfigCheck(s streams, path *string, load func() (*config.Station, error)) *cobra.Command {
@@ -21,7 +22,8 @@ path of its field. Nothing is loaded, contacted or written.`,
 			_, productErr := newCatalogue(station)
 			_, profileErr := tokenProfiles(station)
 			_, trustErr := readCertificates("certificateTrust", station.CertificateTrust)
-			if err := errors.Join(productErr, profileErr, trustErr); err != nil {
+			_, mailerErr := newMailers(station, cups.Supported)
+			if err := errors.Join(productErr, profileErr, trustErr, mailerErr); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(s.out, "%s is in order: station %s, %d modules, %d token profiles, %d products\n",

@@ -67,7 +67,7 @@ func (o *enrollOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	lock, err := lockState(station.StateDir)
+	lock, err := lockState(station.StateDir, tokensLock, otherUsbkeyd)
 	if err != nil {
 		return err
 	}

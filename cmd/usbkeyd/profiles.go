@@ -45,6 +45,7 @@ func tokenProfile(p config.TokenProfile) (provision.TokenProfile, error) {
 		OmitAttributes: p.OmitAttributes, OwnLabels: p.OwnLabels,
 		Identity: provision.IdentityBy(p.Identity), AsMade: !p.Initialise,
 		UserPIN: provision.UserPINBy(p.UserPIN), SOPINUncounted: p.SOPINUncounted, SOWritesKeys: p.KeyLogin == "so",
+		ForcesChange: p.ForcesPINChange,
 	}
 	so, since, err := factoryPIN(p.FactorySOPINFile, p.WellKnownSOPIN)
 	if err != nil {

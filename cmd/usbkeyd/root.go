@@ -121,6 +121,8 @@ everything and reports the serial numbers.
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
 		group("audit", "Look at the record of what this station did", newAuditVerify(s, load), newAuditShow(s, load), newAuditExport(s, load)),
+		group("mailers", "Print the letters that bring user PINs",
+			newMailersList(s, load), newMailersPreview(s, load, shutIn), newMailersPrint(s, load, shutIn), newMailersConfirm(s, load), newMailersReprint(s, load, shutIn)),
 		group("module", "Look at a vendor's PKCS#11 library", newModuleQualify(s, shutIn)),
 		group("evidence", "Signed statements about finished keys", newEvidenceExport(s, load), newEvidenceVerify(s)),
 		group("sopin", "Open an SO PIN from escrow", newSOPINOpen(s, shutIn)),

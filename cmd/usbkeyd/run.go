@@ -19,6 +19,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/identity"
+	"github.com/usbkeyd/usbkeyd/internal/mailer/cups"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"golang.org/x/term"
 )
@@ -199,6 +200,9 @@ func (o *runOptions) openLog(stateDir string, interactive bool) (io.Writer, func
 func newAgent(station *config.Station, tpm *identity.TPM, st *state, log *slog.Logger, observe func(provision.Progress)) (*agent.Agent, func(), error) {
 	cat, err := newCatalogue(station)
 	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := newMailers(station, cups.Supported); err != nil {
 		return nil, nil, err
 	}
 	profile, err := tokenProfiles(station)

@@ -26,18 +26,19 @@ type state struct {
 
 func journalPath(dir string) string { return filepath.Join(dir, "journal.db") }
 
+// Locks of the state folder: the first is that of the one process that works on tokens.
+const (
+	tokensLock  = "lock"
+	mailersLock = "mailers.lock"
+)
+
+// otherUsbkeyd is what to say when somebody else has the first lock.
+const otherUsbkeyd = "another usbkeyd works on the state folder %s: stop it first"
+
 // openState takes the folder and opens what is in it; seal is nil where the journal's
 // key is in a file.
 func openState(dir string, seal *provision.Sealing) (*state, error) {
-	lock, err := lockState(dir)
-	if err != nil {
-		return nil, err
-	}
-	s := &state{lock: lock}
-	if err := s.open(dir, seal); err != nil {
-		return nil, errors.Join(explainTPM(err), s.Close())
-	}
-	return s, nil
+	return openStateUnder(dir, seal, tokensLock, otherUsbkeyd)
 }
 
 // openStationState is openState as the configuration has it. The TPM is the caller's.
@@ -49,14 +50,28 @@ func openStationState(station *config.Station, tpm *identity.TPM) (*state, error
 	return openState(station.StateDir, seal)
 }
 
-// lockState makes the folder, if need be, and keeps others out of it.
-func lockState(dir string) (*filelock.Lock, error) {
+// openStateUnder is openState under another of the folder's locks.
+func openStateUnder(dir string, seal *provision.Sealing, lockName, held string) (*state, error) {
+	lock, err := lockState(dir, lockName, held)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{lock: lock}
+	if err := s.open(dir, seal); err != nil {
+		return nil, errors.Join(explainTPM(err), s.Close())
+	}
+	return s, nil
+}
+
+// lockState makes the folder, if need be, and takes a lock of it; held, with a %s for the
+// folder, is what to say when somebody else has it.
+func lockState(dir, name, held string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	lock, err := filelock.Exclusive(filepath.Join(dir, "lock"))
+	lock, err := filelock.Exclusive(filepath.Join(dir, name))
 	if errors.Is(err, filelock.ErrHeld) {
-		return nil, fmt.Errorf("another usbkeyd works on the state folder %s: stop it first", dir)
+		return nil, fmt.Errorf(held, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)

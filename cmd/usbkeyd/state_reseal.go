@@ -52,7 +52,7 @@ func reseal(s streams, load func() (*config.Station, error), path string) (err e
 		return err
 	}
 	defer clear(key)
-	lock, err := lockState(station.StateDir)
+	lock, err := lockState(station.StateDir, tokensLock, otherUsbkeyd)
 	if err != nil {
 		return err
 	}

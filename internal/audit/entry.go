@@ -152,6 +152,9 @@ func isWord(s string) bool { return isMadeOf(s, "-") }
 
 func isID(s string) bool { return isMadeOf(s, "-._:+") }
 
+// IsID reports whether an entry can hold s as an id. What cannot be held is told by its hash.
+func IsID(s string) bool { return isID(s) }
+
 // isMadeOf reports that s begins with an ASCII letter or digit and has only those and others.
 func isMadeOf(s, others string) bool {
 	for i := range len(s) {

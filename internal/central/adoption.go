@@ -85,3 +85,12 @@ func (s *stationAPI) PostShipped(ctx context.Context, r stationserver.PostShippe
 	}
 	return out, nil
 }
+
+// PutMailer implements the operation.
+func (s *stationAPI) PutMailer(ctx context.Context, r stationserver.PutMailerRequestObject) (stationserver.PutMailerResponseObject, error) {
+	u, err := s.store.PutMailer(ctx, store.Mailer{UnitID: r.UnitId, Generation: r.Generation, Station: stationOf(ctx), ConfirmedBy: r.Body.ConfirmedBy})
+	if err != nil {
+		return nil, err
+	}
+	return stationserver.PutMailer200JSONResponse(unitStateOf(u)), nil
+}

@@ -188,6 +188,7 @@ func testInstalledMustMatch(t *testing.T, e engine) {
 		{"another serial", func(q *api.ResultRequest) { q.CertificateSerial = text("aabb") }, []string{"/certificateSerial"}},
 		{"no user PIN", func(q *api.ResultRequest) { q.SealedUserPin = nil }, []string{"/sealedUserPin"}},
 		{"a user PIN in clear", func(q *api.ResultRequest) { b := []byte("12345678"); q.SealedUserPin = &b }, []string{"/sealedUserPin"}},
+		{"a user PIN of a mailer", func(q *api.ResultRequest) { d := api.PinMailer; q.PinDelivery = &d }, []string{"/sealedUserPin"}},
 		{"nothing", func(q *api.ResultRequest) {
 			*q = api.ResultRequest{Epoch: q.Epoch, Outcome: q.Outcome, TokenSerial: q.TokenSerial}
 		}, []string{"/keyId", "/escrowId", "/certificateSerial", "/certificateSha256", "/sealedUserPin"}},

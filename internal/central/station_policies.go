@@ -16,6 +16,7 @@ func (s *Server) stationPolicies() map[string]policy {
 		"GetCertificate": {caller: aStation},
 		"PutResult":      {caller: aStation, limit: largeBody},
 		"PostAdopt":      {caller: aStation, limit: smallBody},
+		"PutMailer":      {caller: aStation, limit: smallBody},
 		"PutShipment":    {caller: aStation, limit: smallBody},
 		"PostShipped":    {caller: aStation, limit: largeBody},
 		"GetRecord":      {caller: aStation},

@@ -168,6 +168,9 @@ func (s *stationAPI) PutResult(ctx context.Context, r stationserver.PutResultReq
 		result.SealedUserPIN = *r.Body.SealedUserPin
 		fields = append(fields, checkSealed("/sealedUserPin", result.SealedUserPIN)...)
 	}
+	if d := r.Body.PinDelivery; d != nil && *d != api.PinSealed {
+		result.PINDelivery = string(*d)
+	}
 	if r.Body.UserPinRecipients != nil {
 		result.UserPINRecipients = *r.Body.UserPinRecipients
 		fields = append(fields, checkRecipients("/userPinRecipients", result.UserPINRecipients, recipientDigests(s.cfg.UserPINRecipients))...)

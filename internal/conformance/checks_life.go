@@ -439,6 +439,48 @@ func shipmentChecks() []check {
 			}
 			return s.stays(t.lease.UnitId, api.SHIPPED)
 		}},
+		{"mailer-and-parcel", "A PIN that comes by a mailer is sealed to nobody, and whoever confirmed the sheet does not pack the token, nor the other way round.", func(s *scene) error {
+			t, err := s.token(s.a())
+			if err != nil {
+				return err
+			}
+			if err := t.issued(); err != nil {
+				return err
+			}
+			r, by := t.resultRequest(api.Installed), api.PinMailer
+			r.PinDelivery, r.SealedUserPin, r.UserPinRecipients = &by, nil, nil
+			confirm := func(person string) (answer, error) {
+				return t.by.send(t.ctx, "PUT", t.path("mailer"), api.MailerRequest{ConfirmedBy: person})
+			}
+			a, err := confirm(operator)
+			if err == nil {
+				err = a.refused(api.ProblemUnitState)
+			}
+			if err != nil {
+				return fmt.Errorf("before it is installed: %w", err)
+			}
+			if a, err = t.putResult(r); err == nil {
+				err = a.is(nil, 200)
+			}
+			if err != nil {
+				return err
+			}
+			for range 2 {
+				if a, err = confirm(operator); err == nil {
+					err = a.is(nil, 200)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			if a, err = t.ship("SF0000000001", t.serial); err == nil {
+				err = a.refused(api.ProblemSamePerson)
+			}
+			if err != nil {
+				return fmt.Errorf("packed by who confirmed: %w", err)
+			}
+			return s.stays(t.lease.UnitId, api.INSTALLED)
+		}},
 		{"events", "The order system hears issued, installed, shipped and cancelled, in this order, each with a number that grows; asked for again, they are the same.", func(s *scene) error {
 			t, err := s.token(s.a())
 			if err != nil {

@@ -30,10 +30,11 @@ const samplePairs = 60
 // elsewhere says why no cell reaches a label that is listed.
 func elsewhere() map[crashpoint.Label]string {
 	const (
-		shared = "it needs PostgreSQL, and these servers have SQLite"
-		backup = "no setting restores a backup"
-		enrols = "TestCrashWhileEnrolling kills there"
-		renews = "no certificate is half its life old; a lost answer leaves a certificate over the same key, which stays good"
+		shared  = "it needs PostgreSQL, and these servers have SQLite"
+		backup  = "no setting restores a backup"
+		enrols  = "TestCrashWhileEnrolling kills there"
+		renews  = "no certificate is half its life old; a lost answer leaves a certificate over the same key, which stays good"
+		letters = "no person prints mailers here; TestLetterKilled cuts them off"
 	)
 	return map[crashpoint.Label]string{
 		"hold unit *": "the development CA refuses nothing that the server lets through",
@@ -60,6 +61,9 @@ func elsewhere() map[crashpoint.Label]string {
 		"POST /v1/station/renew":                      renews,
 		"renew station *":                             renews,
 		"PostRenewal":                                 renews,
+		"confirm the mailer of unit *":                letters,
+		"PutMailer":                                   letters,
+		"PUT /v1/units/*/generations/*/mailer":        letters,
 	}
 }
 

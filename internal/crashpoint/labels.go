@@ -100,6 +100,7 @@ func Daemon() []Label {
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
 		"POST /v1/units/*/adopt", "POST /v1/shipped", "GET /v1/records/*", "PUT /v1/records/*",
 		"POST /v1/enrollments", "POST /v1/enrollments/*/proof", "POST /v1/station/renew",
+		"PUT /v1/units/*/generations/*/mailer",
 	}
 }
 
@@ -112,7 +113,7 @@ func Transactions() []Label {
 		"intend to issue for unit *", "keep the certificate of unit *", "note that nothing was issued for unit *",
 		"note an unknown outcome for unit *", "note that the CA has not decided about unit *", "hold unit *", "take the result of unit *", "sweep",
 		"take up the CA", "compare *", "leave intents",
-		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "take back unit *", "drain station *", "reset station *",
+		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "confirm the mailer of unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
 		"number events", "note what blocks order *", "clear the personal data of order *",
 		"keep the record of station *", "note that the record of station * is forked",
@@ -126,7 +127,7 @@ func Transactions() []Label {
 func Operations() []Label {
 	return []Label{
 		"GetMeta", "GetTrust", "PutSession", "PostClaims", "PostHeartbeat", "PostRelease", "PutEscrow", "PutEscrowToken",
-		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "PostShipped", "GetRecord", "PutRecord",
+		"PutCsr", "GetCertificate", "PutResult", "PostAdopt", "PutShipment", "PostShipped", "PutMailer", "GetRecord", "PutRecord",
 		"PutStation", "ListStations", "PutOrder", "GetOrder", "ListOrders", "ListUnits", "GetUnit", "GetSealedPin", "ListEscrows", "GetSealedSoPin", "ListCertificates", "GetCrl",
 		"PutOrderFlags", "PostCancel", "GetUnitHistory", "PostResolve", "PostReissue", "PostReturn", "ListDecisions", "PostDecision",
 		"ListEvents", "PutStationDrain", "PostStationReset", "PostStationRevoke", "ListRecords", "ListRecordEntries",

@@ -115,7 +115,7 @@ func sampleProduct(w *world) func(string) (provision.Product, error) {
 		ValidityTolerance: time.Hour, ClockTolerance: time.Minute,
 	}.Compile()
 	w.must(err)
-	p := provision.Product{Code: product, Algorithm: alg, Profile: profile, UserPIN: provision.PINPolicy{Length: 8, Alphabet: "0123456789", DenyGuessable: true}}
+	p := provision.Product{Code: product, Algorithm: alg, Profile: profile, UserPIN: provision.PINPolicy{Length: 8, Alphabet: "0123456789", Deny: provision.PINRules()}}
 	return func(string) (provision.Product, error) { return p, nil }
 }
 

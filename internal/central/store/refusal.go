@@ -25,7 +25,7 @@ const (
 	UnitCancelled    Reason = "unit is cancelled"
 	ProofInvalid     Reason = "proof does not fit what is bound"
 	ShipmentConflict Reason = "another shipment was reported"
-	SamePerson       Reason = "a second person must approve"
+	SamePerson       Reason = "a second person must do it"
 	RecordForked     Reason = "record is forked"
 	NotAnchored      Reason = "unit is not on record here"
 	TokenUnknown     Reason = "join token is unknown"

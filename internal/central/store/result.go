@@ -28,7 +28,10 @@ type Result struct {
 	EscrowID          string
 	SealedUserPIN     []byte
 	UserPINRecipients []string
-	Seconds           *float64
+	// PINDelivery is how the user PIN gets to the token's holder; "" for sealed, as in
+	// results that were written before there was anything else.
+	PINDelivery string `json:",omitempty"`
+	Seconds     *float64
 }
 
 // digest is over everything but the epoch: the same fact told again after the
@@ -74,9 +77,9 @@ func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
 			return fmt.Errorf("write result: %w", err)
 		}
 		n, err := t.count(ctx, "write result",
-			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (unit_id, generation) DO NOTHING`,
-			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now)
+			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at, pin_delivery)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (unit_id, generation) DO NOTHING`,
+			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now, r.PINDelivery)
 		if err != nil {
 			return err
 		}
@@ -148,8 +151,11 @@ func mismatches(b Binding, r Result) []Field {
 		}
 		match("certificateSerial", r.CertificateSerial, c.Serial, "issued")
 		match("certificateSha256", r.CertificateSHA256, c.SHA256, "issued")
-		if len(r.SealedUserPIN) == 0 {
+		switch sealed := len(r.SealedUserPIN) > 0; {
+		case r.PINDelivery == "" && !sealed:
 			out = append(out, Field{"sealedUserPin", "is required for an installed unit"})
+		case r.PINDelivery != "" && sealed:
+			out = append(out, Field{"sealedUserPin", "is not for a PIN that is delivered by " + r.PINDelivery})
 		}
 	}
 	return out

@@ -102,6 +102,9 @@ func (t *txn) shippable(ctx context.Context, u Unit, b Binding, p Shipment) erro
 	if err := t.anchored(ctx, u, b); err != nil {
 		return err
 	}
+	if err := t.apart(ctx, p); err != nil {
+		return err
+	}
 	mine, err := collect(ctx, t, func(r rowScanner) (serial string, err error) { return serial, r.Scan(&serial) },
 		`SELECT b.token_serial FROM bindings b JOIN units u ON u.unit_id = b.unit_id AND u.generation = b.generation
 		 WHERE u.order_id = $1 AND u.state IN ($2, $3)`, u.OrderID, Installed, Shipped)

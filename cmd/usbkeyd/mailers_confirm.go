@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/config"
+)
+
+func newMailersConfirm(s streams, load func() (*config.Station, error)) *cobra.Command {
+	var by string
+	c := &cobra.Command{
+		Use: "confirm UNIT", Short: "Say that you have a unit's letter in your hand, whole and readable", Args: exactArgs(1, "the id of a unit"),
+		Long: `Say that you have a unit's letter in your hand, whole and readable, and put it
+into its envelope. The central server is told by the daemon; from then on you
+cannot pack this unit's token, which somebody else has to do.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := checkBy(by); err != nil {
+				return err
+			}
+			return atDesk(s, load, func(d *desk) error {
+				rec, err := d.state.journal.Mailable(args[0])
+				if err != nil {
+					return err
+				}
+				if err := d.runner.ConfirmLetter(rec, by); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(s.out, "The letter of %s is confirmed by %s, who must not pack its token.\n", args[0], by)
+				return err
+			})
+		},
+	}
+	byFlag(c, &by)
+	return c
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/provision"
+)
+
+func newMailersPrint(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
+	var by string
+	c := &cobra.Command{
+		Use: "print UNIT", Short: "Print a unit's letter, once", Args: exactArgs(1, "the id of a unit"),
+		Long: `Print the letter with an installed unit's PIN. The daemon may be running. A PIN is
+printed at most once: once the sheet was handed to the printer its outcome is
+unknown until somebody confirms it, and another sheet means another PIN (reprint).`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := errors.Join(checkBy(by), shutIn()); err != nil {
+				return err
+			}
+			return atDesk(s, load, func(d *desk) error {
+				rec, err := d.state.journal.Mailable(args[0])
+				if err != nil {
+					return err
+				}
+				if state := rec.Letter().State; state != provision.LetterReady {
+					return fmt.Errorf("unit %s: %w (its letter is %s); usbkeyd mailers reprint %[1]s gives the token another PIN", args[0], provision.ErrLetterPrinted, state)
+				}
+				return d.print(c.Context(), rec, by)
+			})
+		},
+	}
+	byFlag(c, &by)
+	return c
+}
