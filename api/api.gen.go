@@ -2530,8 +2530,10 @@ type ClientInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+	// pack it (`same-person`).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2543,8 +2545,10 @@ type ClientInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+	// pack it (`same-person`).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4044,8 +4048,10 @@ func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+// pack it (`same-person`).
 //
 // Takes any type of body and a specified content type.
 //
@@ -4067,8 +4073,10 @@ func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, content
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+// pack it (`same-person`).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -7228,8 +7236,10 @@ type ClientWithResponsesInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+	// pack it (`same-person`).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7241,8 +7251,10 @@ type ClientWithResponsesInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-	// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-	// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+	// pack it (`same-person`).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10884,8 +10896,10 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+// pack it (`same-person`).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10903,8 +10917,10 @@ func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Contex
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-// is not revoked, and until the entry `installed` for this generation and certificate is in a station's record here
-// (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not pack it (`same-person`).
+// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
+// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
+// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
+// pack it (`same-person`).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -253,6 +253,10 @@ func testShipmentWaitsForTheRecord(t *testing.T, e engine) {
 		w.anchored(w.putRecord(w.part(n-1, n)), n)
 		refused(fmt.Sprintf("%+v is on record", act))
 	}
+	stranger := *w
+	stranger.station = r.station("bay-2")
+	stranger.anchor()
+	refused("another station has it on record")
 	w.anchor()
 	must[api.UnitState](t, ship(), http.StatusOK)
 	r.wantState("SHIP-001", api.SHIPPED)

@@ -210,10 +210,12 @@ func (s *Store) RecordLines(ctx context.Context, station, instance string, from 
 }
 
 // anchored says why a unit must not leave yet: the entry of this very certificate's
-// installation is in no record here, so that it could still be changed at its station.
+// installation is in no record here of the station that bound the unit or has it, so that
+// it could still be changed there.
 func (t *txn) anchored(ctx context.Context, u Unit, b Binding) error {
 	lines, err := collect(ctx, t, func(r rowScanner) (line string, err error) { return line, r.Scan(&line) },
-		`SELECT line FROM record_entries WHERE unit_id = $1 AND generation = $2 AND kind = 'installed'`, u.ID, u.Generation)
+		`SELECT line FROM record_entries WHERE unit_id = $1 AND generation = $2 AND kind = 'installed' AND station IN ($3, $4)`,
+		u.ID, u.Generation, b.Station, u.Station)
 	if err != nil {
 		return fmt.Errorf("look for the record of unit %s: %w", u.ID, err)
 	}
