@@ -2530,7 +2530,6 @@ type ClientInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
 	// pack it (`same-person`).
@@ -2544,7 +2543,6 @@ type ClientInterface interface {
 	//
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
@@ -4048,7 +4046,6 @@ func (c *Client) GetSealedPin(ctx context.Context, unitId UnitId, reqEditors ...
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 // station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
 // pack it (`same-person`).
@@ -4072,7 +4069,6 @@ func (c *Client) PutShipmentWithBody(ctx context.Context, unitId UnitId, content
 //
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 // station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
@@ -7236,7 +7232,6 @@ type ClientWithResponsesInterface interface {
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
 	// pack it (`same-person`).
@@ -7250,7 +7245,6 @@ type ClientWithResponsesInterface interface {
 	//
 	// By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 	// and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 	// is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 	// station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
@@ -10896,7 +10890,6 @@ func (c *ClientWithResponses) GetSealedPinWithResponse(ctx context.Context, unit
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 // station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
 // pack it (`same-person`).
@@ -10916,7 +10909,6 @@ func (c *ClientWithResponses) PutShipmentWithBodyWithResponse(ctx context.Contex
 //
 // By the station that has the unit. Every scanned token must belong to an installed or shipped unit of the same order,
 // and this unit's own token must be among them. The same again changes nothing; another shipment of the same
-// generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // generation is `shipment-conflict`. Refused until the unit is INSTALLED, while a second certificate for its key
 // is not revoked, and until the entry `installed` for this generation and certificate is on record here, by the
 // station that bound the unit or has it (`not-anchored`; see putRecord). Whoever confirmed the unit's mailer must not
