@@ -124,7 +124,9 @@ func (s *station) yubiKeys(rig *usbrig.Rig, maker *pivcard.Maker) {
     ownLabels: ["X.509 Certificate for PIV Attestation*", "Public key for PIV Attestation*", "Private key for PIV Attestation*"]
     attestationTrust: %s
 `, so, user, root)
-	if err := os.WriteFile(s.Config, []byte(strings.Replace(string(text), "modules:\n", modules, 1)), 0o600); err != nil {
+	// Their PINs have 8 characters at most.
+	changed := strings.NewReplacer("modules:\n", modules, "userPin: {length: 12}", "userPin: {length: 8}").Replace(string(text))
+	if err := os.WriteFile(s.Config, []byte(changed), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
