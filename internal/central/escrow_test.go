@@ -70,6 +70,7 @@ func testShipped(t *testing.T, e engine) {
 	if got := ask(s, question...); len(got) != 0 {
 		t.Errorf("before anything has left: %+v", got)
 	}
+	gone.anchor()
 	must[api.UnitState](t, s.send("PUT", "/units/GONE-001/shipment", api.ShipmentRequest{
 		Generation: 1, Waybill: "SF0000000001", Scans: []api.TokenSerial{gone.csr.TokenSerial}, PackedBy: "packer-1",
 	}), http.StatusOK)

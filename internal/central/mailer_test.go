@@ -19,6 +19,7 @@ func testMailerAndParcel(t *testing.T, e engine) {
 		w := s.one(order).issued()
 		w.result.PinDelivery, w.result.SealedUserPin, w.result.UserPinRecipients = &mailer, nil, nil
 		must[api.UnitState](t, w.putResult(), http.StatusOK)
+		w.anchor()
 		return w
 	}
 	confirm := func(by *station, unit, person string) answer {

@@ -473,6 +473,9 @@ func shipmentChecks() []check {
 					return err
 				}
 			}
+			if err := t.anchored(); err != nil {
+				return err
+			}
 			if a, err = t.ship("SF0000000001", t.serial); err == nil {
 				err = a.refused(api.ProblemSamePerson)
 			}
