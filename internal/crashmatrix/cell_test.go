@@ -158,6 +158,10 @@ func (c cell) liveThrough(w *world) {
 		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
 		w.eventually("its answer", func() bool { return passedLabel(w.t, w.serverTrace(w.starts), "PostHeartbeat") })
 	}
+	// Where nothing is killed there, the record comes with the daemon's end.
+	if slices.ContainsFunc(c.kills, func(k point) bool { return k.label == "PutRecord" || k.label == "keep the record of station *" }) {
+		w.eventually("some of the record to be at the server", func() bool { return w.count("SELECT COUNT(*) FROM record_entries") > 0 })
+	}
 	if err := w.daemon.stop(); err != nil {
 		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
 	}
