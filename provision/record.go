@@ -223,7 +223,7 @@ func intended(rec *Record, note string) audit.Entry {
 	case rec.Step == StepEscrowSOPIN, rec.Step == StepNameEscrow:
 		act.Kind = audit.KindEscrow
 		hash(act, "soPinEnvelope", f.SOPINEnvelope)
-	case rec.Step == StepSetSOPIN, rec.Step == StepSetUserPIN:
+	case rec.Step == StepSetSOPIN, rec.Step == StepSetUserPIN, rec.Step == StepSetFirstPIN:
 		act.Kind = audit.KindPINSet
 		if rec.Step == StepSetUserPIN {
 			hash(act, "userPinEnvelope", f.UserPINEnvelope)

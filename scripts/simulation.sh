@@ -5,8 +5,8 @@
 # Go leaves some things to chance and to real time: which of several ready channels a select
 # takes, which of several timers of one instant is first, in which order a map is walked
 # through, when a goroutine is put back because it has run or read a file for long. Here
-# they follow from virtual time: build_simulation builds with five lines of the runtime
-# that are others, laid over those of the Go that is installed (go help build, -overlay).
+# they follow from virtual time: build_simulation builds with some lines of five files of the
+# runtime that are others, laid over those of the Go that is installed (go help build, -overlay).
 replaced=()
 
 # lay_over DIR FILE SED...: a file of the runtime as sed changes it; every expression must.
@@ -58,7 +58,8 @@ run_simulation() {
   local binary=$1
   shift
   # The journals and the servers' database go where a sync costs nothing.
-  [ -w /dev/shm ] && [ "${TMPDIR#/dev/shm}" = "${TMPDIR:-}" ] && local -x TMPDIR=/dev/shm
+  local before=${TMPDIR:-}
+  [ -w /dev/shm ] && [ "${before#/dev/shm}" = "$before" ] && local -x TMPDIR=/dev/shm
   # One thing at a time.
   (cd internal/simulation && GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 "$binary" -test.run '^TestSimulation$' -test.timeout 24h "$@")
 }

@@ -17,7 +17,7 @@ import (
 // TestCrashWhileEnrolling kills each program before and after everything that it cannot
 // take back while a station enrols by its TPM and a person approves it. Whoever was
 // killed is started again, the same command is given again, and in the end there is
-// one station, with one key, that has its certificate.
+// one station that has its certificate over the key in its TPM, and the join token is nowhere.
 func TestCrashWhileEnrolling(t *testing.T) {
 	for _, p := range []struct {
 		program program
@@ -106,6 +106,28 @@ func enrolByTPM(t *testing.T, p program, k point) {
 	w.eventually("the end of the job", w.settled)
 	if err := w.daemon.wait(); err != nil {
 		t.Errorf("%v\n%s", err, tail(w.daemonLog()))
+	}
+	w.takeJoinTokens()
+	w.CheckNoPIN()
+}
+
+// takeJoinTokens does what a person has to do in the end: removes the join tokens, which are to
+// be nowhere else.
+func (w *world) takeJoinTokens() {
+	w.t.Helper()
+	files, err := filepath.Glob(filepath.Join(w.Dir, "carry-*", adminclient.JoinToken))
+	if err != nil || len(files) == 0 {
+		w.t.Fatalf("join tokens: %v (%v)", files, err)
+	}
+	for _, file := range files {
+		token, err := os.ReadFile(file)
+		if err == nil {
+			err = os.Remove(file)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.LookFor("join token of "+filepath.Base(filepath.Dir(file)), strings.TrimSpace(string(token)))
 	}
 }
 

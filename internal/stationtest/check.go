@@ -160,7 +160,7 @@ func (s *Station) Records() []*provision.Record {
 const tally = "CANARY_TALLY"
 
 // CheckNoPIN looks through everything that the run left behind, but the tokens
-// themselves, for every PIN that was drawn; and, for scripts/canary, through what the
+// themselves, for every PIN that was drawn and every secret of LookFor; and, for scripts/canary, through what the
 // processes have shown of themselves.
 func (s *Station) CheckNoPIN() {
 	t := s.t
@@ -180,6 +180,9 @@ func (s *Station) CheckNoPIN() {
 	var search canary.Search
 	for pin, whose := range pins {
 		search.Add(whose, pin)
+	}
+	for whose, value := range s.secrets {
+		search.Add(whose, value)
 	}
 	for _, root := range []string{s.Dir, s.Central.DataDir} {
 		if err := search.Folder(root); err != nil {

@@ -33,13 +33,18 @@ type Station struct {
 	Config string
 	// shown is what the station's processes show of themselves, when that is watched.
 	shown *canary.Processes
+	// secrets are looked for beside the PINs.
+	secrets map[string]string
 }
+
+// LookFor has CheckNoPIN look for another secret; whose says what it is.
+func (s *Station) LookFor(whose, value string) { s.secrets[whose] = value }
 
 // New configures a station of the given server in dir, with so many bays. more is
 // added to the configuration as it is, such as token profiles.
 func New(t testing.TB, at *centraltest.Access, dir string, bays int, algorithm, more string) *Station {
 	t.Helper()
-	s := &Station{t: t, Central: at, Dir: dir}
+	s := &Station{t: t, Central: at, Dir: dir, secrets: map[string]string{}}
 	for range bays {
 		s.Bays = append(s.Bays, pkcs11test.NewBay(t))
 	}
@@ -80,6 +85,11 @@ modules:
 			marks = append(marks, b.Env["SOFTHSM2_CONF"])
 		}
 		s.shown = canary.Watch(100*time.Millisecond, "pkcs11-tool", marks...)
+		t.Cleanup(func() { // of a test that ended before it looked
+			if s.shown != nil {
+				s.shown.End(&canary.Search{})
+			}
+		})
 	}
 	return s
 }
