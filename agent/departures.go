@@ -16,8 +16,15 @@ const askedAtOnce = 256
 // for it: what cannot be asked now is asked again.
 func (a *Agent) departures(ctx context.Context) {
 	failures := 0
+	unshredded := true // a crash may have come between
 	for ctx.Err() == nil {
-		if err := a.destroyDeparted(ctx); err != nil && ctx.Err() == nil {
+		n, err := a.destroyDeparted(ctx)
+		unshredded = unshredded || n > 0
+		if err == nil && unshredded {
+			err = a.Runner.Journal.Shred(ctx)
+			unshredded = err != nil
+		}
+		if err != nil && ctx.Err() == nil {
 			a.log.Warn("PINs of tokens that have left may still be here", "error", err)
 			a.sleep(ctx, a.backoff(failures), nil)
 			failures++
@@ -28,27 +35,29 @@ func (a *Agent) departures(ctx context.Context) {
 	}
 }
 
-// destroyDeparted asks once about every finished token whose PINs are still here.
-func (a *Agent) destroyDeparted(ctx context.Context) error {
+// destroyDeparted asks once about every finished token whose PINs are still here, and says
+// of how many they were destroyed.
+func (a *Agent) destroyDeparted(ctx context.Context) (n int, err error) {
 	after := ""
 	for ctx.Err() == nil {
 		kept, err := a.Runner.Journal.KeptPINs(after, askedAtOnce)
 		if err != nil || len(kept) == 0 {
-			return err
+			return n, err
 		}
 		gone, err := a.Central.departed(ctx, kept)
 		if err != nil {
-			return err
+			return n, err
 		}
 		for _, k := range gone {
 			if err := a.Runner.Journal.DestroyPINs(k.JobID, "the parcel has left"); err != nil {
-				return err
+				return n, err
 			}
+			n++
 			a.log.Info("the parcel has left: this station's copies of its PINs are destroyed", "job", k.JobID, "unit", k.UnitID, "token", string(k.TokenSerial))
 		}
 		after = kept[len(kept)-1].JobID
 	}
-	return nil
+	return n, nil
 }
 
 // departed says which of the finished tokens have left. A unit that was not asked about

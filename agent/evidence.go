@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,31 +20,42 @@ import (
 const statementBatch = 64
 
 // makeStatements signs a statement about every finished key whose end the central server
-// has in its copy of the record. Each is one signature by the station's key.
+// has in its copy of the record. Each is one signature by the station's key. One that
+// cannot be made waits, and holds up no other; the error is that the record is broken.
 func (a *Agent) makeStatements() error {
 	own := a.Central.leaf.Load()
 	if a.Record == nil || own == nil { // without a certificate nobody would believe one
 		return nil
 	}
-	for {
-		signed, err := a.Runner.Journal.Anchor()
-		if err != nil || signed == nil {
-			return err
-		}
-		anchor, err := a.openAnchor(signed)
-		if err != nil {
-			return err
-		}
-		jobs, err := a.Runner.Journal.Unstated(anchor.Size, statementBatch)
+	signed, err := a.Runner.Journal.Anchor()
+	if err != nil || signed == nil {
+		return a.unstated(err)
+	}
+	anchor, err := a.openAnchor(signed)
+	if err != nil {
+		return a.unstated(err)
+	}
+	for after := int64(-1); ; {
+		jobs, err := a.Runner.Journal.Unstated(after, anchor.Size, statementBatch)
 		if err != nil || len(jobs) == 0 {
-			return err
+			return a.unstated(err)
 		}
 		for _, u := range jobs {
-			if err := a.makeStatement(u, anchor, signed, own); err != nil {
+			if err := a.unstated(a.makeStatement(u, anchor, signed, own)); err != nil {
 				return err
 			}
+			after = u.N
 		}
 	}
+}
+
+// unstated passes on that the record is broken, and leaves other errors in the log.
+func (a *Agent) unstated(err error) error {
+	if errors.Is(err, audit.ErrBroken) {
+		return err
+	}
+	a.forget("the statement about a finished key waits", err)
+	return nil
 }
 
 func (a *Agent) makeStatement(u provision.Unstated, anchor audit.Checkpoint, signed []byte, own *x509.Certificate) error {
@@ -53,7 +65,7 @@ func (a *Agent) makeStatement(u provision.Unstated, anchor audit.Checkpoint, sig
 	}
 	s := a.statement(u.Record)
 	s.Record = &evidence.Record{Index: u.N, Entry: string(u.Line), Proof: proof, Checkpoint: string(signed)}
-	der, err := evidence.Sign(s, a.Record.Signer, own, nil)
+	der, err := evidence.Sign(s, a.Record.Signer, own)
 	if err != nil {
 		return err
 	}

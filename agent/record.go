@@ -95,7 +95,7 @@ func (a *Agent) records(ctx context.Context) {
 	for ctx.Err() == nil {
 		sent, err := a.sendRecord(ctx)
 		if err == nil {
-			a.forget("statements about finished keys wait", a.makeStatements())
+			err = a.makeStatements()
 		}
 		switch {
 		case errors.Is(err, audit.ErrBroken):
@@ -124,8 +124,7 @@ func (a *Agent) lastRecord() error {
 			return err
 		}
 		if sent == 0 || err != nil { // it is sent at the next start
-			a.forget("statements about finished keys wait", a.makeStatements())
-			return nil
+			return a.makeStatements()
 		}
 	}
 }

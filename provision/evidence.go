@@ -26,10 +26,10 @@ type Unstated struct {
 }
 
 // Unstated lists up to limit finished jobs without a statement whose end is among the
-// first size entries of the record, oldest first.
-func (j *Journal) Unstated(size int64, limit int) ([]Unstated, error) {
+// first size entries of the record and after the one given, oldest first; -1 begins.
+func (j *Journal) Unstated(after, size int64, limit int) ([]Unstated, error) {
 	rows, err := j.db.Query(`SELECT e.job_id, e.n, r.line FROM evidence e JOIN record r ON r.n = e.n
-		WHERE e.statement IS NULL AND e.n < $1 ORDER BY e.n LIMIT $2`, size, limit)
+		WHERE e.statement IS NULL AND e.n > $1 AND e.n < $2 ORDER BY e.n LIMIT $3`, after, size, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}

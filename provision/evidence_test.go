@@ -21,11 +21,11 @@ func TestStatementsAreWantedOnce(t *testing.T) {
 	}
 	second := finishedJob(t, j, 2)
 	pinsIn(t, j, 3, StateQuarantined)
-	wanted, err := j.Unstated(size, 10)
+	wanted, err := j.Unstated(-1, size, 10)
 	if err != nil || len(wanted) != 1 || wanted[0].Record.Job.ID != first.Job.ID || wanted[0].N != size-1 || !bytes.Contains(wanted[0].Line, []byte(`"installed"`)) {
 		t.Fatalf("wanted: %+v (%v)", wanted, err)
 	}
-	if early, err := j.Unstated(size-1, 10); err != nil || len(early) != 0 {
+	if early, err := j.Unstated(-1, size-1, 10); err != nil || len(early) != 0 {
 		t.Errorf("before it is anchored: %+v (%v)", early, err)
 	}
 	proof, err := j.ProveAct(size, wanted[0].N)
@@ -51,7 +51,7 @@ func TestStatementsAreWantedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted, err = j.Unstated(size, 10)
+	wanted, err = j.Unstated(-1, size, 10)
 	if err != nil || len(wanted) != 1 || wanted[0].Record.Job.ID != second.Job.ID {
 		t.Errorf("then: %+v (%v)", wanted, err)
 	}

@@ -35,6 +35,9 @@ var journalSchema embed.FS
 // refused.
 const journalVersion = 5
 
+// busyTimeout is how long a statement waits for another process.
+const busyTimeout = 10 * time.Second
+
 // recordVersion is that in which the record came.
 const recordVersion = 4
 
@@ -67,16 +70,39 @@ func OpenJournal(path string) (*Journal, error) {
 	return j, syncDir(filepath.Dir(path))
 }
 
-// ReadJournal opens an existing journal for reading only, beside a running daemon.
+// ReadJournal opens an existing journal for reading only, beside a running daemon. One of
+// another version is an error.
 func ReadJournal(path string) (*Journal, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	return openJournal(path, "ro")
+	j, err := openJournal(path, "ro")
+	if err != nil {
+		return nil, err
+	}
+	version, err := j.version()
+	if err == nil && version < journalVersion {
+		err = fmt.Errorf("journal %s was written by an older usbkeyd (schema %d, this one knows %d): run this one's daemon once, which brings it up to date", path, version, journalVersion)
+	}
+	if err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, nil
+}
+
+// version is the schema's, of this version or an older one.
+func (j *Journal) version() (version int, err error) {
+	if err := j.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return 0, fmt.Errorf("journal %s: %w", j.path, err)
+	}
+	if version > journalVersion {
+		return 0, fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d): install that version again", j.path, version, journalVersion)
+	}
+	return version, nil
 }
 
 func openJournal(path, mode string) (*Journal, error) {
-	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}, "_pragma": {"busy_timeout(10000)", "foreign_keys(1)"}}
+	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "foreign_keys(1)"}}
 	if mode != "ro" {
 		// What is deleted is overwritten: there are PINs among it.
 		q["_pragma"] = append(q["_pragma"], "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)")
@@ -95,15 +121,9 @@ func (j *Journal) prepare() error {
 	if err := j.db.QueryRow("PRAGMA quick_check(1)").Scan(&check); err != nil || check != "ok" {
 		return fmt.Errorf("journal %s is damaged (%s): keep it, and put back the last copy: %w", j.path, check, errors.Join(err, ErrJournal))
 	}
-	var version int
-	if err := j.db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return fmt.Errorf("journal %s: %w", j.path, err)
-	}
-	switch {
-	case version == journalVersion:
-		return nil
-	case version > journalVersion:
-		return fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d): install that version again", j.path, version, journalVersion)
+	version, err := j.version()
+	if err != nil || version == journalVersion {
+		return err
 	}
 	return j.transact(crashpoint.JournalSchema, func(tx *sql.Tx) error {
 		for n := version + 1; n <= journalVersion; n++ {
@@ -205,36 +225,39 @@ func (j *Journal) Save(rec *Record, note string, ahead StepName) error {
 // Finish makes a final state durable together with its report, if there is one. PINs of
 // a token that was never written go with it.
 func (j *Journal) Finish(rec *Record, report *Report) error {
+	before := rec.Facts
 	if rec.State == StateFailed {
 		rec.Facts.forgetPINs()
 	}
-	return j.tell(rec, string(rec.State), report, func(tx *sql.Tx) error {
-		if err := witness(tx, ended(rec, report)); err != nil || rec.State != StateFinished {
+	err := j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
+		if err := errors.Join(j.save(tx, rec, string(rec.State)), witness(tx, ended(rec, report))); err != nil {
 			return err
 		}
-		_, err := tx.Exec("INSERT INTO evidence (job_id, n) SELECT $1, MAX(n) FROM record", rec.Job.ID)
-		return err
+		if rec.State == StateFinished {
+			if _, err := tx.Exec("INSERT INTO evidence (job_id, n) SELECT $1, MAX(n) FROM record", rec.Job.ID); err != nil {
+				return err
+			}
+		}
+		return tell(tx, report, rec.UpdatedAt)
 	})
+	if err != nil { // the job goes on, and needs its PINs
+		rec.Facts = before
+	}
+	return err
 }
 
-// Tell makes the record durable together with a report of what it says, if there is one.
-func (j *Journal) Tell(rec *Record, note string, report *Report) error {
-	return j.tell(rec, note, report, func(tx *sql.Tx) error { return witness(tx, intended(rec, note)) })
-}
-
-func (j *Journal) tell(rec *Record, note string, report *Report, more func(*sql.Tx) error) error {
-	return j.transact(crashpoint.JournalEnd, func(tx *sql.Tx) error {
-		if err := errors.Join(j.save(tx, rec, note), more(tx)); err != nil || report == nil {
-			return err
-		}
-		body, err := json.Marshal(report)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec("INSERT INTO report (job_id, body, sha256, made_at) VALUES ($1, $2, $3, $4)",
-			report.JobID, string(body), sha256hex(body), rec.UpdatedAt.UnixMilli())
+// tell puts a report into the outbox, if there is one.
+func tell(tx *sql.Tx, report *Report, at time.Time) error {
+	if report == nil {
+		return nil
+	}
+	body, err := json.Marshal(report)
+	if err != nil {
 		return err
-	})
+	}
+	_, err = tx.Exec("INSERT INTO report (job_id, body, sha256, made_at) VALUES ($1, $2, $3, $4)",
+		report.JobID, string(body), sha256hex(body), at.UnixMilli())
+	return err
 }
 
 func (j *Journal) save(tx *sql.Tx, rec *Record, note string) error {

@@ -1,13 +1,18 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/usbkeyd/usbkeyd/internal/audit"
+	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -101,21 +106,21 @@ func (r *Runner) BeginLetter(rec *Record, by string) error {
 	}
 	last.State, last.By, last.At = LetterUnknown, by, r.Now()
 	last.Says = "The station stopped while the sheet was handed to the printer. It may be there, whole or in part, or not."
-	return r.keepLetter(rec, last, fmt.Sprintf("letter about to be printed by %s", by))
+	return r.Journal.amendLetters(rec, fmt.Sprintf("letter about to be printed by %s", by), nil, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "begun", by))
 }
 
 // LetterHanded notes what was said of a sheet that was handed to the printer.
 func (r *Runner) LetterHanded(rec *Record, says string) error {
 	last := rec.Letter()
 	last.Says = says
-	return r.keepLetter(rec, last, "letter handed to the printer")
+	return r.Journal.amendLetters(rec, "letter handed to the printer", nil, withLast(rec, last))
 }
 
 // LetterNotSent notes that nothing was handed to the printer after all.
 func (r *Runner) LetterNotSent(rec *Record) error {
 	last := rec.Letter()
 	last.State, last.Says = LetterReady, ""
-	return r.keepLetter(rec, last, "letter not printed")
+	return r.Journal.amendLetters(rec, "letter not printed", nil, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "not-sent", last.By))
 }
 
 // ConfirmLetter notes that a person has the sheet, and has the central server told, which
@@ -126,38 +131,60 @@ func (r *Runner) ConfirmLetter(rec *Record, by string) error {
 		return fmt.Errorf("unit %s: %w (letter: %s)", rec.Job.UnitID(), ErrNothingPrinted, last.State)
 	}
 	last.State, last.ConfirmedBy, last.ConfirmedAt, last.Says = LetterConfirmed, by, r.Now(), ""
-	before := rec.Facts.Letters
-	rec.Facts.Letters = append(slices.Clone(before[:len(before)-1]), last)
 	report := &Report{
 		JobID: rec.Job.ID, Kind: ReportMailer, UnitID: rec.Job.UnitID(), Generation: rec.Job.Generation, Epoch: rec.Epoch, ConfirmedBy: by,
 	}
-	if err := r.Journal.Tell(rec, fmt.Sprintf("letter confirmed by %s", by), report); err != nil {
-		rec.Facts.Letters = before
-		return err
-	}
-	return nil
+	return r.Journal.amendLetters(rec, fmt.Sprintf("letter confirmed by %s", by), report, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "confirmed", by))
 }
 
-// keepLetter makes the last letter, or the first one, durable. One that is ready is the
-// same letter when it is printed.
-func (r *Runner) keepLetter(rec *Record, l Letter, note string) error {
-	before := rec.Facts.Letters
-	letters := slices.Clone(before)
+// withLast puts a letter in the place of the last one, or of none. One that is ready is
+// the same letter when it is printed.
+func withLast(rec *Record, l Letter) func(*Facts) {
+	letters := slices.Clone(rec.Facts.Letters)
 	if len(letters) == 0 {
 		letters = append(letters, Letter{})
 	}
 	letters[len(letters)-1] = l
-	return r.saveLetters(rec, letters, note)
+	return func(f *Facts) { f.Letters = letters }
 }
 
-func (r *Runner) saveLetters(rec *Record, letters []Letter, note string) error {
-	before := rec.Facts.Letters
-	rec.Facts.Letters = letters
-	if err := r.Journal.Save(rec, note, ""); err != nil {
-		rec.Facts.Letters = before
+// ErrChanged says that somebody else has changed what was read.
+const ErrChanged = Sentinel("somebody else changed this unit's letter meanwhile; look at it again")
+
+// amendLetters changes the letters of a finished job, and what else is theirs, as they are in
+// the journal now: the daemon beside may have changed other facts since rec was read. Where
+// the letters or the user PIN are others than in rec it is ErrChanged.
+func (j *Journal) amendLetters(rec *Record, note string, report *Report, change func(*Facts), acts ...audit.Entry) error {
+	label := crashpoint.JournalIntent
+	if report != nil {
+		label = crashpoint.JournalEnd
+	}
+	var now *Record
+	changed := false
+	err := j.transact(label, func(tx *sql.Tx) (err error) {
+		if now, err = scanRecord(tx.QueryRow("SELECT "+recordColumns+" FROM job WHERE id = $1", rec.Job.ID)); err != nil {
+			return err
+		}
+		if changed = !sameLetters(now.Facts, rec.Facts); changed {
+			return ErrChanged
+		}
+		change(&now.Facts)
+		return errors.Join(j.save(tx, now, note), witness(tx, acts...), tell(tx, report, now.UpdatedAt))
+	})
+	switch {
+	case changed:
+		return fmt.Errorf("unit %s: %w", rec.Job.UnitID(), ErrChanged)
+	case err != nil:
 		return err
 	}
+	*rec = *now
 	return nil
+}
+
+func sameLetters(a, b Facts) bool {
+	one, err := json.Marshal(a.Letters)
+	other, err2 := json.Marshal(b.Letters)
+	return err == nil && err2 == nil && bytes.Equal(one, other) && bytes.Equal(a.UserPINBox, b.UserPINBox)
 }
 
 // RenewPIN gives the token another user PIN, so that a sheet with the old one is worth
@@ -193,14 +220,12 @@ func (r *Runner) RenewPIN(ctx context.Context, rec *Record, module pkcs11.Module
 	if err := j.replaceUserPIN(ctx, pkcs11.NewUserPIN(text), again); err != nil {
 		return j.judge(ctx, Step{Name: StepSetUserPIN}, err)
 	}
-	box := rec.Facts.UserPINBox
-	rec.Facts.UserPINBox = r.Vault.seal(rec.Job.ID, fieldUserPIN, text)
 	last.State, last.PINBox = LetterReady, nil
-	if err := r.keepLetter(rec, last, "user PIN replaced"); err != nil {
-		rec.Facts.UserPINBox = box
-		return err
-	}
-	return nil
+	letters, box := withLast(rec, last), r.Vault.seal(rec.Job.ID, fieldUserPIN, text)
+	return r.Journal.amendLetters(rec, "user PIN replaced", nil, func(f *Facts) {
+		letters(f)
+		f.UserPINBox = box
+	}, letterAct(rec, audit.KindPINSet, "done", last.By))
 }
 
 // fieldNextUserPIN is the Vault's name for a PIN that the token is about to get.
@@ -223,7 +248,9 @@ func (j *run) drawAgain(by string) error {
 		}
 	}
 	l := Letter{State: LetterSetting, PINBox: j.Vault.seal(j.rec.Job.ID, fieldNextUserPIN, pin), By: by, At: j.Now()}
-	return j.saveLetters(j.rec, append(slices.Clone(j.rec.Facts.Letters), l), fmt.Sprintf("user PIN about to be replaced for %s", by))
+	letters := append(slices.Clone(j.rec.Facts.Letters), l)
+	return j.Journal.amendLetters(j.rec, fmt.Sprintf("user PIN about to be replaced for %s", by), nil,
+		func(f *Facts) { f.Letters = letters }, letterAct(j.rec, audit.KindPINSet, "begun", by))
 }
 
 // replaceUserPIN sets the new PIN in the way of the model, and proves it by a login. After

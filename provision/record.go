@@ -215,8 +215,6 @@ func intended(rec *Record, note string) audit.Entry {
 		if code, ok := strings.CutPrefix(note, "alarm "); ok {
 			act.Code = code
 		}
-	case rec.State == StateFinished:
-		return letterAct(rec)
 	case rec.State != StateRunning:
 	case rec.Step == StepCheckBlank:
 		act.Kind = audit.KindLogin
@@ -243,19 +241,10 @@ func intended(rec *Record, note string) audit.Entry {
 	return act
 }
 
-// letterAct is what the last letter of a finished job stands for: its PIN is about to be
-// set, is set, is about to be printed, or is in a person's hands.
-func letterAct(rec *Record) audit.Entry {
-	l := rec.Letter()
-	act := about(rec, audit.KindPINPrint)
-	if l.State == LetterSetting || l.State == LetterReady {
-		act.Kind = audit.KindPINSet
-	}
-	act.Code = string(l.State)
-	person := l.By
-	if l.State == LetterConfirmed {
-		person = l.ConfirmedBy
-	}
+// letterAct is an act about a finished job's letter; code says how far it went.
+func letterAct(rec *Record, kind audit.Kind, code, person string) audit.Entry {
+	act := about(rec, kind)
+	act.Code = code
 	if audit.IsID(person) {
 		act.IDs["by"] = person
 	} else {

@@ -362,10 +362,17 @@ func (j *run) stop(i int, cause error) error {
 // except that reading steps hand on what they read in memory only, so the work
 // starts again from the first of them in a row.
 func (j *run) resumeAt(i int) StepName {
-	for i > 0 && j.steps[i].Effect == EffectReads && j.steps[i-1].Effect == EffectReads {
-		i--
+	for before := j.before(i); before >= 0 && j.steps[i].Effect == EffectReads && j.steps[before].Effect == EffectReads; before = j.before(i) {
+		i = before
 	}
 	return j.steps[i].Name
+}
+
+// before is the step that was done before step i, -1 for none: some are left out.
+func (j *run) before(i int) int {
+	for i--; i >= 0 && j.steps[i].when != nil && !j.steps[i].when(j.rec.Facts); i-- {
+	}
+	return i
 }
 
 // end makes a final state and its report durable in one transaction.

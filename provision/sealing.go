@@ -130,6 +130,31 @@ func openSealed(dir string, sealing *Sealing) (*Vault, error) {
 	return NewVault(key)
 }
 
+// UseKey is OpenKey for whoever works beside the process that owns the state folder: it
+// makes and seals nothing. Where that would be needed it is an error.
+func UseKey(dir string, sealing *Sealing) (*Vault, error) {
+	if sealing == nil {
+		return OpenKey(dir, false, nil)
+	}
+	in, err := readSealed(dir)
+	if err != nil {
+		return nil, err
+	}
+	_, err = os.Stat(filepath.Join(dir, plainKeyFile))
+	if in.As != sealing.As || !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the journal's key is to be sealed anew: start usbkeyd once, which does that (%w)", errors.Join(ErrKeySealed, err))
+	}
+	key, err := sealing.Unseal(in.Box)
+	if err != nil {
+		return nil, fmt.Errorf("journal key: %w", err)
+	}
+	defer clear(key)
+	if err := in.check(key); err != nil {
+		return nil, err
+	}
+	return NewVault(key)
+}
+
 // Reseal seals a key that the recovery officers have opened. It must be the journal's.
 func Reseal(dir string, key []byte, sealing *Sealing) error {
 	in, err := readSealed(dir)

@@ -53,6 +53,9 @@ func (j *run) firstPIN() (pkcs11.UserPIN, error) {
 	if err != nil {
 		return pkcs11.UserPIN{}, err
 	}
+	if product.FirstPIN == "" { // the configuration is another one than when the job began
+		return pkcs11.UserPIN{}, fmt.Errorf("%w: product %s has no first PIN any more", ErrProfileMisfit, product.Code)
+	}
 	return pkcs11.NewUserPIN(product.FirstPIN), nil
 }
 

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,14 +19,11 @@ func recordOf(station *config.Station) (origin string, keys audit.Keys, err erro
 	if err := station.Enrolled(); err != nil {
 		return "", keys, err
 	}
-	credential, err := tls.LoadX509KeyPair(station.Central.Certificate, station.Central.Key)
+	own, err := readCertificates("central.certificate", station.Central.Certificate)
 	if err != nil {
-		return "", keys, &config.FieldError{Field: "central.certificate", Err: err}
+		return "", keys, err
 	}
-	leaf, err := x509.ParseCertificate(credential.Certificate[0])
-	if err != nil {
-		return "", keys, &config.FieldError{Field: "central.certificate", Err: err}
-	}
+	leaf := own[0]
 	roots, err := readCertificates("central.trust", station.Central.Trust)
 	if err != nil {
 		return "", keys, err
@@ -44,16 +38,11 @@ func recordOf(station *config.Station) (origin string, keys audit.Keys, err erro
 
 // withRecord reads the journal, which must be there, beside a daemon that may be running.
 func withRecord(station *config.Station, read func(*provision.Journal) error) (err error) {
-	path := journalPath(station.StateDir)
-	if exists, err := provision.JournalExists(path); err != nil || !exists {
-		return errors.Join(err, fmt.Errorf("there is no journal in %s, and so no record yet", station.StateDir))
+	there, err := besideDaemon(station, read)
+	if err == nil && !there {
+		err = fmt.Errorf("there is no journal in %s, and so no record yet", station.StateDir)
 	}
-	j, err := provision.ReadJournal(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	return read(j)
+	return err
 }
 
 // entriesOf are the entries that a condition selects.

@@ -20,6 +20,8 @@ type recordState struct {
 	Root    string `json:"root"`
 	// Anchored is how many of them the central server has signed, 0 for none.
 	Anchored int64 `json:"anchored"`
+	// EarlierKey says that the station signed that with a key that it had before.
+	EarlierKey bool `json:"earlierKey,omitempty"`
 	// Against is the size of the checkpoint that was given.
 	Against *int64 `json:"against,omitempty"`
 }
@@ -54,6 +56,9 @@ Exit code 6 says that the record is broken.`,
 				table := output.Rows{Header: []string{"RECORD", state.Record}, Rows: [][]string{
 					{"entries", strconv.FormatInt(state.Entries, 10)}, {"root", state.Root}, {"signed by the central server", strconv.FormatInt(state.Anchored, 10)},
 				}}
+				if state.EarlierKey {
+					table.Rows = append(table.Rows, []string{"signed by the station", "with a key that it had before"})
+				}
 				if state.Against != nil {
 					table.Rows = append(table.Rows, []string{"in " + against, strconv.FormatInt(*state.Against, 10)})
 				}
@@ -78,11 +83,11 @@ func verifyRecord(j *provision.Journal, origin string, keys audit.Keys, against 
 		return nil, err
 	}
 	if anchor != nil {
-		c, err := keys.OpenAnchor(anchor, origin)
+		c, earlier, err := keys.OpenKept(anchor, origin)
 		if err != nil {
 			return nil, &audit.BrokenError{What: "the anchor that is kept with it cannot be used", Err: err}
 		}
-		state.Anchored, known = c.Size, append(known, c)
+		state.Anchored, state.EarlierKey, known = c.Size, earlier, append(known, c)
 	}
 	if against != "" {
 		signed, err := os.ReadFile(against)

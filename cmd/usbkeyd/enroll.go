@@ -23,7 +23,7 @@ type enrollOptions struct {
 	newKey bool
 }
 
-func newEnroll(s streams, load func() (*config.Station, error)) *cobra.Command {
+func newEnroll(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
 	o := &enrollOptions{streams: s, load: load}
 	c := &cobra.Command{
 		Use: "enroll --join-token-file FILE", Short: "Make this machine a station, by its TPM",
@@ -38,7 +38,12 @@ it was interrupted, run it again with the same file.
 A station that has a certificate is left alone. --new-key is for one whose TPM was
 replaced or cleared: it needs an invitation with --replace.`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return explainTPM(o.run(c.Context())) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := shutIn(); err != nil {
+				return err
+			}
+			return explainTPM(o.run(c.Context()))
+		},
 	}
 	c.Flags().StringVar(&o.token, "join-token-file", "", "`file` with the join token, mode 0600")
 	c.Flags().BoolVar(&o.newKey, "new-key", false, "leave the key and the certificate of before and make another key")

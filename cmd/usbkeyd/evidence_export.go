@@ -45,19 +45,16 @@ before that there is none. The file is never overwritten.`,
 
 // statement reads a unit's statement from the journal.
 func statement(station *config.Station, unitID string) (der []byte, err error) {
-	path := journalPath(station.StateDir)
-	if exists, err := provision.JournalExists(path); err != nil || !exists {
-		return nil, errors.Join(fmt.Errorf("this station has no journal yet: %s", path), err)
-	}
-	j, err := provision.ReadJournal(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	job, der, err := j.Statement(unitID)
+	var job string
+	there, err := besideDaemon(station, func(j *provision.Journal) (err error) {
+		job, der, err = j.Statement(unitID)
+		return err
+	})
 	switch {
 	case err != nil:
 		return nil, err
+	case !there:
+		return nil, fmt.Errorf("this station has no journal yet: %s", journalPath(station.StateDir))
 	case job == "":
 		return nil, fmt.Errorf("no key was finished here for unit %q; usbkeyd jobs list shows what was done", unitID)
 	case der == nil:

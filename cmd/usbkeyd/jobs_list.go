@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -80,20 +79,15 @@ func newJobsList(s streams, load func() (*config.Station, error)) *cobra.Command
 	return c
 }
 
-// readJournal reads the journal beside a daemon that may be running.
+// readJournal gives what is read of the journal; nothing when there is none yet.
 func readJournal[T any](load func() (*config.Station, error), read func(*provision.Journal) (T, error)) (out T, err error) {
 	station, err := load()
 	if err != nil {
 		return out, err
 	}
-	path := journalPath(station.StateDir)
-	if exists, err := provision.JournalExists(path); err != nil || !exists {
-		return out, err
-	}
-	j, err := provision.ReadJournal(path)
-	if err != nil {
-		return out, err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
-	return read(j)
+	_, err = besideDaemon(station, func(j *provision.Journal) (err error) {
+		out, err = read(j)
+		return err
+	})
+	return out, err
 }

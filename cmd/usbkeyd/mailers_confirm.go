@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 func newMailersConfirm(s streams, load func() (*config.Station, error)) *cobra.Command {
@@ -18,19 +21,34 @@ cannot pack this unit's token, which somebody else has to do.`,
 			if err := checkBy(by); err != nil {
 				return err
 			}
-			return atDesk(s, load, func(d *desk) error {
-				rec, err := d.state.journal.Mailable(args[0])
-				if err != nil {
-					return err
-				}
-				if err := d.runner.ConfirmLetter(rec, by); err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(s.out, "The letter of %s is confirmed by %s, who must not pack its token.\n", args[0], by)
+			if err := confirmLetter(load, args[0], by); err != nil {
 				return err
-			})
+			}
+			_, err := fmt.Fprintf(s.out, "The letter of %s is confirmed by %s, who must not pack its token.\n", args[0], by)
+			return err
 		},
 	}
 	byFlag(c, &by)
 	return c
+}
+
+// confirmLetter needs no PIN and no printer.
+func confirmLetter(load func() (*config.Station, error), unit, by string) (err error) {
+	station, err := load()
+	if err != nil {
+		return err
+	}
+	if err := hasJournal(station); err != nil {
+		return err
+	}
+	st, err := openDesk(station.StateDir, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	rec, err := st.journal.Mailable(unit)
+	if err != nil {
+		return err
+	}
+	return (&provision.Runner{Journal: st.journal, Now: time.Now}).ConfirmLetter(rec, by)
 }

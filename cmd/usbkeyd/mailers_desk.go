@@ -40,8 +40,8 @@ func atDesk(s streams, load func() (*config.Station, error), act func(*desk) err
 	if m == nil {
 		return errors.New("no product of this station is delivered by mailer")
 	}
-	if exists, err := provision.JournalExists(journalPath(station.StateDir)); err != nil || !exists {
-		return errors.Join(err, errors.New("this station has no journal yet, so there are no letters"))
+	if err := hasJournal(station); err != nil {
+		return err
 	}
 	cat, err := newCatalogue(station)
 	if err != nil {
@@ -57,7 +57,7 @@ func atDesk(s streams, load func() (*config.Station, error), act func(*desk) err
 	if err != nil {
 		return err
 	}
-	st, err := openStateUnder(station.StateDir, seal, mailersLock, "somebody else prints or confirms a mailer of the state folder %s just now: wait for it")
+	st, err := openDesk(station.StateDir, func(dir string) (*provision.Vault, error) { return provision.UseKey(dir, seal) })
 	if err != nil {
 		return err
 	}
@@ -66,6 +66,15 @@ func atDesk(s streams, load func() (*config.Station, error), act func(*desk) err
 		streams: s, mailers: m, station: station, state: st,
 		runner: provision.Runner{Journal: st.journal, Vault: st.vault, Product: cat.product, TokenProfile: profile, Now: time.Now, Settle: settle},
 	})
+}
+
+// hasJournal says what is missing where there are no letters yet.
+func hasJournal(station *config.Station) error {
+	exists, err := provision.JournalExists(journalPath(station.StateDir))
+	if err == nil && !exists {
+		err = errors.New("this station has no journal yet, so there are no letters")
+	}
+	return err
 }
 
 // letter is what the unit's letter says now.

@@ -8,6 +8,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/mailer"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 func newMailersReprint(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
@@ -26,6 +27,12 @@ stopped. After a failure the same command goes on.`,
 				rec, err := d.state.journal.Mailable(args[0])
 				if err != nil {
 					return err
+				}
+				if rec.Letter().State == provision.LetterReady {
+					if len(rec.Facts.Letters) < 2 {
+						return fmt.Errorf("unit %s: %w: usbkeyd mailers print %[1]s", args[0], provision.ErrNothingPrinted)
+					}
+					return d.print(c.Context(), rec, by) // its token has another PIN already
 				}
 				// Whatever is known to be wrong is found before it costs a PIN.
 				l, err := d.letter(rec)

@@ -38,7 +38,15 @@ const otherUsbkeyd = "another usbkeyd works on the state folder %s: stop it firs
 // openState takes the folder and opens what is in it; seal is nil where the journal's
 // key is in a file.
 func openState(dir string, seal *provision.Sealing) (*state, error) {
-	return openStateUnder(dir, seal, tokensLock, otherUsbkeyd)
+	lock, err := lockState(dir, tokensLock, otherUsbkeyd)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{lock: lock}
+	if err := s.open(dir, seal); err != nil {
+		return nil, errors.Join(explainTPM(err), s.Close())
+	}
+	return s, nil
 }
 
 // openStationState is openState as the configuration has it. The TPM is the caller's.
@@ -50,14 +58,21 @@ func openStationState(station *config.Station, tpm *identity.TPM) (*state, error
 	return openState(station.StateDir, seal)
 }
 
-// openStateUnder is openState under another of the folder's locks.
-func openStateUnder(dir string, seal *provision.Sealing, lockName, held string) (*state, error) {
-	lock, err := lockState(dir, lockName, held)
+// openDesk takes the mailers' lock of a folder that the daemon may have, and opens the
+// journal that is in it; with a key that is there already, if PINs are to be read.
+func openDesk(dir string, key func(dir string) (*provision.Vault, error)) (*state, error) {
+	lock, err := lockState(dir, mailersLock, "somebody else prints or confirms a mailer of the state folder %s just now: wait for it")
 	if err != nil {
 		return nil, err
 	}
 	s := &state{lock: lock}
-	if err := s.open(dir, seal); err != nil {
+	if key != nil {
+		s.vault, err = key(dir)
+	}
+	if err == nil {
+		s.journal, err = provision.OpenJournal(journalPath(dir))
+	}
+	if err != nil {
 		return nil, errors.Join(explainTPM(err), s.Close())
 	}
 	return s, nil
@@ -94,6 +109,21 @@ func (s *state) open(dir string, seal *provision.Sealing) error {
 	}
 	s.journal, err = provision.OpenJournal(journalPath(dir))
 	return err
+}
+
+// besideDaemon reads the journal beside a daemon that may be running; there says whether
+// there is one yet.
+func besideDaemon(station *config.Station, read func(*provision.Journal) error) (there bool, err error) {
+	path := journalPath(station.StateDir)
+	if exists, err := provision.JournalExists(path); err != nil || !exists {
+		return false, err
+	}
+	j, err := provision.ReadJournal(path)
+	if err != nil {
+		return true, err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	return true, read(j)
 }
 
 // Close closes the journal and gives the folder free.

@@ -11,7 +11,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
-func newStateReseal(s streams, load func() (*config.Station, error)) *cobra.Command {
+func newStateReseal(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
 	var path string
 	c := &cobra.Command{
 		Use: "reseal --recovery-key FILE", Short: "Seal the journal's key to this machine's TPM as it is now",
@@ -24,7 +24,12 @@ journal.recovery.p7m in the state folder, away from this machine:
 
 Another key than the journal's is refused. Remove FILE afterwards.`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return explainTPM(reseal(s, load, path)) },
+		RunE: func(*cobra.Command, []string) error {
+			if err := shutIn(); err != nil {
+				return err
+			}
+			return explainTPM(reseal(s, load, path))
+		},
 	}
 	c.Flags().StringVar(&path, "recovery-key", "", "`file` with the opened key")
 	return c

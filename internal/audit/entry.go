@@ -30,8 +30,6 @@ const (
 	KindInstalled        Kind = "installed"         // a unit is finished
 	KindReleased         Kind = "released"          // a unit is given back
 	KindGivenUp          Kind = "given-up"          // a job ended in another way
-	KindScanned          Kind = "scanned"           // a token was scanned for its parcel
-	KindShipped          Kind = "shipped"           // a unit went to the courier
 )
 
 // Kinds of acts of the station itself.
@@ -151,6 +149,9 @@ const maxID = 128
 func isWord(s string) bool { return isMadeOf(s, "-") }
 
 func isID(s string) bool { return isMadeOf(s, "-._:+") }
+
+// IsWord reports whether an entry can hold s as a word.
+func IsWord(s string) bool { return isWord(s) }
 
 // IsID reports whether an entry can hold s as an id. What cannot be held is told by its hash.
 func IsID(s string) bool { return isID(s) }

@@ -59,3 +59,15 @@ func (k Keys) OpenAnchor(signed []byte, origin string) (Checkpoint, error) {
 	}
 	return c, nil
 }
+
+// OpenKept is OpenAnchor for one that was kept, perhaps since before the station got another
+// key: earlier says that its signature is by a key that is not known. That there was one the
+// central server vouches for, which looked at it before it signed.
+func (k Keys) OpenKept(signed []byte, origin string) (c Checkpoint, earlier bool, err error) {
+	c, by, err := k.Open(signed, origin)
+	if err == nil && slices.Equal(by.By, []string{Cosigner}) && by.Unknown == 1 {
+		return c, true, nil
+	}
+	c, err = k.OpenAnchor(signed, origin)
+	return c, false, err
+}

@@ -168,7 +168,7 @@ func (w *world) trust() Trust {
 
 func (w *world) sign(s Statement) []byte {
 	w.t.Helper()
-	der, err := Sign(s, w.station, w.signer, nil)
+	der, err := Sign(s, w.station, w.signer)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -274,9 +274,9 @@ func TestWhoSigns(t *testing.T) {
 	server := w.stationCertificate("bay-1", x509.ExtKeyUsageServerAuth)
 	stranger := newWorld(t)
 	for name, der := range map[string]func() ([]byte, error){
-		"a server's certificate":    func() ([]byte, error) { return Sign(w.statement, w.station, server, nil) },
-		"a station under no root":   func() ([]byte, error) { return Sign(w.statement, stranger.station, stranger.signer, nil) },
-		"a key without certificate": func() ([]byte, error) { return Sign(w.statement, newKey(t), w.signer, nil) },
+		"a server's certificate":    func() ([]byte, error) { return Sign(w.statement, w.station, server) },
+		"a station under no root":   func() ([]byte, error) { return Sign(w.statement, stranger.station, stranger.signer) },
+		"a key without certificate": func() ([]byte, error) { return Sign(w.statement, newKey(t), w.signer) },
 	} {
 		signed, err := der()
 		if err != nil {

@@ -8,9 +8,9 @@ import (
 	"go.mozilla.org/pkcs7"
 )
 
-// Sign gives the statement as CMS SignedData in DER, with the signer's certificate and
-// its chain: one signature over SHA-256, by a key that need not be in this process.
-func Sign(s Statement, key crypto.Signer, certificate *x509.Certificate, chain []*x509.Certificate) ([]byte, error) {
+// Sign gives the statement as CMS SignedData in DER, with the signer's
+// certificate: one signature over SHA-256, by a key that need not be in this process.
+func Sign(s Statement, key crypto.Signer, certificate *x509.Certificate) ([]byte, error) {
 	fail := func(err error) ([]byte, error) {
 		return nil, fmt.Errorf("sign the statement about %s: %w", s.Unit.UnitID, err)
 	}
@@ -25,9 +25,6 @@ func Sign(s Statement, key crypto.Signer, certificate *x509.Certificate, chain [
 	message.SetDigestAlgorithm(pkcs7.OIDDigestAlgorithmSHA256)
 	if err := message.AddSigner(certificate, key, pkcs7.SignerInfoConfig{}); err != nil {
 		return fail(err)
-	}
-	for _, c := range chain {
-		message.AddCertificate(c)
 	}
 	der, err := message.Finish()
 	if err != nil {
