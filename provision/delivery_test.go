@@ -3,9 +3,11 @@ package provision
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -119,6 +121,15 @@ func TestFirstUse(t *testing.T) {
 	}
 	if !m.due.Load() {
 		t.Error("the holder need not change the PIN")
+	}
+	var set []string
+	for _, act := range acts(t, s.runner.Journal) {
+		if act.Kind == audit.KindPINSet {
+			set = append(set, act.Step)
+		}
+	}
+	if !slices.Contains(set, string(StepSetFirstPIN)) {
+		t.Errorf("PINs on record: %v", set)
 	}
 	if err := s.opens(m.Module, rec, pkcs11.NewUserPIN(samplePIN)); err != nil {
 		t.Errorf("the first PIN does not open the token: %v", err)
@@ -240,6 +251,53 @@ func TestFirstPINTheTokenDoesNotTake(t *testing.T) {
 	rec := s.create(m, 1)
 	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, ErrProfileMisfit) || rec.Facts.Touched {
 		t.Errorf("touched is %v: %v", rec.Facts.Touched, err)
+	}
+}
+
+// The configuration may be another one when a job goes on: no token gets an empty PIN.
+func TestFirstPINIsGone(t *testing.T) {
+	s := delivering(t, DeliverFirstUse, true)
+	product, gone := s.runner.Product, false
+	s.runner.Product = func(code string) (Product, error) {
+		p, err := product(code)
+		if gone {
+			p.FirstPIN = ""
+		}
+		return p, err
+	}
+	m := forcing{Module: s.module(), due: &atomic.Bool{}}
+	rec := s.create(m, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	s.central.onBind = stop
+	if err := s.runner.Run(ctx, rec, m, alwaysOurs{}); !errors.Is(err, context.Canceled) || rec.State != StateParked {
+		t.Fatalf("%s, %v", rec.State, err)
+	}
+	gone = true
+	if err := s.runner.Run(t.Context(), rec, m, alwaysOurs{}); !errors.Is(err, ErrProfileMisfit) || rec.Step != StepSetFirstPIN || m.due.Load() {
+		t.Errorf("%s at %s, %v", rec.State, rec.Step, err)
+	}
+}
+
+// TestResumeAt: what reading steps have read is in memory only, so it is read again; steps
+// that this job leaves out stand between none of them.
+func TestResumeAt(t *testing.T) {
+	for _, row := range []struct {
+		delivery Delivery
+		stopped  StepName
+		want     StepName
+	}{
+		{DeliverSealed, StepIdentify, StepIdentify},
+		{DeliverSealed, StepPrepare, StepIdentify},
+		{DeliverSealed, StepEscrowSOPIN, StepEscrowSOPIN},
+		{DeliverSealed, StepCheckCert, StepCollect},
+		{DeliverSealed, StepFinish, StepReadBack},
+		{DeliverFirstUse, StepFinish, StepFinish},
+	} {
+		j := &run{rec: &Record{Facts: Facts{Delivery: row.delivery}}, steps: Plan(sampleJob(1))}
+		i := slices.IndexFunc(j.steps, func(s Step) bool { return s.Name == row.stopped })
+		if got := j.resumeAt(i); got != row.want {
+			t.Errorf("%s, stopped at %s: goes on at %s, want %s", row.delivery, row.stopped, got, row.want)
+		}
 	}
 }
 

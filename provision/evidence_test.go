@@ -51,6 +51,9 @@ func TestStatementsAreWantedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if rest, err := j.Unstated(wanted[0].N, size, 10); err != nil || len(rest) != 1 || rest[0].Record.Job.ID != second.Job.ID {
+		t.Errorf("after the first: %+v (%v)", rest, err)
+	}
 	wanted, err = j.Unstated(-1, size, 10)
 	if err != nil || len(wanted) != 1 || wanted[0].Record.Job.ID != second.Job.ID {
 		t.Errorf("then: %+v (%v)", wanted, err)

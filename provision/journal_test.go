@@ -161,6 +161,9 @@ func TestDamagedAndNewerJournals(t *testing.T) {
 	if _, err := OpenJournal(path); err == nil || !strings.Contains(err.Error(), "newer usbkeyd") {
 		t.Errorf("a newer journal: %v", err)
 	}
+	if _, err := ReadJournal(path); err == nil || !strings.Contains(err.Error(), "newer usbkeyd") {
+		t.Errorf("a newer journal is read: %v", err)
+	}
 	if err := os.WriteFile(path, []byte("this is no database at all, but long enough to be looked at"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +175,17 @@ func TestDamagedAndNewerJournals(t *testing.T) {
 	}
 	if _, err := OpenJournal(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a journal that others may read: %v", err)
+	}
+}
+
+// Whoever only reads cannot bring an older journal up to date, and would miss tables.
+func TestOlderJournalIsNotRead(t *testing.T) {
+	j, path := openTestJournal(t)
+	if _, err := j.db.Exec("PRAGMA user_version = 4"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadJournal(path); err == nil || !strings.Contains(err.Error(), "older usbkeyd") {
+		t.Errorf("got %v", err)
 	}
 }
 

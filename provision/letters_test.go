@@ -3,6 +3,8 @@ package provision
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -122,6 +124,63 @@ func (s *station) isNew(old string) {
 		s.t.Fatalf("the old PIN: %v", err)
 	}
 	s.must(m.Close())
+}
+
+// Two who work on one letter: the second is told, and takes nothing back that the first or
+// the daemon has written.
+func TestLetterThatHasChanged(t *testing.T) {
+	s, rec := mailed(t)
+	stale := s.mailable()
+	s.must(s.runner.BeginLetter(rec, "p1"))
+	if err := s.runner.BeginLetter(stale, "p2"); !errors.Is(err, ErrChanged) {
+		t.Errorf("printed by a second one: %v", err)
+	}
+	stale = s.mailable()
+	s.must(s.runner.ConfirmLetter(rec, "p2"))
+	if err := s.runner.ConfirmLetter(stale, "p3"); !errors.Is(err, ErrChanged) {
+		t.Errorf("confirmed by a second one: %v", err)
+	}
+	if l := s.mailable().Letter(); l.State != LetterConfirmed || l.By != "p1" || l.ConfirmedBy != "p2" {
+		t.Errorf("the letter is %+v", l)
+	}
+	stale = s.mailable()
+	s.must(s.runner.RenewPIN(t.Context(), rec, s.module(), "p1"))
+	if err := s.runner.RenewPIN(t.Context(), stale, s.module(), "p2"); !errors.Is(err, ErrChanged) {
+		t.Errorf("a second one set another PIN: %v", err)
+	}
+	s.must(s.runner.BeginLetter(rec, "p1"))
+
+	stale = s.mailable()
+	s.must(s.runner.ConfirmLetter(rec, "p2"))
+	rec = s.mailable()
+	s.must(s.runner.Journal.DestroyPINs(rec.Job.ID, "the parcel has left"))
+	if err := s.runner.LetterHanded(stale, "late"); !errors.Is(err, ErrChanged) {
+		t.Errorf("a sheet of a PIN that is gone: %v", err)
+	}
+	gone, err := s.runner.Journal.Job(rec.Job.ID)
+	if err != nil || gone.Facts.SOPINBox != nil || gone.Facts.UserPINBox != nil {
+		t.Errorf("the PINs came back (%v)", err)
+	}
+}
+
+// TestRecordOfALetter: what was done with a sheet, and by whom, is in the record.
+func TestRecordOfALetter(t *testing.T) {
+	s, rec := mailed(t)
+	before := len(acts(t, s.runner.Journal))
+	s.must(s.runner.BeginLetter(rec, "p1"))
+	s.must(s.runner.LetterNotSent(rec))
+	s.must(s.runner.BeginLetter(rec, "p2"))
+	s.must(s.runner.LetterHanded(rec, "job 7 is completed"))
+	s.must(s.runner.ConfirmLetter(rec, "p3"))
+	s.must(s.runner.RenewPIN(t.Context(), rec, s.module(), "p4"))
+	var got []string
+	for _, act := range acts(t, s.runner.Journal)[before:] {
+		got = append(got, fmt.Sprint(act.Kind, " ", act.Code, " ", act.IDs["by"]))
+	}
+	want := []string{"pin-print begun p1", "pin-print not-sent p1", "pin-print begun p2", "pin-print confirmed p3", "pin-set begun p4", "pin-set done p4"}
+	if !slices.Equal(got, want) {
+		t.Errorf("acts %q, want %q", got, want)
+	}
 }
 
 func TestNoLetter(t *testing.T) {

@@ -3,8 +3,10 @@ package provision
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,6 +76,27 @@ func TestDestroyPINs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if found := onDisk(t, filepath.Dir(path), boxes...); !slices.Equal(slices.Compact(found), []string{"journal.db-wal"}) {
+		t.Errorf("found in %v, want the log alone", found)
+	}
+	reader, err := ReadJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	rows, err := reader.db.Query("SELECT id FROM job")
+	if err != nil || !rows.Next() {
+		t.Fatal(err)
+	}
+	if err := j.Shred(t.Context()); !errors.Is(err, ErrBeingRead) {
+		t.Errorf("while somebody reads: %v", err)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Shred(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if found := onDisk(t, filepath.Dir(path), boxes...); len(found) > 0 {
 		t.Errorf("still found in %v", found)
 	}
@@ -107,5 +130,53 @@ func TestPINsOfABlankTokenGo(t *testing.T) {
 	after, err := j.Job(rec.Job.ID)
 	if err != nil || after.Facts.SOPINBox != nil || after.Facts.UserPINBox != nil {
 		t.Errorf("%+v (%v)", after, err)
+	}
+}
+
+// A PIN whose letter nobody has confirmed would be lost with the station's copy.
+func TestPINsWaitForTheirLetter(t *testing.T) {
+	s, rec := mailed(t)
+	stays := func(when string) {
+		t.Helper()
+		kept, err := s.runner.Journal.KeptPINs("", 10)
+		if err != nil || len(kept) != 0 {
+			t.Errorf("%s they may go: %+v (%v)", when, kept, err)
+		}
+		if err := s.runner.Journal.DestroyPINs(rec.Job.ID, "x"); !errors.Is(err, ErrJournal) {
+			t.Errorf("%s they went: %v", when, err)
+		}
+		s.pinOf(s.mailable())
+	}
+	stays("before it is printed")
+	s.must(s.runner.BeginLetter(rec, "p1"))
+	stays("before it is confirmed")
+	s.must(s.runner.ConfirmLetter(rec, "p2"))
+	kept, err := s.runner.Journal.KeptPINs("", 10)
+	if err != nil || len(kept) != 1 || kept[0].JobID != rec.Job.ID {
+		t.Fatalf("%+v (%v)", kept, err)
+	}
+	s.must(s.runner.RenewPIN(t.Context(), rec, s.module(), "p1"))
+	stays("with another letter")
+	s.must(s.runner.BeginLetter(rec, "p1"))
+	s.must(s.runner.ConfirmLetter(rec, "p2"))
+	s.must(s.runner.Journal.DestroyPINs(rec.Job.ID, "the parcel has left"))
+}
+
+// A job whose end could not be written goes on, and needs its PINs.
+func TestPINsStayWithAJobThatDoesNotEnd(t *testing.T) {
+	j, _ := openTestJournal(t)
+	rec, err := j.Create(sampleJob(1), 1, token("A"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.State, rec.Facts.SOPINBox, rec.Facts.UserPINBox = StateFailed, []byte("one"), []byte("two")
+	if _, err := j.db.Exec("PRAGMA query_only = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Finish(rec, nil); !errors.Is(err, ErrJournal) {
+		t.Fatal(err)
+	}
+	if string(rec.Facts.SOPINBox) != "one" || string(rec.Facts.UserPINBox) != "two" {
+		t.Errorf("its PINs went: %+v", rec.Facts)
 	}
 }

@@ -222,7 +222,7 @@ func TestEveryByteOfACheckpointCounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, by, err := Open(signed, want.Origin, k.knowsStation, k.knowsCentral)
-	if err != nil || got != want || !slices.Equal(by.By, []string{"bay-1", Cosigner}) || by.Unknown != 0 {
+	if err != nil || got != want || !slices.Equal(by.By, []string{"bay-1", Cosigner}) || len(by.Unknown) != 0 {
 		t.Fatalf("the note as it is: %v, %v, %v", got, by, err)
 	}
 	for i := range signed {

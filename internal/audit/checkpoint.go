@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,8 +50,8 @@ func Cosign(signed []byte, known note.Verifier, by note.Signer) ([]byte, error) 
 type Signatures struct {
 	// By are the names of the keys that were given and have signed.
 	By []string
-	// Unknown is how many signatures are by other keys.
-	Unknown int
+	// Unknown are the names that signatures by other keys give themselves.
+	Unknown []string
 }
 
 // Open reads a signed note. At least one of the known keys must have signed it, and
@@ -70,13 +71,18 @@ func Open(signed []byte, origin string, known ...note.Verifier) (Checkpoint, Sig
 	if c.Origin != origin {
 		return fail(fmt.Errorf("it is of %q", c.Origin))
 	}
-	s := Signatures{Unknown: len(n.UnverifiedSigs)}
-	for _, sig := range n.Sigs {
+	var s Signatures
+	for _, sig := range slices.Concat(n.Sigs, n.UnverifiedSigs) {
 		// Two ways to write one signature would be a bit that nobody looks at.
 		if raw, err := base64.StdEncoding.DecodeString(sig.Base64); err != nil || base64.StdEncoding.EncodeToString(raw) != sig.Base64 {
 			return fail(errors.New("a signature is not written as signatures are"))
 		}
+	}
+	for _, sig := range n.Sigs {
 		s.By = append(s.By, sig.Name)
+	}
+	for _, sig := range n.UnverifiedSigs {
+		s.Unknown = append(s.Unknown, sig.Name)
 	}
 	return c, s, nil
 }

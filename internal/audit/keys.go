@@ -54,8 +54,8 @@ func (k Keys) OpenAnchor(signed []byte, origin string) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, err
 	}
-	if len(by.By) != 2 || by.Unknown > 0 || !slices.Contains(by.By, k.Station) || !slices.Contains(by.By, Cosigner) {
-		return Checkpoint{}, fmt.Errorf("%w: it is signed by %v and %d others, not by station and central server", ErrCheckpoint, by.By, by.Unknown)
+	if len(by.By) != 2 || len(by.Unknown) > 0 || !slices.Contains(by.By, k.Station) || !slices.Contains(by.By, Cosigner) {
+		return Checkpoint{}, fmt.Errorf("%w: it is signed by %v and %d others, not by station and central server", ErrCheckpoint, by.By, len(by.Unknown))
 	}
 	return c, nil
 }
@@ -65,7 +65,7 @@ func (k Keys) OpenAnchor(signed []byte, origin string) (Checkpoint, error) {
 // central server vouches for, which looked at it before it signed.
 func (k Keys) OpenKept(signed []byte, origin string) (c Checkpoint, earlier bool, err error) {
 	c, by, err := k.Open(signed, origin)
-	if err == nil && slices.Equal(by.By, []string{Cosigner}) && by.Unknown == 1 {
+	if err == nil && slices.Equal(by.By, []string{Cosigner}) && slices.Equal(by.Unknown, []string{k.Station}) {
 		return c, true, nil
 	}
 	c, err = k.OpenAnchor(signed, origin)

@@ -52,8 +52,8 @@ func (s *Server) recordPart(ctx context.Context, r stationserver.PutRecordReques
 	}
 	signed := []byte(r.Body.Checkpoint)
 	checkpoint, by, err := audit.Open(signed, audit.Origin(station, r.InstanceId), known)
-	if err == nil && by.Unknown > 0 {
-		err = fmt.Errorf("%w: it has %d more signatures than the station's", audit.ErrCheckpoint, by.Unknown)
+	if err == nil && len(by.Unknown) > 0 {
+		err = fmt.Errorf("%w: it has %d more signatures than the station's", audit.ErrCheckpoint, len(by.Unknown))
 	}
 	if err == nil && checkpoint.Size != r.Body.First+int64(len(r.Body.Entries)) {
 		err = fmt.Errorf("%w: its size is not that of the entries", audit.ErrCheckpoint)
