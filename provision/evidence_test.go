@@ -2,6 +2,7 @@ package provision
 
 import (
 	"bytes"
+	"math"
 	"testing"
 )
 
@@ -28,6 +29,9 @@ func TestStatementsAreWantedOnce(t *testing.T) {
 	if early, err := j.Unstated(-1, size-1, 10); err != nil || len(early) != 0 {
 		t.Errorf("before it is anchored: %+v (%v)", early, err)
 	}
+	if rest, err := j.Unstated(wanted[0].N, math.MaxInt64, 10); err != nil || len(rest) != 1 || rest[0].Record.Job.ID != second.Job.ID {
+		t.Errorf("after the first: %+v (%v)", rest, err)
+	}
 	proof, err := j.ProveAct(size, wanted[0].N)
 	if err != nil || len(proof) == 0 {
 		t.Errorf("proof: %x (%v)", proof, err)
@@ -50,9 +54,6 @@ func TestStatementsAreWantedOnce(t *testing.T) {
 	size, err = j.RecordSize()
 	if err != nil {
 		t.Fatal(err)
-	}
-	if rest, err := j.Unstated(wanted[0].N, size, 10); err != nil || len(rest) != 1 || rest[0].Record.Job.ID != second.Job.ID {
-		t.Errorf("after the first: %+v (%v)", rest, err)
 	}
 	wanted, err = j.Unstated(-1, size, 10)
 	if err != nil || len(wanted) != 1 || wanted[0].Record.Job.ID != second.Job.ID {

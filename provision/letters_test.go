@@ -150,12 +150,11 @@ func TestLetterThatHasChanged(t *testing.T) {
 	}
 	s.must(s.runner.BeginLetter(rec, "p1"))
 
-	stale = s.mailable()
 	s.must(s.runner.ConfirmLetter(rec, "p2"))
-	rec = s.mailable()
+	stale = s.mailable()
 	s.must(s.runner.Journal.DestroyPINs(rec.Job.ID, "the parcel has left"))
-	if err := s.runner.LetterHanded(stale, "late"); !errors.Is(err, ErrChanged) {
-		t.Errorf("a sheet of a PIN that is gone: %v", err)
+	if err := s.runner.RenewPIN(t.Context(), stale, s.module(), "p1"); !errors.Is(err, ErrChanged) {
+		t.Errorf("another PIN for a token that has left: %v", err)
 	}
 	gone, err := s.runner.Journal.Job(rec.Job.ID)
 	if err != nil || gone.Facts.SOPINBox != nil || gone.Facts.UserPINBox != nil {

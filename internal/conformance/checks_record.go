@@ -88,7 +88,7 @@ func (l *ledger) has(size int, a answer, err error) error {
 	if err != nil {
 		return fmt.Errorf("%v: %w", a, err)
 	}
-	if by.Unknown != 1 || !strings.Contains(*got.Checkpoint, "\n— "+audit.Cosigner+" ") {
+	if len(by.Unknown) != 1 || !strings.Contains(*got.Checkpoint, "\n— "+audit.Cosigner+" ") {
 		return fmt.Errorf("%v; want it signed under the name %s too", a, audit.Cosigner)
 	}
 	if _, err := audit.Verify((&audit.Memory{Rows: l.rows.Rows[:size]}).All(), c); err != nil {
