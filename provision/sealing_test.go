@@ -210,6 +210,43 @@ func TestSealedAnew(t *testing.T) {
 	opens(t, box, v)
 }
 
+// TestUseKey: who works beside the daemon opens the key, and makes, seals and removes nothing.
+func TestUseKey(t *testing.T) {
+	dir, here := t.TempDir(), machine("here")
+	refused := func(when string, sealing *Sealing, want error) {
+		t.Helper()
+		before, content := files(t, dir)
+		if _, err := UseKey(dir, sealing); err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: %v", when, err)
+		}
+		if after, now := files(t, dir); !slices.Equal(after, before) || !bytes.Equal(now, content) {
+			t.Errorf("%s: %v became %v", when, before, after)
+		}
+	}
+	refused("no key", here, nil)
+	refused("no key, and none sealed", nil, nil)
+	v, err := OpenKey(dir, true, nil)
+	must(t, err)
+	box := v.seal("job", "field", "secret")
+	v, err = UseKey(dir, nil)
+	must(t, err)
+	opens(t, box, v)
+	refused("a key that is still in a file", here, nil)
+	_, err = OpenKey(dir, false, here)
+	must(t, err)
+	v, err = UseKey(dir, here)
+	must(t, err)
+	opens(t, box, v)
+	refused("another machine", machine("elsewhere"), nil)
+	here.As = "here, with a register"
+	refused("it is to be sealed anew", here, ErrKeySealed)
+	if err := os.WriteFile(filepath.Join(dir, plainKeyFile), []byte("left behind"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	here.As = "here"
+	refused("a file that should be gone", here, ErrKeySealed)
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -142,6 +142,9 @@ func TestTPMStation(t *testing.T) {
 	if out := s.ok("identity", "show"); !strings.Contains(out, "in the TPM") || !strings.Contains(out, "certificate until") {
 		t.Error(out)
 	}
+	if out := s.ok("audit", "verify"); strings.Contains(out, "before") {
+		t.Error(out)
+	}
 	stations, err := at.Admin.Stations(t.Context())
 	if err != nil || len(stations) != 2 || stations[1].Identity != api.Tpm || stations[0].Identity != api.File {
 		t.Errorf("%+v, %v", stations, err)
@@ -211,6 +214,9 @@ func TestTPMStation(t *testing.T) {
 	s.fails(exitCentral, "The join token was used", "enroll", "--new-key", "--join-token-file", token)
 	s.ok("enroll", "--new-key", "--join-token-file", s.invite(adminclient.Invitation{Replace: true}))
 	s.ok("identity", "show")
+	if out := s.ok("audit", "verify"); !strings.Contains(out, "with a key that it had before") {
+		t.Error(out)
+	}
 
 	// Revoked, it is told so.
 	if _, err := at.Admin.RevokeStation(t.Context(), "tpm-station"); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -24,6 +25,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/mailer"
 	"github.com/usbkeyd/usbkeyd/internal/mailer/cupstest"
 	"github.com/usbkeyd/usbkeyd/internal/stationtest"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 const mailerFont = "/usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf"
@@ -182,7 +184,7 @@ func TestMailers(t *testing.T) {
 	m.want(exitUsage, "--by", "mailers", "print", unit)
 	m.want(exitUsage, "--by", "mailers", "print", unit, "--by", "经办人甲")
 	m.want(exitFailure, "nothing was printed yet", "mailers", "confirm", unit, "--by", "p1")
-	m.want(exitFailure, "nothing was printed yet", "mailers", "reprint", unit, "--by", "p1")
+	m.want(exitFailure, "nothing was printed yet: usbkeyd mailers print "+unit, "mailers", "reprint", unit, "--by", "p1")
 	m.want(exitFailure, "not delivered by a mailer", "mailers", "print", "NOWHERE-001", "--by", "p1")
 
 	m.want(exitOK, "mailers confirm "+unit, "mailers", "print", unit, "--by", "p1")
@@ -255,6 +257,19 @@ func (m *mailRoom) ship(unit, by string) int {
 	return resp.StatusCode
 }
 
+// asNotSent has the journal say what it says when the printer could not be reached.
+func (m *mailRoom) asNotSent() {
+	m.t.Helper()
+	db, err := sql.Open("sqlite", m.Journal())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, err = db.Exec("UPDATE job SET facts = json_set(facts, '$.Letters[#-1].State', $1)", provision.LetterReady)
+	if err := errors.Join(err, db.Close()); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
 // TestMailersGoWrong: what is found before the sheet leaves costs no PIN; a jam costs one.
 func TestMailersGoWrong(t *testing.T) {
 	m := newMailRoom(t)
@@ -283,6 +298,17 @@ func TestMailersGoWrong(t *testing.T) {
 		t.Errorf("after a jam: %+v", r)
 	}
 	mailerAs("printer: none", "printer: letters")
+
+	// The token has another PIN, and its sheet was never handed on: it costs no third PIN.
+	m.want(exitOK, "has another PIN", "mailers", "reprint", unit, "--by", "p1")
+	second := m.printed()
+	m.asNotSent()
+	if out := m.want(exitOK, "mailers confirm", "mailers", "reprint", unit, "--by", "p1"); strings.Contains(out, "another PIN") || m.printed() != second || !m.opens(second) {
+		t.Errorf("the sheet after one that was not sent:\n%s", out)
+	}
+	if r := m.row(); r.State != "unknown" || r.Sheets != 2 {
+		t.Errorf("then: %+v", r)
+	}
 
 	// The daemon has the tokens: a letter may be printed beside it, a PIN not replaced.
 	daemon := m.start(t.Context(), filepath.Join(m.Dir, "daemon.log"), "run")
