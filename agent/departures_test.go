@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,19 +33,30 @@ func TestPINsGoWithTheParcel(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	var asked atomic.Int32
+	r.throughProxy(func(_ http.ResponseWriter, req *http.Request) bool {
+		if strings.HasSuffix(req.URL.Path, "/shipped") {
+			asked.Add(1)
+		}
+		return false
+	})
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	r.config.Drain, r.config.DepartureInterval = false, 20*time.Millisecond
-	go func() { // the daemon works on until the PINs are gone, and then for some more questions
-		for ctx.Err() == nil {
-			if kept, err := r.journal.KeptPINs("", 10); err == nil && len(kept) < 2 {
-				time.Sleep(200 * time.Millisecond)
-				stop()
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.run(ctx)
+		ended <- err
 	}()
-	if _, err := r.run(ctx); err != nil {
+	r.waitFor("the end of PINs", func() bool {
+		kept, err := r.journal.KeptPINs("", 10)
+		return err == nil && len(kept) < 2
+	})
+	// The third question from now on begins when the answer to the second has been acted upon.
+	before := asked.Load()
+	r.waitFor("more questions about the other token", func() bool { return asked.Load() >= before+3 })
+	stop()
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 	if kept, err := r.journal.KeptPINs("", 10); err != nil || len(kept) != 1 || kept[0] != stays {

@@ -5,11 +5,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,8 +214,22 @@ func TestAnAnchorOfAnotherInstallation(t *testing.T) {
 // TestForkAtWork: somebody else adds to the record under this station's name while it
 // works. It stops, with an alarm, and the server refuses the record from then on.
 func TestForkAtWork(t *testing.T) {
-	r := newRig(t, 1, time.Minute)
+	r := newRig(t, 1, 4*time.Second) // a heartbeat each second
 	r.config.Drain, r.config.RecordInterval = false, 20*time.Millisecond
+	var claims, broken, beats atomic.Int32
+	r.throughProxy(func(_ http.ResponseWriter, req *http.Request) bool {
+		switch {
+		case strings.HasSuffix(req.URL.Path, "/heartbeat"):
+			beats.Add(1)
+		case strings.HasSuffix(req.URL.Path, "/claims"): // has no answer until the station breaks it off
+			claims.Add(1)
+			_, _ = io.Copy(io.Discard, req.Body)
+			<-req.Context().Done()
+			broken.Add(1)
+			return true
+		}
+		return false
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	type end struct {
@@ -225,7 +241,7 @@ func TestForkAtWork(t *testing.T) {
 		s, err := r.run(ctx)
 		ended <- end{s, err}
 	}()
-	r.waitFor("the first entries", func() bool { return len(r.acts()) > 0 })
+	r.waitFor("the first entries, and a claim", func() bool { return len(r.acts()) > 0 && claims.Load() == 1 })
 	config := r.config
 	config.Runner.Journal = r.copyOfJournal()
 	thief := New(config)
@@ -243,10 +259,12 @@ func TestForkAtWork(t *testing.T) {
 		stations, err := r.central.Admin.Stations(t.Context())
 		return err == nil && stations[0].RecordForkedAt != nil
 	})
-	r.order(1)
-	time.Sleep(300 * time.Millisecond)
-	if u := r.units()[0]; u.State != api.READY || u.Epoch != 0 {
-		t.Errorf("the unit was claimed: %+v", u)
+	r.waitFor("the end of the claim", func() bool { return broken.Load() == 1 })
+	// After each heartbeat the station looks whether there is something to do.
+	heard := beats.Load()
+	r.waitFor("more heartbeats", func() bool { return beats.Load() >= heard+3 })
+	if n := claims.Load(); n != 1 {
+		t.Errorf("it claimed %d times more", n-1)
 	}
 	stop()
 	e := <-ended

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -14,6 +15,8 @@ import (
 type Processes struct {
 	witness    string
 	stop, done chan struct{}
+	mu         sync.Mutex      // guards what is below
+	rounds     int             // looks at all processes that were made
 	shown      map[string]bool // arguments and environment of a process, each once
 	seen       map[string]bool // process ids
 }
@@ -44,6 +47,9 @@ func (p *Processes) look(marks []string) {
 	if err != nil {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rounds++
 	for _, dir := range dirs {
 		// A process that ends meanwhile shows nothing any more.
 		args, _ := os.ReadFile(filepath.Join(dir, "cmdline"))

@@ -149,14 +149,27 @@ func TestUnknown(t *testing.T) {
 		clears(t, s)
 	})
 	t.Run("is told to stop", func(t *testing.T) {
-		done := make(chan Outcome)
-		go func() { done <- printer(s, "hang").printed(t) }()
-		for begun := time.Now(); len(s.Documents()) == 0 && time.Since(begun) < 10*time.Second; {
-			time.Sleep(50 * time.Millisecond)
+		p, sheet := printer(s, "hang"), page(t)
+		if err := p.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		type end struct {
+			Outcome
+			error
+		}
+		done := make(chan end, 1)
+		go func() {
+			o, err := p.Print(t.Context(), sheet)
+			done <- end{o, err}
+		}()
+		for begun := time.Now(); len(s.Documents()) == 0; time.Sleep(50 * time.Millisecond) {
+			if time.Since(begun) > 10*time.Second {
+				t.Fatal("no document came into the spool")
+			}
 		}
 		s.Tool("cancel", "-a", "hang")
-		if o := <-done; o.Job == 0 || !strings.Contains(o.Says, "was cancelled") {
-			t.Errorf("got %+v", o)
+		if e := <-done; e.error != nil || e.Job == 0 || !strings.Contains(e.Says, "was cancelled") {
+			t.Errorf("got %+v (%v)", e.Outcome, e.error)
 		}
 		clears(t, s)
 	})
