@@ -107,8 +107,8 @@ func (j *run) certificateObjects(ctx context.Context) ([]pkcs11.CertificateObjec
 	return append(out, pkcs11.CertificateObject{ID: j.rec.Facts.KeyID, Label: string(j.rec.Job.TokenLabel), DER: chain.Leaf.Raw}), nil
 }
 
-// storedCertificates reads the certificates on the token.
-func (j *run) storedCertificates(ctx context.Context) ([]pkcs11.Object, error) {
+// stored reads what is on the token, but for what the model itself shows.
+func (j *run) stored(ctx context.Context, q pkcs11.Query) ([]pkcs11.Object, error) {
 	token, err := j.loginAs(ctx, loginUser)
 	if err != nil {
 		return nil, err
@@ -117,8 +117,7 @@ func (j *run) storedCertificates(ctx context.Context) ([]pkcs11.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	class := pkcs11.ClassCertificate
-	objects, err := token.Objects(ctx, pkcs11.Query{Class: &class})
+	objects, err := token.Objects(ctx, q)
 	return profile.ours(objects), err
 }
 
@@ -133,7 +132,8 @@ func observeInstall(ctx context.Context, j *run) (Observed, error) {
 	if err != nil {
 		return NotDone, err
 	}
-	have, err := j.storedCertificates(ctx)
+	class := pkcs11.ClassCertificate
+	have, err := j.stored(ctx, pkcs11.Query{Class: &class})
 	if err != nil {
 		return NotDone, err
 	}
@@ -200,7 +200,7 @@ func readBack(ctx context.Context, j *run) error {
 	if err != nil {
 		return err
 	}
-	have, err := j.storedCertificates(ctx)
+	have, err := j.readAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -211,6 +211,37 @@ func readBack(ctx context.Context, j *run) error {
 		return err
 	}
 	return provePossession(ctx, j)
+}
+
+// readAll reads everything on the token, as its holder will find it, and gives the
+// certificates. There must be one private key, and nothing more but public keys, which open
+// nothing. A model whose keys have fixed places shows one, which is none, with each
+// certificate of the chain.
+func (j *run) readAll(ctx context.Context) (certificates []pkcs11.Object, err error) {
+	objects, err := j.stored(ctx, pkcs11.Query{})
+	if err != nil {
+		return nil, err
+	}
+	profile, err := j.tokenProfile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := 0
+	for _, o := range objects {
+		switch {
+		case o.Class == pkcs11.ClassCertificate:
+			certificates = append(certificates, o)
+		case o.Class == pkcs11.ClassPrivateKey && o.ID.Equal(j.rec.Facts.KeyID):
+			keys++
+		case o.Class == pkcs11.ClassPublicKey, o.Class == pkcs11.ClassPrivateKey && len(profile.KeyID) > 0:
+		default:
+			return nil, fmt.Errorf("%w: it has an object more, with CKA_ID %s", ErrReadBack, o.ID)
+		}
+	}
+	if keys != 1 {
+		return nil, fmt.Errorf("%w: it has %d private keys with CKA_ID %s", ErrReadBack, keys, j.rec.Facts.KeyID)
+	}
+	return certificates, nil
 }
 
 func sameCertificates(have []pkcs11.Object, want []pkcs11.CertificateObject) error {
