@@ -89,7 +89,7 @@ func may() map[string][]string {
 		"internal/keycheck":         {},
 		"internal/mailer":           {"pkcs11"},
 		"internal/mailer/cups":      {},
-		"internal/mailer/cupstest":  {},
+		"internal/mailer/cupstest":  {"internal/canary"},
 		"internal/output":           {},
 		"internal/pcsc":             {},
 		"internal/qualify":          {"pkcs11"},

@@ -78,4 +78,9 @@ func TestFoldersAndNames(t *testing.T) {
 	if len(s.Found) != 2 || s.Files != 3 {
 		t.Errorf("%d files, found %v", s.Files, s.Found)
 	}
+	s = Search{}
+	s.Add("PIN", pin)
+	if err := s.Folder(dir, filepath.Join(dir, "a")); err != nil || len(s.Found) != 1 || s.Files != 1 {
+		t.Errorf("but for a folder: %d files, found %v (%v)", s.Files, s.Found, err)
+	}
 }

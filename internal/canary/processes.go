@@ -15,7 +15,8 @@ import (
 type Processes struct {
 	witness    string
 	stop, done chan struct{}
-	mu         sync.Mutex      // guards what is below
+	mu         sync.Mutex // guards what is below
+	marks      []string
 	rounds     int             // looks at all processes that were made
 	shown      map[string]bool // arguments and environment of a process, each once
 	seen       map[string]bool // process ids
@@ -25,13 +26,13 @@ type Processes struct {
 // such as a folder, in their arguments or environment; but not at programs of the given
 // name, which the tests start themselves and give PINs to.
 func Watch(every time.Duration, witness string, marks ...string) *Processes {
-	p := &Processes{witness: witness, stop: make(chan struct{}), done: make(chan struct{}), shown: map[string]bool{}, seen: map[string]bool{}}
+	p := &Processes{witness: witness, marks: marks, stop: make(chan struct{}), done: make(chan struct{}), shown: map[string]bool{}, seen: map[string]bool{}}
 	go func() {
 		defer close(p.done)
 		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
-			p.look(marks)
+			p.look()
 			select {
 			case <-p.stop:
 				return
@@ -42,7 +43,14 @@ func Watch(every time.Duration, witness string, marks ...string) *Processes {
 	return p
 }
 
-func (p *Processes) look(marks []string) {
+// Also has processes looked at that show another mark.
+func (p *Processes) Also(mark string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.marks = append(p.marks, mark)
+}
+
+func (p *Processes) look() {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return
@@ -58,7 +66,7 @@ func (p *Processes) look(marks []string) {
 		if name, _, _ := strings.Cut(shown, "\x00"); filepath.Base(name) == p.witness {
 			continue
 		}
-		for _, m := range marks {
+		for _, m := range p.marks {
 			if strings.Contains(shown, m) {
 				p.shown[shown] = true
 				p.seen[filepath.Base(dir)] = true

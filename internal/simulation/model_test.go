@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/internal/canary"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -22,17 +23,17 @@ import (
 // at a time, which the gate sees to.
 type model struct {
 	w            *world
-	epochs       map[string]int64             // by unit: the latest that any lease named
-	generations  map[string]int32             // by unit: likewise
-	bound        map[string]string            // by request id: the CSR that the server took
-	by           map[string]string            // by request id: the station that bound
-	tokens       map[string]string            // by request id: the serial of the bound token
-	sessions     map[string]string            // by station: its latest
-	certificates map[string]*x509.Certificate // by request id
-	keys         map[string]string            // by public key: request id
-	escrowed     map[string]bool              // by unit: an SO PIN is in escrow
-	installed    map[string]bool              // by request id
-	pins         map[*card][]string           // all that it ever had
+	epochs       map[string]int64                   // by unit: the latest that any lease named
+	generations  map[string]int32                   // by unit: likewise
+	bound        map[string]string                  // by request id: the CSR that the server took
+	by           map[string]string                  // by request id: the station that bound
+	tokens       map[string]string                  // by request id: the serial of the bound token
+	sessions     map[string]string                  // by station: its latest
+	certificates map[string]*x509.Certificate       // by request id
+	keys         map[string]string                  // by public key: request id
+	escrowed     map[string]bool                    // by unit: an SO PIN is in escrow
+	installed    map[string]bool                    // by request id
+	pins         map[*card]map[string][]canary.Form // all that it ever had, as they may be written
 }
 
 func newModel(w *world) *model {
@@ -40,7 +41,7 @@ func newModel(w *world) *model {
 		w: w, epochs: map[string]int64{}, generations: map[string]int32{}, bound: map[string]string{}, by: map[string]string{},
 		tokens: map[string]string{}, sessions: map[string]string{},
 		certificates: map[string]*x509.Certificate{}, keys: map[string]string{}, escrowed: map[string]bool{},
-		installed: map[string]bool{}, pins: map[*card][]string{},
+		installed: map[string]bool{}, pins: map[*card]map[string][]canary.Form{},
 	}
 }
 
@@ -209,9 +210,12 @@ func (m *model) holds(id, serial string) {
 
 // wrote looks at a card that was just written.
 func (m *model) wrote(st *station, op string, c *card) {
+	if m.pins[c] == nil {
+		m.pins[c] = map[string][]canary.Form{}
+	}
 	for _, p := range c.pins() {
-		if !slices.Contains(m.pins[c], p) {
-			m.pins[c] = append(m.pins[c], p)
+		if m.pins[c][p] == nil {
+			m.pins[c][p] = canary.Forms(p)
 		}
 	}
 	if op == "C_InitToken" {
@@ -263,15 +267,17 @@ func (m *model) matches(c *card) {
 	}
 }
 
-// sent: no PIN of a station's cards is in what leaves it.
+// sent: no PIN of a station's cards is in what leaves it or what it is answered.
 func (m *model) sent(st *station, text []byte) {
 	for _, c := range st.hub.slots {
 		if c == nil {
 			continue
 		}
-		for _, p := range m.pins[c] {
-			if bytes.Contains(text, []byte(p)) {
-				m.w.violate("%s gives away a PIN of %s", st.name, c.serial)
+		for _, forms := range m.pins[c] {
+			for _, f := range forms {
+				if bytes.Contains(text, f.Bytes) {
+					m.w.violate("a PIN of %s is in what %s says or hears (%s)", c.serial, st.name, f.Name)
+				}
 			}
 		}
 	}

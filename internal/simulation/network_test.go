@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -55,7 +56,7 @@ func (n *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	n.w.model.sent(n.life.station, body)
+	n.w.model.sent(n.life.station, fmt.Appendf(nil, "%s %v %s", r.URL.RequestURI(), r.Header, body))
 	back := make(chan *http.Response, 2)
 	go n.w.flight(message{n.life.station, n.w.nodeAt(r.URL.Host), r.Method, r.URL.Path, r.URL.RequestURI(), r.Header.Clone(), body}, back)
 	select {
@@ -125,6 +126,7 @@ func (w *world) serve(m message) *http.Response {
 	if died && rec.Code >= 300 {
 		return nil // of what it did not do, nobody hears
 	}
+	w.model.sent(m.from, fmt.Appendf(nil, "%v %s", rec.Header(), rec.Body.Bytes()))
 	w.model.answered(m.from, m.method, m.path, m.body, rec.Code, rec.Body.Bytes())
 	if died {
 		return nil

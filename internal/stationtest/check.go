@@ -181,6 +181,14 @@ func (s *Station) CheckNoPIN() {
 	for pin, whose := range pins {
 		search.Add(whose, pin)
 	}
+	s.Search(&search)
+}
+
+// Search looks through everything that the run left behind, but the tokens themselves, and
+// what was looked through before; an error for each secret that is found.
+func (s *Station) Search(search *canary.Search) {
+	t := s.t
+	t.Helper()
 	for whose, value := range s.secrets {
 		search.Add(whose, value)
 	}
@@ -190,7 +198,7 @@ func (s *Station) CheckNoPIN() {
 		}
 	}
 	if s.shown != nil {
-		s.shown.End(&search)
+		s.shown.End(search)
 		s.shown = nil
 		if search.Processes == 0 {
 			t.Error("no process was seen")
@@ -202,8 +210,8 @@ func (s *Station) CheckNoPIN() {
 	if search.Files < 8 {
 		t.Errorf("only %d files were looked through", search.Files)
 	}
-	t.Logf("%d PINs looked for in %d files and %d processes", search.Secrets(), search.Files, search.Processes)
-	s.count(search)
+	t.Logf("%d secrets looked for in %d files and %d processes", search.Secrets(), search.Files, search.Processes)
+	s.count(*search)
 }
 
 // count adds a line to the tally, if one is kept.

@@ -40,6 +40,13 @@ type Station struct {
 // LookFor has CheckNoPIN look for another secret; whose says what it is.
 func (s *Station) LookFor(whose, value string) { s.secrets[whose] = value }
 
+// Watch has scripts/canary look at processes, too, that show a mark.
+func (s *Station) Watch(mark string) {
+	if s.shown != nil {
+		s.shown.Also(mark)
+	}
+}
+
 // New configures a station of the given server in dir, with so many bays. more is
 // added to the configuration as it is, such as token profiles.
 func New(t testing.TB, at *centraltest.Access, dir string, bays int, algorithm, more string) *Station {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/canary"
 )
 
 // Server is a running cupsd, which ends with the test.
@@ -235,21 +237,12 @@ func (s *Server) files(pattern string) []string {
 	return out
 }
 
-// Holds reports whether any file of the server's holds the text.
-func (s *Server) Holds(text string) []string {
+// Dir is the server's folder, which its processes show in their arguments or environment.
+func (s *Server) Dir() string { return s.dir }
+
+// Search looks through every file of the server's, but for what was printed.
+func (s *Server) Search(search *canary.Search) {
 	s.t.Helper()
-	var out []string
-	for _, root := range []string{s.dir, filepath.Dir(s.Spool)} {
-		s.must(filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, filepath.Join(s.dir, "out")) {
-				return err
-			}
-			data, err := os.ReadFile(path)
-			if strings.Contains(string(data), text) {
-				out = append(out, path)
-			}
-			return err
-		}))
-	}
-	return out
+	s.must(search.Folder(s.dir, filepath.Join(s.dir, "out")))
+	s.must(search.Folder(filepath.Dir(s.Spool)))
 }
