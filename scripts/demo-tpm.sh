@@ -92,7 +92,7 @@ prove() {
   mkdir "$out/evidence"
   holds "$tokens of them hold, for usbkeyd evidence verify and for openssl cms -verify" statements
   say "SO PIN in escrow:"
-  holds "a recovery officer's key opens it with usbkeyd sopin open; with it the token of $unit gets another user PIN" escrow "$unit"
+  holds "a recovery officer's key opens it with usbkeyd sopin open; with it a copy of the token of $unit gets another user PIN" escrow "$unit"
   say "Record:"
   holds "every entry is in a checkpoint that the central server has signed, for usbkeyd and for usbkey-central" record
   edited
