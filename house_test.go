@@ -99,7 +99,7 @@ func may() map[string][]string {
 		"internal/evidence":         {"csr", "internal/audit"},
 		"internal/stationtest":      {"api", "internal/audit", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
 		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/buildinfo", "internal/conformance", "internal/evidence", "internal/filelock", "internal/identity/...", "internal/mailer/...", "internal/output", "internal/pcsc", "internal/qualify", "pkcs11/...", "provision"},
-		"cmd/usbkey-rig":            {"pkcs11/pkcs11test/..."},
+		"cmd/usbkey-rig":            {"internal/mailer/cupstest", "pkcs11/pkcs11test/..."},
 		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},
 		"cmd/usbkey-central":        {"api", "csr/...", "internal/audit", "internal/buildinfo", "internal/central/...", "internal/output"},
 	}

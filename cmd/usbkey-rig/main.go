@@ -1,6 +1,7 @@
-// Command usbkey-rig runs the virtual USB hub for a person or a script: a PC/SC daemon
-// of its own and virtual YubiKeys, put in and pulled by commands on standard input. It
-// is for trying things out; nothing on it is secret.
+// Command usbkey-rig runs what is beside a station, for a person or a script: the virtual
+// USB hub, a PC/SC daemon of its own with virtual YubiKeys, put in and pulled by commands
+// on standard input; and a printer for PIN mailers. It is for trying things out; nothing
+// on it is secret.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -44,7 +46,8 @@ type desk struct {
 
 func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("usbkey-rig", flag.ContinueOnError)
-	cards := flags.Int("cards", 8, "how many readers, each with a factory-new card")
+	cards := flags.Int("cards", 8, "how many readers, each with a factory-new card; 0 for no hub")
+	prints := flags.Bool("printer", false, "run a CUPS of its own, too, with a printer that keeps the last sheet as PDF")
 	dir := flags.String("dir", "", "an empty `folder` for sockets and files (default: a temporary one)")
 	ready := flags.String("ready", "", "write what programs need to `file`, as JSON, once all is there")
 	if err := flags.Parse(args); err != nil {
@@ -59,49 +62,64 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) (err e
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(*dir)) }()
 	}
-	log, err := os.Create(filepath.Join(*dir, "pcscd.log"))
-	if err != nil {
-		return err
+	d, facts := &desk{out: out}, map[string]any{}
+	if *prints {
+		var p *printer
+		if p, err = openPrinter(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.close()) }()
+		d.say("Printer %s keeps the last sheet in %s", p.Name, p.Sheet)
+		facts["printer"] = p
 	}
-	defer func() { _ = log.Close() }()
-	d, err := open(ctx, *dir, *cards, log, out)
-	if err != nil {
-		return err
+	if *cards > 0 {
+		var log *os.File
+		if log, err = os.Create(filepath.Join(*dir, "pcscd.log")); err != nil {
+			return err
+		}
+		defer func() { _ = log.Close() }()
+		if err := d.open(ctx, *dir, *cards, log); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.rig.Close()) }()
+		if err := d.tell(*dir, facts); err != nil {
+			return err
+		}
 	}
-	defer func() { err = errors.Join(err, d.rig.Close()) }()
-	if err := d.tell(*dir, *ready); err != nil {
+	d.say("Here: list, pull N, insert N, new N (another, factory-new card), quit")
+	if err := publish(*ready, facts); err != nil {
 		return err
 	}
 	return d.obey(ctx, in)
 }
 
 // open starts the hub and puts a new card into every reader.
-func open(ctx context.Context, dir string, cards int, log, out io.Writer) (*desk, error) {
+func (d *desk) open(ctx context.Context, dir string, cards int, log io.Writer) error {
 	maker, err := pivcard.NewMaker()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	rig, err := usbrig.Start(ctx, dir, cards, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d := &desk{rig: rig, maker: maker, cards: make([]*pivcard.Card, cards), in: make([]bool, cards), next: 10000001, out: out}
+	d.rig, d.maker, d.cards, d.in, d.next = rig, maker, make([]*pivcard.Card, cards), make([]bool, cards), 10000001
 	for i := range cards {
 		if err := d.renew(ctx, i); err != nil {
-			return nil, errors.Join(err, rig.Close())
+			return errors.Join(err, rig.Close())
 		}
 	}
 	// Whoever is told that all is there should find all there.
 	for i := range cards {
 		if err := rig.Sees(ctx, i, true); err != nil {
-			return nil, errors.Join(err, rig.Close())
+			return errors.Join(err, rig.Close())
 		}
 	}
-	return d, nil
+	return nil
 }
 
-// tell says how to use the hub, to a person and, in a file, to programs.
-func (d *desk) tell(dir, ready string) error {
+// tell says how to use the hub, to a person and, in facts, to programs.
+func (d *desk) tell(dir string, facts map[string]any) error {
 	root := filepath.Join(dir, "maker-root.pem")
 	if err := os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: d.maker.Root.Raw}), 0o644); err != nil {
 		return err
@@ -111,14 +129,19 @@ func (d *desk) tell(dir, ready string) error {
 	d.say("  pkcs11-tool --module %s --list-slots", d.rig.Module())
 	d.say("PIN %s, PUK %s, management key (SO PIN) %s", pivcard.FactoryPIN, pivcard.FactoryPUK, pivcard.FactoryManagementKey)
 	d.say("Attestations lead to %s", root)
-	d.say("Here: list, pull N, insert N, new N (another, factory-new card), quit")
-	if ready == "" {
-		return nil
-	}
-	data, err := json.Marshal(map[string]any{
+	maps.Copy(facts, map[string]any{
 		"module": d.rig.Module(), "env": d.rig.Env(), "readers": len(d.cards), "attestationRoot": root,
 		"factorySoPin": pivcard.FactoryManagementKey, "factoryUserPin": pivcard.FactoryPIN,
 	})
+	return nil
+}
+
+// publish writes what programs need to a file, if there is one to be.
+func publish(ready string, facts map[string]any) error {
+	if ready == "" {
+		return nil
+	}
+	data, err := json.Marshal(facts)
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,11 @@ func TestTPMStation(t *testing.T) {
 	}
 	s.fails(exitFailure, "has a certificate already", "enroll", "--join-token-file", token)
 	s.makesOne()
+	statement := s.file("key.p7s")
+	s.ok("evidence", "export", s.Central.Units(t)[0].UnitId, "--out", statement)
+	if out := s.ok("evidence", "verify", statement, "--trust", filepath.Join(at.StationDir, adminclient.CentralRoot)); !strings.Contains(out, "The statement holds.") {
+		t.Error(out)
+	}
 	if out := s.ok("identity", "show"); !strings.Contains(out, "in the TPM") || !strings.Contains(out, "certificate until") {
 		t.Error(out)
 	}
