@@ -71,6 +71,24 @@ func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Stat
 		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1 `+lock, name))
 }
 
+// caller reads and locks the station that calls. Its certificate was judged before the
+// transaction, so it is judged again: a station that is revoked, or has another key by
+// now, is NotYours.
+func (t *txn) caller(ctx context.Context, name, keySHA256, lock string) (Station, error) {
+	st, err := t.store.station(ctx, t, name, lock)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return Station{}, refuse(NotFound, "there is no station %s", name)
+	case err != nil:
+		return Station{}, fmt.Errorf("read station: %w", err)
+	case st.Revoked:
+		return Station{}, refuse(NotYours, "station %s is revoked", name)
+	case st.PublicKeySHA256 != keySHA256:
+		return Station{}, refuse(NotYours, "station %s has another key now", name)
+	}
+	return st, nil
+}
+
 // Stations lists all stations by name.
 func (s *Store) Stations(ctx context.Context) ([]Station, error) {
 	stations, err := collect(ctx, s.db.Read, scanStation, `SELECT `+stationColumns+`
