@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -223,26 +224,45 @@ func testEnrolmentByTPM(t *testing.T, e engine) {
 	if got := a.begin(); got.status != http.StatusOK {
 		t.Fatal(got)
 	}
-	for _, file := range databaseFiles(t, r.dir) {
-		if text, err := os.ReadFile(file); err != nil || bytes.Contains(text, []byte(a.token)) {
-			t.Errorf("%s holds a join token (%v)", file, err)
+	for name, text := range filesIn(t, r.dir) {
+		if bytes.Contains(text, []byte(a.token)) {
+			t.Errorf("%s holds a join token", name)
 		}
 	}
 }
 
-func databaseFiles(t *testing.T, dir string) []string {
+// filesIn reads the files of a folder in which a server is at work: one that has another
+// name by the time it is read holds nothing, and is looked for under that.
+func filesIn(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	var out []string
-	for _, f := range files {
-		if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() {
-			out = append(out, f)
+	for range 100 {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%v, %v", files, err)
+		}
+		if out, err := readAll(files); err == nil {
+			return out
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
 		}
 	}
-	return out
+	t.Fatalf("the files of %s are never at rest", dir)
+	return nil
+}
+
+// readAll reads those of the files that are regular ones.
+func readAll(files []string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err == nil && info.Mode().IsRegular() {
+			out[f], err = os.ReadFile(f)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func first[A, B any](a A, _ B) A { return a }
