@@ -156,8 +156,8 @@ func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment
 		case e.State != Invited && !same:
 			return refuse(TokenUsed, "this join token was used with other keys")
 		// A clock that was set back must not make a token good again.
-		// One that was used in time may wait for a person for longer.
-		case e.State != Proved && t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
+		// One that was used in time may wait for a person for longer, and for an answer that was lost.
+		case (e.State == Invited || e.State == Challenged) && t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
 			return refuse(TokenExpired, "this join token was good until %s", e.ExpiresAt.Format(time.RFC3339))
 		case e.PinnedEK != "" && e.PinnedEK != in.EKSHA256:
 			return refuse(ProofInvalid, "the invitation is for the TPM with the endorsement key %s", e.PinnedEK)
@@ -214,7 +214,7 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 			return refuse(TokenUsed, "a later invitation has ended this one")
 		case subtle.ConstantTimeCompare([]byte(secretSHA256), []byte(e.secretSHA256)) != 1:
 			return refuse(ProofInvalid, "this is not the secret of the challenge")
-		case e.State != Proved && t.now >= e.challengeUntil, t.now < millis(e.CreatedAt):
+		case e.State == Challenged && t.now >= e.challengeUntil, t.now < millis(e.CreatedAt):
 			return refuse(TokenExpired, "the challenge is too old; ask for another one")
 		}
 		if err := check(e.attestationKey, e.identityKey, e.nonce); err != nil {
@@ -229,14 +229,28 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 			}
 			e.State = Enrolled
 		} else if e.State == Enrolled {
-			if st, err = s.station(ctx, t, e.Station, s.dialect.lock("st")); err != nil {
-				return fmt.Errorf("read station: %w", err)
+			if st, err = t.enrolled(ctx, e); err != nil {
+				return err
 			}
 		}
 		out = e
 		return t.One(ctx, "write state of enrolment", `UPDATE enrollments SET state = $2 WHERE enrollment_id = $1`, e.ID, e.State)
 	})
 	return out, st, err
+}
+
+// enrolled reads the station of an enrolment that is done, unless that was the last of it.
+func (t *txn) enrolled(ctx context.Context, e Enrollment) (Station, error) {
+	st, err := t.store.station(ctx, t, e.Station, t.store.dialect.lock("st"))
+	switch {
+	case err != nil:
+		return Station{}, fmt.Errorf("read station: %w", err)
+	case st.Revoked:
+		return Station{}, refuse(StationConflict, "station %s is revoked", e.Station)
+	case st.PublicKeySHA256 != e.keySHA256:
+		return Station{}, refuse(StationConflict, "station %s has another key now", e.Station)
+	}
+	return st, nil
 }
 
 // enroll records the station of an enrolment under its new key.
