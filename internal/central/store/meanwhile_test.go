@@ -84,3 +84,20 @@ func testRevokedWhileItClaims(t *testing.T, at database.Place) {
 		t.Errorf("%+v, %v: a revoked station has it", u, err)
 	}
 }
+
+// Of two parts that were found to be forked at once, the first says since when.
+func TestForkIsNotedOnce(t *testing.T) { onBothEngines(t, testForkIsNotedOnce) }
+
+func testForkIsNotedOnce(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip}
+	w.must(s.noteFork(t.Context(), "bay-1", "i"))
+	before, err := s.Record(t.Context(), "bay-1", "i")
+	w.must(err)
+	skip(time.Hour)
+	w.must(s.noteFork(t.Context(), "bay-1", "i"))
+	after, err := s.Record(t.Context(), "bay-1", "i")
+	if err != nil || before.ForkedAt.IsZero() || !after.ForkedAt.Equal(before.ForkedAt) {
+		t.Errorf("forked since %v, then since %v (%v)", before.ForkedAt, after.ForkedAt, err)
+	}
+}
