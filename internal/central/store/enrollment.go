@@ -162,13 +162,8 @@ func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment
 		case e.PinnedEK != "" && e.PinnedEK != in.EKSHA256:
 			return refuse(ProofInvalid, "the invitation is for the TPM with the endorsement key %s", e.PinnedEK)
 		}
-		var owner string
-		err = t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, in.KeySHA256).Scan(&owner)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("look for the key: %w", err)
-		}
-		if owner != "" && owner != in.Station {
-			return refuse(StationConflict, "this key is that of station %s", owner)
+		if err := t.ownKey(ctx, in.Station, in.KeySHA256); err != nil {
+			return err
 		}
 		if e.State == Invited {
 			e.State = Challenged
@@ -253,8 +248,12 @@ func (t *txn) enrolled(ctx context.Context, e Enrollment) (Station, error) {
 	return st, nil
 }
 
-// enroll records the station of an enrolment under its new key.
+// enroll records the station of an enrolment under its new key. One that was not there is
+// only inserted: if it came meanwhile, with this name or this key, that is looked at again.
 func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Station, error) {
+	if err := t.ownKey(ctx, e.Station, e.keySHA256); err != nil {
+		return Station{}, err
+	}
 	known, err := t.store.station(ctx, t, e.Station, t.store.dialect.lock("st"))
 	exists := err == nil
 	switch {
@@ -273,14 +272,16 @@ func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Stati
 		Name: e.Station, PublicKeySHA256: e.keySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter,
 		Tier: TierTPM, EKSHA256: e.EKSHA256,
 	}
+	if exists {
+		return st, t.One(ctx, "enrol known station",
+			`UPDATE stations SET public_key_sha256 = $2, certificate = $3, certificate_sha256 = $4, not_after = $5, tier = $6, ek_sha256 = $7,
+				attestation_key = $8, identity_key = $9, renew_nonce = NULL, renew_until = 0 WHERE name = $1`,
+			st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), TierTPM, e.EKSHA256, e.attestationKey, e.identityKey)
+	}
 	return st, t.One(ctx, "write station",
-		`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at, tier, ek_sha256, attestation_key, identity_key)
-		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		 ON CONFLICT (name) DO UPDATE SET public_key_sha256 = excluded.public_key_sha256, certificate = excluded.certificate,
-			certificate_sha256 = excluded.certificate_sha256, not_after = excluded.not_after, tier = excluded.tier,
-			ek_sha256 = excluded.ek_sha256, attestation_key = excluded.attestation_key, identity_key = excluded.identity_key,
-			renew_nonce = NULL, renew_until = 0`,
-		st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), t.now, TierTPM, e.EKSHA256, e.attestationKey, e.identityKey)
+		`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, tier, ek_sha256, attestation_key, identity_key, added_at)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), TierTPM, e.EKSHA256, e.attestationKey, e.identityKey, t.now)
 }
 
 // ApproveEnrollment is a person's word that a station's TPM, which has proved its key,

@@ -121,13 +121,8 @@ type SignStation func(name string, now time.Time) (certificate []byte, notAfter 
 // a known name, or a known key under another name, is StationConflict.
 func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, sign SignStation) (out Station, err error) {
 	err = s.write(ctx, "record station "+name, func(t *txn) error {
-		var owner string
-		err := t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, publicKeySHA256).Scan(&owner)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("look for the key: %w", err)
-		}
-		if owner != "" && owner != name {
-			return refuse(StationConflict, "this key is that of station %s", owner)
+		if err := t.ownKey(ctx, name, publicKeySHA256); err != nil {
+			return err
 		}
 		known, err := s.station(ctx, t, name, s.dialect.lock("st"))
 		switch {
@@ -158,6 +153,19 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
 	})
 	return out, err
+}
+
+// ownKey refuses a key that is another station's with StationConflict.
+func (t *txn) ownKey(ctx context.Context, station, publicKeySHA256 string) error {
+	var owner string
+	err := t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, publicKeySHA256).Scan(&owner)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("look for the key: %w", err)
+	}
+	if owner != "" && owner != station {
+		return refuse(StationConflict, "this key is that of station %s", owner)
+	}
+	return nil
 }
 
 // Session is what a station opens before it claims.
