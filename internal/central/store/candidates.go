@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -84,7 +85,8 @@ func (t *txn) take(ctx context.Context, c Claim, orderID string, limit int) ([]L
 	if err != nil {
 		return nil, fmt.Errorf("find units: %w", err)
 	}
-	if len(leases) == 0 {
+	// A revision may have made another product of it since it was found.
+	if len(leases) == 0 || !slices.Contains(c.Products, leases[0].Order.ProductCode) {
 		return nil, nil
 	}
 	foreign, err := t.foreign(ctx, c, leases[0].Order)

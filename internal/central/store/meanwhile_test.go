@@ -101,3 +101,30 @@ func testForkIsNotedOnce(t *testing.T, at database.Place) {
 		t.Errorf("forked since %v, then since %v (%v)", before.ForkedAt, after.ForkedAt, err)
 	}
 }
+
+// An order that became another product since it was found is not for this station.
+func TestProductChangesMeanwhile(t *testing.T) { onBothEngines(t, testProductChangesMeanwhile) }
+
+func testProductChangesMeanwhile(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip}
+	c := Claim{Station: "bay-1", SessionID: w.session("bay-1"), Max: 1, Products: []string{"P"}}
+	var leases []Lease
+	var revised func() error
+	w.must(s.write(t.Context(), "claim", func(x *txn) error {
+		orders, err := s.candidates(t.Context(), x, c, x.now, 9)
+		if err != nil || len(orders) != 1 {
+			t.Fatalf("found %v, %v", orders, err)
+		}
+		revised = meanwhile(t, s, func() error {
+			_, err := s.PutOrder(t.Context(), Order{ID: "ORD", ProductCode: "Q", Quantity: 2, DueAt: time.Unix(1, 0), Revision: 2, FixedSHA256: "q", Content: []byte("{}")})
+			return err
+		})
+		leases, err = x.takeAll(t.Context(), c, orders, nil, time.Minute)
+		return err
+	}))
+	// One of them was first.
+	if err := revised(); (err == nil) == (len(leases) > 0) || err != nil && !isRefusal(err, OrderConflict) {
+		t.Errorf("the order was revised (%v), and %+v leased", err, leases)
+	}
+}
