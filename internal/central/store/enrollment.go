@@ -120,6 +120,29 @@ func (s *Store) Enrollments(ctx context.Context) ([]Enrollment, error) {
 	return out, nil
 }
 
+// CheckToken refuses a join token that this station was not given with TokenUnknown. It
+// writes nothing, and nothing is to be done for a caller before it.
+func (s *Store) CheckToken(ctx context.Context, tokenSHA256, station string) error {
+	_, err := s.enrollment(ctx, s.db.Read, ofToken, "", tokenSHA256, station)
+	if errors.Is(err, sql.ErrNoRows) {
+		return refuse(TokenUnknown, "this station was not given this join token")
+	}
+	return err
+}
+
+// Challenged is CheckToken for who answers a challenge: it gives the station's name, or
+// NotFound.
+func (s *Store) Challenged(ctx context.Context, id string) (station string, err error) {
+	e, err := s.enrollment(ctx, s.db.Read, `enrollment_id = $1`, "", id)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && e.State == Invited {
+		return "", refuse(NotFound, "there is no such enrolment")
+	}
+	return e.Station, err
+}
+
+// ofToken is the enrolment of a join token and a station.
+const ofToken = `token_sha256 = $1 AND station = $2`
+
 // Showing is what a station shows with its join token.
 type Showing struct {
 	TokenSHA256, Station string
@@ -139,12 +162,9 @@ type Showing struct {
 // StationConflict for another station's key.
 func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment, err error) {
 	err = s.write(ctx, "challenge station "+in.Station, func(t *txn) error {
-		e, err := t.enrollment(ctx, `token_sha256 = $1`, in.TokenSHA256)
-		if err == nil && e.Station != in.Station {
-			return refuse(TokenUnknown, "this join token is for another station")
-		}
+		e, err := t.enrollment(ctx, ofToken, in.TokenSHA256, in.Station)
 		if errors.Is(err, sql.ErrNoRows) {
-			return refuse(TokenUnknown, "nobody gave this join token")
+			return refuse(TokenUnknown, "this station was not given this join token")
 		}
 		if err != nil {
 			return err
@@ -311,7 +331,11 @@ func (s *Store) ApproveEnrollment(ctx context.Context, station, ekSHA256, operat
 
 // enrollment reads and locks one row.
 func (t *txn) enrollment(ctx context.Context, where string, args ...any) (Enrollment, error) {
-	e, err := scanEnrollment(t.QueryRowContext(ctx, `SELECT `+enrollmentColumns+` FROM enrollments WHERE `+where+` `+t.store.dialect.lock("enrollments"), args...))
+	return t.store.enrollment(ctx, t, where, t.store.dialect.lock("enrollments"), args...)
+}
+
+func (s *Store) enrollment(ctx context.Context, q queryer, where, lock string, args ...any) (Enrollment, error) {
+	e, err := scanEnrollment(q.QueryRowContext(ctx, `SELECT `+enrollmentColumns+` FROM enrollments WHERE `+where+` `+lock, args...))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Enrollment{}, fmt.Errorf("read enrolment: %w", err)
 	}
