@@ -309,9 +309,11 @@ func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Stati
 // waits for nobody NotFound. The same again changes nothing.
 func (s *Store) ApproveEnrollment(ctx context.Context, station, ekSHA256, operator string) (out Enrollment, err error) {
 	err = s.write(ctx, "approve station "+station, func(t *txn) error {
-		e, err := t.enrollment(ctx, `station = $1 AND state IN ($2, $3) AND trust IN ('', 'person') AND ek_sha256 <> ''
-			ORDER BY created_at DESC LIMIT 1`, station, Proved, Enrolled)
-		if errors.Is(err, sql.ErrNoRows) {
+		// An invitation that is open ended those before it, save the one that was done.
+		e, err := t.enrollment(ctx, `station = $1 AND state <> $2 ORDER BY CASE state WHEN $3 THEN 1 ELSE 0 END, created_at DESC LIMIT 1`,
+			station, Voided, Enrolled)
+		asked := e.State == Proved || e.State == Enrolled && e.Trust == TrustPerson
+		if errors.Is(err, sql.ErrNoRows) || err == nil && !asked {
 			return refuse(NotFound, "no station %s waits for approval", station)
 		}
 		if err != nil {

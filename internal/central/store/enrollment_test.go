@@ -11,21 +11,23 @@ import (
 // enrolling is a station that was invited and has begun to enrol.
 type enrolling struct {
 	*situation
-	name, key string
-	id        string // of the enrolment
+	id  string // of the enrolment
+	key string
 }
 
-// enrolling invites a station and shows a key that is believed.
-func (w *situation) enrolling(name, key string, trust Showing) enrolling {
+// enrolling invites a station, which shows a key; certified, it is believed.
+func (w *situation) enrolling(in Invitation, key string, certified bool) enrolling {
 	w.t.Helper()
-	token := hexSum([]byte("token of " + name + key))
-	_, err := w.s.InviteStation(w.t.Context(), Invitation{Station: name, TokenSHA256: token, Valid: time.Hour, Replaces: false})
+	w.skip(time.Second)
+	in.TokenSHA256, in.Valid = hexSum([]byte("token of "+in.Station+key)), time.Hour
+	_, err := w.s.InviteStation(w.t.Context(), in)
 	w.must(err)
-	trust.TokenSHA256, trust.Station, trust.EKSHA256, trust.KeySHA256 = token, name, "ek of "+key, hexSum([]byte(key))
-	trust.AttestationKey, trust.IdentityKey, trust.Nonce, trust.SecretSHA256 = []byte("ak"), []byte(key), []byte("nonce"), "secret"
-	e, err := w.s.BeginEnrollment(w.t.Context(), trust)
+	e, err := w.s.BeginEnrollment(w.t.Context(), Showing{
+		TokenSHA256: in.TokenSHA256, Station: in.Station, EKSHA256: "ek of " + key, Certified: certified,
+		AttestationKey: []byte("ak"), IdentityKey: []byte(key), KeySHA256: hexSum([]byte(key)), Nonce: []byte("nonce"), SecretSHA256: "secret",
+	})
 	w.must(err)
-	return enrolling{w, name, key, e.ID}
+	return enrolling{w, e.ID, key}
 }
 
 // prove gives the right proof; first is done when the certificate is about to be signed.
@@ -69,7 +71,7 @@ func TestEnrolmentBesideARecording(t *testing.T) { onBothEngines(t, testEnrolmen
 func testEnrolmentBesideARecording(t *testing.T, at database.Place) {
 	s, skip := newStore(t, at)
 	w := &situation{t: t, s: s, skip: skip}
-	e := w.enrolling("bay-3", "tpm", Showing{Certified: true})
+	e := w.enrolling(Invitation{Station: "bay-3"}, "tpm", true)
 	var recorded func() error
 	_, err := e.prove(func() {
 		recorded = meanwhile(t, s, func() error {
@@ -86,7 +88,7 @@ func TestOneKeyUnderTwoNames(t *testing.T) { onBothEngines(t, testOneKeyUnderTwo
 func testOneKeyUnderTwoNames(t *testing.T, at database.Place) {
 	s, skip := newStore(t, at)
 	w := &situation{t: t, s: s, skip: skip}
-	first, second := w.enrolling("bay-3", "k", Showing{Certified: true}), w.enrolling("bay-4", "k", Showing{Certified: true})
+	first, second := w.enrolling(Invitation{Station: "bay-3"}, "k", true), w.enrolling(Invitation{Station: "bay-4"}, "k", true)
 	if st, err := first.prove(nil); err != nil || st.Name != "bay-3" {
 		t.Fatalf("%+v, %v", st, err)
 	}
@@ -94,7 +96,7 @@ func testOneKeyUnderTwoNames(t *testing.T, at database.Place) {
 		t.Errorf("the key of bay-3 again: %+v, %v", st, err)
 	}
 	// At once.
-	first, second = w.enrolling("bay-5", "l", Showing{Certified: true}), w.enrolling("bay-6", "l", Showing{Certified: true})
+	first, second = w.enrolling(Invitation{Station: "bay-5"}, "l", true), w.enrolling(Invitation{Station: "bay-6"}, "l", true)
 	var wait func() error
 	_, err := first.prove(func() {
 		if wait == nil {
@@ -103,5 +105,51 @@ func testOneKeyUnderTwoNames(t *testing.T, at database.Place) {
 	})
 	if other := wait(); (err == nil) == (other == nil) || !isRefusal(errors.Join(err, other), StationConflict) {
 		t.Errorf("%v, and %v", err, other)
+	}
+}
+
+// A person's word is for the last invitation of a station, and for nothing that is over.
+func TestApprovalOfTheLast(t *testing.T) { onBothEngines(t, testApprovalOfTheLast) }
+
+func testApprovalOfTheLast(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip}
+	approve := func(key string) error {
+		_, err := s.ApproveEnrollment(t.Context(), "bay-3", "ek of "+key, "p1")
+		return err
+	}
+	prove := func(e enrolling, waits bool) {
+		t.Helper()
+		if st, err := e.prove(nil); err != nil || (st.Name == "") != waits {
+			t.Fatalf("%+v, %v", st, err)
+		}
+	}
+	first := w.enrolling(Invitation{Station: "bay-3"}, "first", false)
+	if err := approve("first"); !isRefusal(err, NotFound) {
+		t.Errorf("before it has proved its key: %v", err)
+	}
+	prove(first, true)
+	w.must(approve("first"))
+	prove(first, false)
+	w.must(approve("first")) // the same again
+	// Its TPM is to be replaced.
+	second := w.enrolling(Invitation{Station: "bay-3", Replaces: true}, "second", false)
+	for _, key := range []string{"first", "second"} {
+		if err := approve(key); !isRefusal(err, NotFound) {
+			t.Errorf("%s, while nothing is proved of the second: %v", key, err)
+		}
+	}
+	prove(second, true)
+	if err := approve("first"); !isRefusal(err, ProofInvalid) {
+		t.Errorf("the first in the place of the second: %v", err)
+	}
+	w.must(approve("second"))
+	prove(second, false)
+	// By its certificate: no person was asked.
+	prove(w.enrolling(Invitation{Station: "bay-3", Replaces: true}, "third", true), false)
+	for _, key := range []string{"second", "third"} {
+		if err := approve(key); !isRefusal(err, NotFound) {
+			t.Errorf("%s, where no person is asked: %v", key, err)
+		}
 	}
 }
