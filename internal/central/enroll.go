@@ -122,7 +122,7 @@ func (s *stationAPI) PostRenewal(ctx context.Context, r stationserver.PostRenewa
 		if _, err := rand.Read(nonce); err != nil {
 			return nil, err
 		}
-		if err := s.store.ChallengeStation(ctx, caller.station.Name, nonce); err != nil {
+		if err := s.store.ChallengeStation(ctx, caller.station.Name, caller.station.PublicKeySHA256, nonce); err != nil {
 			return nil, err
 		}
 		return stationserver.PostRenewal202JSONResponse{Nonce: nonce}, nil
@@ -131,7 +131,7 @@ func (s *stationAPI) PostRenewal(ctx context.Context, r stationserver.PostRenewa
 	if r.Body.Certified != nil {
 		check = checkCertified(*r.Body.Certified)
 	}
-	st, err := s.store.RenewStation(ctx, caller.station.Name, check, func(name string, _ time.Time) ([]byte, time.Time, error) {
+	st, err := s.store.RenewStation(ctx, caller.station.Name, caller.station.PublicKeySHA256, check, func(name string, _ time.Time) ([]byte, time.Time, error) {
 		if caller.station.Tier == store.TierTPM {
 			return signed(s.stationRoot.SignTPMStation(name, caller.certificate.PublicKey))
 		}

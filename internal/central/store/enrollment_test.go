@@ -153,3 +153,37 @@ func testApprovalOfTheLast(t *testing.T, at database.Place) {
 		}
 	}
 }
+
+// A station whose key was replaced since the caller was known renews nothing for him.
+func TestRenewalOfAnotherKey(t *testing.T) { onBothEngines(t, testRenewalOfAnotherKey) }
+
+func testRenewalOfAnotherKey(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip}
+	_, err := w.enrolling(Invitation{Station: "bay-3"}, "old", true).prove(nil)
+	w.must(err)
+	old := hexSum([]byte("old"))
+	holds := func(_, _, nonce []byte) error {
+		if string(nonce) != "n" {
+			return errors.New("another nonce")
+		}
+		return nil
+	}
+	w.must(s.ChallengeStation(t.Context(), "bay-3", old, []byte("n")))
+	if st, err := s.RenewStation(t.Context(), "bay-3", old, holds, certify("old, again", nil)); err != nil || st.PublicKeySHA256 != old {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	_, err = w.enrolling(Invitation{Station: "bay-3", Replaces: true}, "new", true).prove(nil)
+	w.must(err)
+	if err := s.ChallengeStation(t.Context(), "bay-3", old, []byte("n")); !isRefusal(err, NotYours) {
+		t.Errorf("the old key is challenged: %v", err)
+	}
+	w.must(s.ChallengeStation(t.Context(), "bay-3", hexSum([]byte("new")), []byte("n")))
+	if st, err := s.RenewStation(t.Context(), "bay-3", old, holds, certify("old", nil)); !isRefusal(err, NotYours) {
+		t.Errorf("the old key is signed in the place of the new one: %+v, %v", st, err)
+	}
+	w.must(s.RevokeStation(t.Context(), "bay-3"))
+	if err := s.ChallengeStation(t.Context(), "bay-3", hexSum([]byte("new")), []byte("n")); !isRefusal(err, NotYours) {
+		t.Errorf("a revoked station is challenged: %v", err)
+	}
+}
