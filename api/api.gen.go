@@ -2189,7 +2189,9 @@ type ClientInterface interface {
 
 	// PutStationWithBody Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2198,7 +2200,9 @@ type ClientInterface interface {
 
 	// PutStation Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3367,7 +3371,9 @@ func (c *Client) ListStations(ctx context.Context, reqEditors ...RequestEditorFn
 
 // PutStationWithBody Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3386,7 +3392,9 @@ func (c *Client) PutStationWithBody(ctx context.Context, name StationName, conte
 
 // PutStation Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6875,7 +6883,9 @@ type ClientWithResponsesInterface interface {
 
 	// PutStationWithBodyWithResponse Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6884,7 +6894,9 @@ type ClientWithResponsesInterface interface {
 
 	// PutStationWithResponse Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10331,7 +10343,9 @@ func (c *ClientWithResponses) ListStationsWithResponse(ctx context.Context, reqE
 
 // PutStationWithBodyWithResponse Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10346,7 +10360,9 @@ func (c *ClientWithResponses) PutStationWithBodyWithResponse(ctx context.Context
 
 // PutStationWithResponse Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
