@@ -1845,9 +1845,10 @@ type ClientInterface interface {
 	// PostEnrollmentWithBody Begin to enrol a station that has a TPM 2.0
 	//
 	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+	// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+	// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+	// `proof-invalid`.
 	//
 	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -1860,9 +1861,10 @@ type ClientInterface interface {
 	// PostEnrollment Begin to enrol a station that has a TPM 2.0
 	//
 	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+	// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+	// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+	// `proof-invalid`.
 	//
 	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -1877,7 +1879,7 @@ type ClientInterface interface {
 	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-	// Once it was answered 200 the same request gives the same certificate.
+	// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1889,7 +1891,7 @@ type ClientInterface interface {
 	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-	// Once it was answered 200 the same request gives the same certificate.
+	// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2187,7 +2189,9 @@ type ClientInterface interface {
 
 	// PutStationWithBody Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2196,7 +2200,9 @@ type ClientInterface interface {
 
 	// PutStation Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2701,9 +2707,10 @@ func (c *Client) ListEnrollments(ctx context.Context, reqEditors ...RequestEdito
 // PostEnrollmentWithBody Begin to enrol a station that has a TPM 2.0
 //
 // Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+// `proof-invalid`.
 //
 // The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 // (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -2726,9 +2733,10 @@ func (c *Client) PostEnrollmentWithBody(ctx context.Context, contentType string,
 // PostEnrollment Begin to enrol a station that has a TPM 2.0
 //
 // Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+// `proof-invalid`.
 //
 // The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 // (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -2753,7 +2761,7 @@ func (c *Client) PostEnrollment(ctx context.Context, body PostEnrollmentJSONRequ
 // The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 // invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 // was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-// Once it was answered 200 the same request gives the same certificate.
+// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2775,7 +2783,7 @@ func (c *Client) PostEnrollmentProofWithBody(ctx context.Context, enrollmentId U
 // The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 // invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 // was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-// Once it was answered 200 the same request gives the same certificate.
+// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3363,7 +3371,9 @@ func (c *Client) ListStations(ctx context.Context, reqEditors ...RequestEditorFn
 
 // PutStationWithBody Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3382,7 +3392,9 @@ func (c *Client) PutStationWithBody(ctx context.Context, name StationName, conte
 
 // PutStation Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6511,9 +6523,10 @@ type ClientWithResponsesInterface interface {
 	// PostEnrollmentWithBodyWithResponse Begin to enrol a station that has a TPM 2.0
 	//
 	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+	// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+	// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+	// `proof-invalid`.
 	//
 	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -6526,9 +6539,10 @@ type ClientWithResponsesInterface interface {
 	// PostEnrollmentWithResponse Begin to enrol a station that has a TPM 2.0
 	//
 	// Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-	// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-	// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-	// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+	// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+	// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+	// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+	// `proof-invalid`.
 	//
 	// The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 	// (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -6543,7 +6557,7 @@ type ClientWithResponsesInterface interface {
 	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-	// Once it was answered 200 the same request gives the same certificate.
+	// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6555,7 +6569,7 @@ type ClientWithResponsesInterface interface {
 	// The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 	// invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 	// was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-	// Once it was answered 200 the same request gives the same certificate.
+	// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6869,7 +6883,9 @@ type ClientWithResponsesInterface interface {
 
 	// PutStationWithBodyWithResponse Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6878,7 +6894,9 @@ type ClientWithResponsesInterface interface {
 
 	// PutStationWithResponse Issue a station's client certificate
 	//
-	// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+	// The same key again gets the same certificate as long as it is valid; another key under a known name is
+	// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+	// P-256 is `csr-invalid`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9773,9 +9791,10 @@ func (c *ClientWithResponses) ListEnrollmentsWithResponse(ctx context.Context, r
 // PostEnrollmentWithBodyWithResponse Begin to enrol a station that has a TPM 2.0
 //
 // Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+// `proof-invalid`.
 //
 // The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 // (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -9794,9 +9813,10 @@ func (c *ClientWithResponses) PostEnrollmentWithBodyWithResponse(ctx context.Con
 // PostEnrollmentWithResponse Begin to enrol a station that has a TPM 2.0
 //
 // Without a client certificate, and with a join token that an invitation gave. The token is used from now on: the same
-// keys again get a new challenge, until the token expires; other keys are `join-token-used`, after its time it is
-// `join-token-expired`, and one that nobody gave is `unauthenticated`. The endorsement key must be the one that the
-// invitation names, if it names one. A TPM that does not look like one is `proof-invalid`.
+// keys again get a new challenge, until the token expires, and for longer once they are proved; other keys are
+// `join-token-used`, after its time it is `join-token-expired`, and one that nobody gave is `unauthenticated`. The
+// endorsement key must be the one that the invitation names, if it names one. A TPM that does not look like one is
+// `proof-invalid`.
 //
 // The challenge is a secret that only the TPM with this endorsement key and this attestation key can open
 // (TPM2_MakeCredential), and a nonce for TPM2_Certify. Both hold for ten minutes.
@@ -9817,7 +9837,7 @@ func (c *ClientWithResponses) PostEnrollmentWithResponse(ctx context.Context, bo
 // The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 // invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 // was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-// Once it was answered 200 the same request gives the same certificate.
+// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9835,7 +9855,7 @@ func (c *ClientWithResponses) PostEnrollmentProofWithBodyWithResponse(ctx contex
 // The opened secret, and what the attestation key says of the identity key over the nonce. The TPM is believed if the
 // invitation names its endorsement key, or if its endorsement certificate stands under a maker's root that the server
 // was given; else a person compares the endorsement key and approves, and the same request is answered 202 until then.
-// Once it was answered 200 the same request gives the same certificate.
+// Once it was answered 200 the same request gives the same certificate, until the station is revoked or has another key.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10323,7 +10343,9 @@ func (c *ClientWithResponses) ListStationsWithResponse(ctx context.Context, reqE
 
 // PutStationWithBodyWithResponse Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10338,7 +10360,9 @@ func (c *ClientWithResponses) PutStationWithBodyWithResponse(ctx context.Context
 
 // PutStationWithResponse Issue a station's client certificate
 //
-// The same key again gets the same certificate as long as it is valid; another key under a known name is `station-conflict`.
+// The same key again gets the same certificate as long as it is valid; another key under a known name is
+// `station-conflict`. The station signs its record with this key: another kind than ECDSA on
+// P-256 is `csr-invalid`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -29,6 +29,11 @@ func (p *Problem) Error() string {
 	return s
 }
 
+// PointerToken escapes a key for FieldError.Pointer, a JSON Pointer (RFC 6901, 3).
+func PointerToken(key string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
+}
+
 // maxProblem bounds what is read of an error body.
 const maxProblem = 64 << 10
 

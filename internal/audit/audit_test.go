@@ -296,7 +296,7 @@ func writtenOtherwise(t *testing.T, c Checkpoint, k keys) []byte {
 	return nil
 }
 
-// TestProofs has the proofs checked by the library, for every pair.
+// TestProofs has the proofs checked by the library, for every entry of every size.
 func TestProofs(t *testing.T) {
 	whole := newLog(t, entries)
 	l := Log{whole}
@@ -308,13 +308,6 @@ func TestProofs(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := tlog.CheckRecord(proof, int64(size), root, int64(n), tlog.RecordHash(whole.Rows[n].Line)); err != nil {
-				t.Fatal(err)
-			}
-			tree, err := l.ProveTree(int64(size), int64(n+1))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := tlog.CheckTree(tree, int64(size), root, int64(n+1), checkpoint(t, whole, n+1).Root); err != nil {
 				t.Fatal(err)
 			}
 		}

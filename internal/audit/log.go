@@ -68,11 +68,6 @@ func (l Log) ProveEntry(size, index int64) (tlog.RecordProof, error) {
 	return tlog.ProveRecord(size, index, l)
 }
 
-// ProveTree proves that the first size entries begin with the first older ones (RFC 6962, 2.1.2).
-func (l Log) ProveTree(size, older int64) (tlog.TreeProof, error) {
-	return tlog.ProveTree(size, older, l)
-}
-
 // ReadHashes implements tlog.HashReader: the hash of a whole subtree is in the row
 // that completed it, after those of the smaller ones.
 func (l Log) ReadHashes(indexes []int64) ([]tlog.Hash, error) {

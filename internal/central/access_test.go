@@ -3,7 +3,10 @@ package central_test
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -208,11 +211,29 @@ func testStationEnrolment(t *testing.T, e engine) {
 	if err != nil || string(again.Certificate) != string(first.Certificate) {
 		t.Errorf("the same key again got another certificate: %v", err)
 	}
-	for name, k := range map[string]crypto.Signer{"bay-1": newKey(t), "bay-2": key} {
-		_, err := r.admin.EnrollStation(t.Context(), name, k)
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsa2048, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name string
+		key  crypto.Signer
+		want api.ProblemType
+	}{
+		{"bay-1", newKey(t), api.ProblemStationConflict},
+		{"bay-2", key, api.ProblemStationConflict},
+		// They could never sign a record, so that nothing of theirs could leave.
+		{"bay-3", p384, api.ProblemCsrInvalid},
+		{"bay-4", rsa2048, api.ProblemCsrInvalid},
+	} {
+		_, err := r.admin.EnrollStation(t.Context(), row.name, row.key)
 		var p *api.Problem
-		if !errors.As(err, &p) || p.Type != api.ProblemStationConflict {
-			t.Errorf("%s: %v", name, err)
+		if !errors.As(err, &p) || p.Type != row.want {
+			t.Errorf("%s: %v, want %s", row.name, err, row.want)
 		}
 	}
 	r.clock.advance(366 * 24 * time.Hour)

@@ -7,6 +7,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/api/adminserver"
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
@@ -30,6 +31,10 @@ func (s *adminAPI) ListStations(ctx context.Context, _ adminserver.ListStationsR
 func (s *adminAPI) PutStation(ctx context.Context, r adminserver.PutStationRequestObject) (adminserver.PutStationResponseObject, error) {
 	request, err := csr.ParseRequest(r.Body.Csr)
 	if err != nil {
+		return nil, problem(api.ProblemCsrInvalid, err.Error())
+	}
+	// A station signs its record with this key, and nothing leaves without that.
+	if _, err := audit.NewVerifier(r.Name, request.PublicKey); err != nil {
 		return nil, problem(api.ProblemCsrInvalid, err.Error())
 	}
 	st, err := s.store.PutStation(ctx, r.Name, hexSHA256(request.SPKI), func(name string, _ time.Time) ([]byte, time.Time, error) {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -176,4 +177,28 @@ func testStationsAreDrainedAndRevoked(t *testing.T, e engine) {
 	r.wantState("GONE-001", api.STRANDED)
 	must[api.AdoptAnswer](t, next.send("POST", "/units/GONE-001/adopt", w.adoption(next, key, 1)), http.StatusOK)
 	r.wantState("GONE-001", api.ISSUED)
+}
+
+// A claim that waits while its station is revoked gets nothing, not even what the
+// revocation has just set free at home.
+func TestAWaitingClaimIsRevoked(t *testing.T) { onBothEngines(t, testAWaitingClaimIsRevoked) }
+
+func testAWaitingClaimIsRevoked(t *testing.T, e engine) {
+	t.Parallel()
+	r := newRig(t, e, nil)
+	s := r.station("bay-1")
+	r.submit(order("HOME", 1))
+	if got := unitIDs(s.claim(1)); len(got) != 1 {
+		t.Fatalf("claimed %v", got)
+	}
+	waits := make(chan answer, 1)
+	go func() { waits <- s.claimAs(uuid.NewString(), 1, 3) }()
+	time.Sleep(200 * time.Millisecond) // until it waits; earlier, it is refused at once
+	if _, err := r.admin.RevokeStation(t.Context(), "bay-1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-waits; got.status != http.StatusNoContent && got.status != http.StatusForbidden {
+		t.Errorf("revoked, it got %v", got)
+	}
+	r.wantState("HOME-001", api.READY)
 }

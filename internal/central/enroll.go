@@ -17,8 +17,31 @@ import (
 // approvalPoll is how long a station that waits for a person is to wait before it asks again.
 const approvalPoll = 5 // seconds
 
+// strangersAtOnce is how many are worked for at once who have no certificate yet: fewer
+// than the store has readers, so that they do not hold up the stations.
+const strangersAtOnce = 2
+
+// admit waits until there is a place for one more stranger.
+func (s *Server) admit(ctx context.Context) (leave func(), err error) {
+	select {
+	case s.strangers <- struct{}{}:
+		return func() { <-s.strangers }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // PostEnrollment implements the operation.
 func (s *stationAPI) PostEnrollment(ctx context.Context, r stationserver.PostEnrollmentRequestObject) (stationserver.PostEnrollmentResponseObject, error) {
+	leave, err := s.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	token := hexSHA256([]byte(r.Body.JoinToken))
+	if err := s.store.CheckToken(ctx, token, r.Body.Station); err != nil {
+		return nil, err
+	}
 	infoOf(ctx).station = r.Body.Station
 	tpm := r.Body.Tpm
 	request := proof.Request{EK: tpm.EndorsementKey, AK: tpm.AttestationKey, Key: tpm.IdentityKey}
@@ -44,7 +67,7 @@ func (s *stationAPI) PostEnrollment(ctx context.Context, r stationserver.PostEnr
 		return nil, problem(api.ProblemProofInvalid, err.Error())
 	}
 	e, err := s.store.BeginEnrollment(ctx, store.Showing{
-		TokenSHA256: hexSHA256([]byte(r.Body.JoinToken)), Station: r.Body.Station,
+		TokenSHA256: token, Station: r.Body.Station,
 		EKSHA256: applicant.EKSHA256, Certified: applicant.CheckMaker(s.cfg.TPMMakers, s.cfg.Clock()) == nil,
 		AttestationKey: request.AK, IdentityKey: request.Key, KeySHA256: hexSHA256(spki),
 		Nonce: nonce, SecretSHA256: hexSHA256(secret),
@@ -57,6 +80,14 @@ func (s *stationAPI) PostEnrollment(ctx context.Context, r stationserver.PostEnr
 
 // PostEnrollmentProof implements the operation.
 func (s *stationAPI) PostEnrollmentProof(ctx context.Context, r stationserver.PostEnrollmentProofRequestObject) (stationserver.PostEnrollmentProofResponseObject, error) {
+	leave, err := s.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if infoOf(ctx).station, err = s.store.Challenged(ctx, r.EnrollmentId); err != nil {
+		return nil, err
+	}
 	// The name and the key are those of the enrolment; sign is told them by check.
 	var key *ecdsa.PublicKey
 	check := func(attestationKey, identityKey, nonce []byte) (err error) {
@@ -71,7 +102,6 @@ func (s *stationAPI) PostEnrollmentProof(ctx context.Context, r stationserver.Po
 	if err != nil {
 		return nil, err
 	}
-	infoOf(ctx).station = e.Station
 	if st.Name == "" {
 		after := approvalPoll
 		return stationserver.PostEnrollmentProof202JSONResponse{
@@ -92,7 +122,7 @@ func (s *stationAPI) PostRenewal(ctx context.Context, r stationserver.PostRenewa
 		if _, err := rand.Read(nonce); err != nil {
 			return nil, err
 		}
-		if err := s.store.ChallengeStation(ctx, caller.station.Name, nonce); err != nil {
+		if err := s.store.ChallengeStation(ctx, caller.station.Name, caller.station.PublicKeySHA256, nonce); err != nil {
 			return nil, err
 		}
 		return stationserver.PostRenewal202JSONResponse{Nonce: nonce}, nil
@@ -101,7 +131,7 @@ func (s *stationAPI) PostRenewal(ctx context.Context, r stationserver.PostRenewa
 	if r.Body.Certified != nil {
 		check = checkCertified(*r.Body.Certified)
 	}
-	st, err := s.store.RenewStation(ctx, caller.station.Name, check, func(name string, _ time.Time) ([]byte, time.Time, error) {
+	st, err := s.store.RenewStation(ctx, caller.station.Name, caller.station.PublicKeySHA256, check, func(name string, _ time.Time) ([]byte, time.Time, error) {
 		if caller.station.Tier == store.TierTPM {
 			return signed(s.stationRoot.SignTPMStation(name, caller.certificate.PublicKey))
 		}

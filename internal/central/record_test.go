@@ -218,6 +218,29 @@ func testForkedRecord(t *testing.T, e engine) {
 	}
 }
 
+// A record that is forked from its first part on is none that the server has failed at.
+func TestForkedFromTheFirst(t *testing.T) { onBothEngines(t, testForkedFromTheFirst) }
+
+func testForkedFromTheFirst(t *testing.T, e engine) {
+	t.Parallel()
+	r := newRig(t, e, nil)
+	s := r.station("bay-1")
+	for range 3 {
+		s.act(audit.Entry{Kind: audit.KindStep, Unit: "UNIT-001"})
+	}
+	bad, good := s.part(0, 3), s.part(0, 3)
+	bad.Entries[2] = strings.Replace(bad.Entries[2], "UNIT", "UNITS", 1)
+	for _, part := range []api.RecordRequest{bad, bad, good} {
+		wantProblem(t, s.putRecord(part), http.StatusConflict, api.ProblemRecordForked)
+	}
+	if a := must[api.RecordAnchor](t, s.send(http.MethodGet, "/records/"+s.instance, nil), http.StatusOK); !a.Forked || a.Size != 0 || a.Checkpoint != nil {
+		t.Errorf("the server has %+v", a)
+	}
+	if stations, err := r.admin.Stations(t.Context()); err != nil || stations[0].RecordForkedAt == nil {
+		t.Errorf("the administration is not told: %+v (%v)", stations, err)
+	}
+}
+
 // A parcel is not closed before the end of its unit, with this very certificate, is on
 // record here.
 func TestShipmentWaitsForTheRecord(t *testing.T) { onBothEngines(t, testShipmentWaitsForTheRecord) }

@@ -253,6 +253,46 @@ func testRecoveryWithoutLookup(t *testing.T, e backupEngine) {
 	}
 }
 
+// A letter that was printed before the server was restored is confirmed like any other.
+func TestMailerOfALateResult(t *testing.T) { onBothEnginesWithBackup(t, testMailerOfALateResult) }
+
+func testMailerOfALateResult(t *testing.T, e backupEngine) {
+	t.Parallel()
+	r := newRecovery(t, e)
+	s, thief := r.station("bay-1"), r.station("bay-2")
+	letter, sealed := s.one("LETTER").escrowed(), s.one("SEALED").escrowed()
+	r.stop()
+	restore := r.backup(r.rig)
+	r.start(r.change)
+	s.open()
+	mailer := api.PinMailer
+	for _, w := range []*work{letter, sealed} {
+		w.take(must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK))
+	}
+	letter.result.PinDelivery, letter.result.SealedUserPin, letter.result.UserPinRecipients = &mailer, nil, nil
+	r.stop()
+	restore()
+	if _, err := central.Recover(t.Context(), r.config(r.authority), false); err != nil {
+		t.Fatal(err)
+	}
+	r.start(r.change)
+	s.open()
+	confirm := func(by *station, unit string) answer {
+		return by.send("PUT", "/units/"+unit+"/generations/1/mailer", api.MailerRequest{ConfirmedBy: "p1"})
+	}
+	wantProblem(t, confirm(s, "LETTER-001"), http.StatusForbidden, api.ProblemForbidden)
+	for _, w := range []*work{letter, sealed} {
+		must[api.UnitState](t, w.putResult(), http.StatusOK)
+	}
+	for range 2 {
+		if u := must[api.UnitState](t, confirm(s, "LETTER-001"), http.StatusOK); u.State != api.HELD {
+			t.Errorf("the unit is %s", u.State)
+		}
+	}
+	wantProblem(t, confirm(thief, "LETTER-001"), http.StatusForbidden, api.ProblemForbidden)
+	wantProblem(t, confirm(s, "SEALED-001"), http.StatusConflict, api.ProblemUnitState)
+}
+
 // A store in a new folder was put there by somebody, and may be old.
 func TestStoreWithoutItsAge(t *testing.T) {
 	r := newRig(t, postgresNot, nil)

@@ -41,7 +41,8 @@ func TestASlowRevocationHoldsUpNothing(t *testing.T) {
 	release := sync.OnceFunc(func() { close(slow.may) })
 	t.Cleanup(release)
 	w := r.station("bay-1").one("SLOW").escrowed()
-	must[api.IssuedCertificate](t, w.putCSR(), http.StatusOK)
+	w.putCSR() // answered when the certificate is there, or after 50 ms
+	must[api.IssuedCertificate](t, w.getCertificate(20), http.StatusOK)
 	if _, err := r.admin.Cancel(t.Context(), "SLOW", api.CancelRequest{Operator: "p1", Reason: "test"}); err != nil {
 		t.Fatal(err)
 	}

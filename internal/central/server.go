@@ -38,6 +38,7 @@ type Server struct {
 	changed    *shared[*bell]
 	neighbours *neighbours
 	claims     *claimFlights
+	strangers  chan struct{} // see admit
 	// stopping is done when Close begins, so that long polls end.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -58,7 +59,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, ready: newShared("ready", newQueue()), changed: newShared("changed", newBell()), claims: newClaimFlights(), failed: make(chan error, 3)}
+	s := &Server{cfg: cfg, ready: newShared("ready", newQueue()), changed: newShared("changed", newBell()), claims: newClaimFlights(), strangers: make(chan struct{}, strangersAtOnce), failed: make(chan error, 3)}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {

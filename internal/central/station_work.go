@@ -95,7 +95,7 @@ func claimOf(ctx context.Context, r stationserver.PostClaimsRequestObject) (*sto
 		return nil, err
 	}
 	return &store.Claim{
-		Station: stationOf(ctx), SessionID: r.Body.SessionId, Key: *r.Params.IdempotencyKey, RequestSHA256: digest,
+		Station: stationOf(ctx), SessionID: r.Body.SessionId, KeySHA256: callerOf(ctx).station.PublicKeySHA256, Key: *r.Params.IdempotencyKey, RequestSHA256: digest,
 		Max: r.Body.Max, Products: r.Body.Products,
 	}, nil
 }

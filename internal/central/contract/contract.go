@@ -196,7 +196,7 @@ func findings(e *openapi3.SchemaError, searched map[string]bool) []api.FieldErro
 	var out []api.FieldError
 	for key := range object {
 		if _, known := e.Schema.Properties[key]; !known {
-			out = append(out, api.FieldError{Pointer: at + "/" + escapeToken(key), Detail: "is not a field of the contract"})
+			out = append(out, api.FieldError{Pointer: at + "/" + api.PointerToken(key), Detail: "is not a field of the contract"})
 		}
 	}
 	return out
@@ -243,12 +243,7 @@ func pointer(tokens []string) string {
 	var b strings.Builder
 	for _, t := range tokens {
 		b.WriteByte('/')
-		b.WriteString(escapeToken(t))
+		b.WriteString(api.PointerToken(t))
 	}
 	return b.String()
-}
-
-// escapeToken is RFC 6901, 3.
-func escapeToken(t string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(t, "~", "~0"), "/", "~1")
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/usbkeyd/usbkeyd/api"
 )
 
 // maxDepth is deeper than any body of the contract.
@@ -65,7 +67,7 @@ func (p *place) String() string {
 	if p == nil {
 		return ""
 	}
-	return p.in.String() + "/" + escapeToken(p.token)
+	return p.in.String() + "/" + api.PointerToken(p.token)
 }
 
 func value(d *json.Decoder, at *place, depth int) (any, error) {

@@ -95,7 +95,7 @@ func (c *checker) text(pointer string, v any) {
 		}
 	case map[string]any:
 		for _, k := range sortedKeys(v) {
-			c.text(pointer+"/"+pointerToken(k), v[k])
+			c.text(pointer+"/"+api.PointerToken(k), v[k])
 		}
 	case []any:
 		for i, item := range v {
@@ -121,9 +121,4 @@ func sortedKeys(m map[string]any) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// pointerToken escapes a key for a JSON Pointer (RFC 6901, 3).
-func pointerToken(key string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }

@@ -76,18 +76,19 @@ func (r *Root) Key() crypto.Signer { return r.key }
 // SignStation signs a station's client certificate. Only the name given here gets
 // into it, whatever a request said.
 func (r *Root) SignStation(name string, public crypto.PublicKey) (*x509.Certificate, error) {
-	return r.sign(&x509.Certificate{
-		Subject:     pkix.Name{CommonName: name},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, fileDays*day, public)
+	return r.signStation(name, fileDays, public)
 }
 
 // SignTPMStation is SignStation for a key in a TPM: 30 days.
 func (r *Root) SignTPMStation(name string, public crypto.PublicKey) (*x509.Certificate, error) {
+	return r.signStation(name, tpmDays, public)
+}
+
+func (r *Root) signStation(name string, days time.Duration, public crypto.PublicKey) (*x509.Certificate, error) {
 	return r.sign(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, tpmDays*day, public)
+	}, days*day, public)
 }
 
 // Verify checks that a certificate is a station's, under this root and valid now,

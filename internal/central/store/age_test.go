@@ -33,7 +33,7 @@ func testNothingIsGivenOut(t *testing.T, at database.Place) {
 	}
 	wantBusy := func(when string) {
 		t.Helper()
-		_, err := s.Claim(ctx, Claim{Station: "bay-1", SessionID: session.ID, Key: uuid.NewString(), Max: 1, Products: []string{"P"}})
+		_, err := s.Claim(ctx, Claim{Station: "bay-1", SessionID: session.ID, KeySHA256: hexSum([]byte("bay-1")), Key: uuid.NewString(), Max: 1, Products: []string{"P"}})
 		if !isRefusal(err, Busy) {
 			t.Errorf("%s a claim is answered: %v", when, err)
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -41,8 +42,8 @@ func near(columns, home, products, limit string) string {
 
 // candidates is the orders in which a station may find units, best first; of each absent
 // home the best one. An order is taken by one station: its home, until that has been
-// silent for HomeGrace or is revoked, or gets no units itself. A station that drains or
-// whose breaker is open may take nothing. Nothing is locked: take judges again.
+// silent for HomeGrace or is revoked, or gets no units itself. A station that drains, is
+// revoked, or whose breaker is open may take nothing. Nothing is locked: take judges again.
 func candidates(products int) string {
 	numbers := []string{"NULL"} // for a station that can make nothing
 	for i := range products {
@@ -55,7 +56,7 @@ func candidates(products int) string {
 			UNION ALL SELECT * FROM (` + near(rank, `IS NULL`, in, `$5`) + `) free
 			UNION ALL SELECT ` + rank + ` FROM (SELECT (` + near(`o.order_id`, `= a.station`, in, `1`) + `) AS best FROM (` + absentHomes + `) a) absent
 				JOIN orders o ON o.order_id = absent.best) o
-		WHERE NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4))
+		WHERE NOT EXISTS (SELECT 1 FROM stations me WHERE me.name = $2 AND (me.drain <> 0 OR me.tripped_until > $4 OR me.revoked_at IS NOT NULL))
 		ORDER BY ` + orderRank + ` LIMIT $5`
 }
 
@@ -84,7 +85,8 @@ func (t *txn) take(ctx context.Context, c Claim, orderID string, limit int) ([]L
 	if err != nil {
 		return nil, fmt.Errorf("find units: %w", err)
 	}
-	if len(leases) == 0 {
+	// A revision may have made another product of it since it was found.
+	if len(leases) == 0 || !slices.Contains(c.Products, leases[0].Order.ProductCode) {
 		return nil, nil
 	}
 	foreign, err := t.foreign(ctx, c, leases[0].Order)

@@ -14,6 +14,9 @@ import (
 type Claim struct {
 	Station   string
 	SessionID string
+	// KeySHA256 is the station's public key by which the caller was known: a claim may
+	// wait, and the station be revoked or get another key meanwhile.
+	KeySHA256 string
 	// Key is the Idempotency-Key, RequestSHA256 the digest of the request that came with it.
 	Key           string
 	RequestSHA256 string
@@ -45,7 +48,7 @@ const (
 
 // Claim leases up to Max units and remembers them under the key, in one
 // transaction; a repeat of the key gives the same units. An empty answer is not
-// remembered.
+// remembered. A station that is revoked, or has another key now, is NotYours.
 func (s *Store) Claim(ctx context.Context, c Claim) ([]Lease, error) {
 	for try := 1; ; try++ {
 		leases, missed, err := s.claim(ctx, c)
@@ -78,6 +81,9 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, missed bool
 		}
 		length, err := t.touch(ctx, c.Station, c.SessionID, string(products))
 		if err != nil {
+			return err
+		}
+		if _, err := t.caller(ctx, c.Station, c.KeySHA256, s.dialect.lockKey("st")); err != nil {
 			return err
 		}
 		known, err := s.claimKey(ctx, t, c, t.now)

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -51,6 +53,12 @@ func (s *Store) changeStation(ctx context.Context, name, what, query string, arg
 // units are STRANDED, for it will not be heard again.
 func (s *Store) RevokeStation(ctx context.Context, name string) error {
 	return s.write(ctx, "revoke station "+name, func(t *txn) error {
+		// Locked first, so that no claim goes on that was let in before; see lockKey.
+		if _, err := s.station(ctx, t, name, s.dialect.lock("st")); errors.Is(err, sql.ErrNoRows) {
+			return refuse(NotFound, "there is no station %s", name)
+		} else if err != nil {
+			return fmt.Errorf("read station: %w", err)
+		}
 		units, err := collect(ctx, t, scanUnit, `SELECT `+unitColumns+` FROM units u
 			WHERE u.station = $1 AND u.state IN ($2, $3, $4, $5, $6, $7) ORDER BY u.unit_id `+t.store.dialect.lock("u"),
 			name, Leased, Bound, Issuing, IssueUnknown, Issued, Cancelling)
@@ -73,11 +81,7 @@ func (s *Store) RevokeStation(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		n, err := t.count(ctx, "revoke", `UPDATE stations SET revoked_at = COALESCE(revoked_at, $2) WHERE name = $1`, name, t.now)
-		if err == nil && n == 0 {
-			return refuse(NotFound, "there is no station %s", name)
-		}
-		return err
+		return t.One(ctx, "revoke", `UPDATE stations SET revoked_at = COALESCE(revoked_at, $2) WHERE name = $1`, name, t.now)
 	})
 }
 

@@ -8,12 +8,21 @@ import "github.com/usbkeyd/usbkeyd/internal/central/database"
 type dialect database.Engine
 
 // lock keeps these tables' rows for the transaction, and waits for whoever has them.
-// Rows are locked in one order everywhere: session, order, unit, escrow.
+// Rows are locked in one order everywhere: session, station, order, unit, escrow.
 func (d dialect) lock(tables string) string {
 	if database.Engine(d) == database.SQLite {
 		return ""
 	}
 	return "FOR UPDATE OF " + tables
+}
+
+// lockKey keeps others from revoking these stations or giving them another key, and from
+// nothing else: what counts their failures goes on.
+func (d dialect) lockKey(tables string) string {
+	if database.Engine(d) == database.SQLite {
+		return ""
+	}
+	return "FOR KEY SHARE OF " + tables
 }
 
 // lockFree keeps rows that nobody else has, and leaves the others out. With it an

@@ -19,7 +19,7 @@ func (w *situation) order(id string, quantity int, due time.Duration) {
 func (w *situation) next(station string) string {
 	w.t.Helper()
 	session := w.session(station)
-	leases, err := w.s.Claim(w.t.Context(), Claim{Station: station, SessionID: session, Key: session, Max: 1, Products: []string{w.id}})
+	leases, err := w.s.Claim(w.t.Context(), Claim{Station: station, SessionID: session, KeySHA256: hexSum([]byte(station)), Key: session, Max: 1, Products: []string{w.id}})
 	w.must(err)
 	if len(leases) == 0 {
 		return ""
@@ -104,7 +104,7 @@ func testOrdersOfAbsentHomes(t *testing.T, at database.Place) {
 			}
 			w.must(err)
 			session := w.session("bay-2")
-			leases, err := s.Claim(t.Context(), Claim{Station: "bay-2", SessionID: session, Key: session, Max: 9, Products: []string{w.id}})
+			leases, err := s.Claim(t.Context(), Claim{Station: "bay-2", SessionID: session, KeySHA256: hexSum([]byte("bay-2")), Key: session, Max: 9, Products: []string{w.id}})
 			w.must(err)
 			var got []string
 			for _, l := range leases {

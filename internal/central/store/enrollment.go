@@ -120,6 +120,29 @@ func (s *Store) Enrollments(ctx context.Context) ([]Enrollment, error) {
 	return out, nil
 }
 
+// CheckToken refuses a join token that this station was not given with TokenUnknown. It
+// writes nothing, and nothing is to be done for a caller before it.
+func (s *Store) CheckToken(ctx context.Context, tokenSHA256, station string) error {
+	_, err := s.enrollment(ctx, s.db.Read, ofToken, "", tokenSHA256, station)
+	if errors.Is(err, sql.ErrNoRows) {
+		return refuse(TokenUnknown, "this station was not given this join token")
+	}
+	return err
+}
+
+// Challenged is CheckToken for who answers a challenge: it gives the station's name, or
+// NotFound.
+func (s *Store) Challenged(ctx context.Context, id string) (station string, err error) {
+	e, err := s.enrollment(ctx, s.db.Read, `enrollment_id = $1`, "", id)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && e.State == Invited {
+		return "", refuse(NotFound, "there is no such enrolment")
+	}
+	return e.Station, err
+}
+
+// ofToken is the enrolment of a join token and a station.
+const ofToken = `token_sha256 = $1 AND station = $2`
+
 // Showing is what a station shows with its join token.
 type Showing struct {
 	TokenSHA256, Station string
@@ -139,12 +162,9 @@ type Showing struct {
 // StationConflict for another station's key.
 func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment, err error) {
 	err = s.write(ctx, "challenge station "+in.Station, func(t *txn) error {
-		e, err := t.enrollment(ctx, `token_sha256 = $1`, in.TokenSHA256)
-		if err == nil && e.Station != in.Station {
-			return refuse(TokenUnknown, "this join token is for another station")
-		}
+		e, err := t.enrollment(ctx, ofToken, in.TokenSHA256, in.Station)
 		if errors.Is(err, sql.ErrNoRows) {
-			return refuse(TokenUnknown, "nobody gave this join token")
+			return refuse(TokenUnknown, "this station was not given this join token")
 		}
 		if err != nil {
 			return err
@@ -156,19 +176,14 @@ func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment
 		case e.State != Invited && !same:
 			return refuse(TokenUsed, "this join token was used with other keys")
 		// A clock that was set back must not make a token good again.
-		// One that was used in time may wait for a person for longer.
-		case e.State != Proved && t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
+		// One that was used in time may wait for a person for longer, and for an answer that was lost.
+		case (e.State == Invited || e.State == Challenged) && t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
 			return refuse(TokenExpired, "this join token was good until %s", e.ExpiresAt.Format(time.RFC3339))
 		case e.PinnedEK != "" && e.PinnedEK != in.EKSHA256:
 			return refuse(ProofInvalid, "the invitation is for the TPM with the endorsement key %s", e.PinnedEK)
 		}
-		var owner string
-		err = t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, in.KeySHA256).Scan(&owner)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("look for the key: %w", err)
-		}
-		if owner != "" && owner != in.Station {
-			return refuse(StationConflict, "this key is that of station %s", owner)
+		if err := t.ownKey(ctx, in.Station, in.KeySHA256); err != nil {
+			return err
 		}
 		if e.State == Invited {
 			e.State = Challenged
@@ -214,7 +229,7 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 			return refuse(TokenUsed, "a later invitation has ended this one")
 		case subtle.ConstantTimeCompare([]byte(secretSHA256), []byte(e.secretSHA256)) != 1:
 			return refuse(ProofInvalid, "this is not the secret of the challenge")
-		case e.State != Proved && t.now >= e.challengeUntil, t.now < millis(e.CreatedAt):
+		case e.State == Challenged && t.now >= e.challengeUntil, t.now < millis(e.CreatedAt):
 			return refuse(TokenExpired, "the challenge is too old; ask for another one")
 		}
 		if err := check(e.attestationKey, e.identityKey, e.nonce); err != nil {
@@ -229,8 +244,8 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 			}
 			e.State = Enrolled
 		} else if e.State == Enrolled {
-			if st, err = s.station(ctx, t, e.Station, s.dialect.lock("st")); err != nil {
-				return fmt.Errorf("read station: %w", err)
+			if st, err = t.enrolled(ctx, e); err != nil {
+				return err
 			}
 		}
 		out = e
@@ -239,8 +254,26 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 	return out, st, err
 }
 
-// enroll records the station of an enrolment under its new key.
+// enrolled reads the station of an enrolment that is done, unless that was the last of it.
+func (t *txn) enrolled(ctx context.Context, e Enrollment) (Station, error) {
+	st, err := t.store.station(ctx, t, e.Station, t.store.dialect.lock("st"))
+	switch {
+	case err != nil:
+		return Station{}, fmt.Errorf("read station: %w", err)
+	case st.Revoked:
+		return Station{}, refuse(StationConflict, "station %s is revoked", e.Station)
+	case st.PublicKeySHA256 != e.keySHA256:
+		return Station{}, refuse(StationConflict, "station %s has another key now", e.Station)
+	}
+	return st, nil
+}
+
+// enroll records the station of an enrolment under its new key. One that was not there is
+// only inserted: if it came meanwhile, with this name or this key, that is looked at again.
 func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Station, error) {
+	if err := t.ownKey(ctx, e.Station, e.keySHA256); err != nil {
+		return Station{}, err
+	}
 	known, err := t.store.station(ctx, t, e.Station, t.store.dialect.lock("st"))
 	exists := err == nil
 	switch {
@@ -259,14 +292,16 @@ func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Stati
 		Name: e.Station, PublicKeySHA256: e.keySHA256, Certificate: der, CertificateSHA256: hexSum(der), NotAfter: notAfter,
 		Tier: TierTPM, EKSHA256: e.EKSHA256,
 	}
+	if exists {
+		return st, t.One(ctx, "enrol known station",
+			`UPDATE stations SET public_key_sha256 = $2, certificate = $3, certificate_sha256 = $4, not_after = $5, tier = $6, ek_sha256 = $7,
+				attestation_key = $8, identity_key = $9, renew_nonce = NULL, renew_until = 0 WHERE name = $1`,
+			st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), TierTPM, e.EKSHA256, e.attestationKey, e.identityKey)
+	}
 	return st, t.One(ctx, "write station",
-		`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at, tier, ek_sha256, attestation_key, identity_key)
-		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		 ON CONFLICT (name) DO UPDATE SET public_key_sha256 = excluded.public_key_sha256, certificate = excluded.certificate,
-			certificate_sha256 = excluded.certificate_sha256, not_after = excluded.not_after, tier = excluded.tier,
-			ek_sha256 = excluded.ek_sha256, attestation_key = excluded.attestation_key, identity_key = excluded.identity_key,
-			renew_nonce = NULL, renew_until = 0`,
-		st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), t.now, TierTPM, e.EKSHA256, e.attestationKey, e.identityKey)
+		`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, tier, ek_sha256, attestation_key, identity_key, added_at)
+		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), TierTPM, e.EKSHA256, e.attestationKey, e.identityKey, t.now)
 }
 
 // ApproveEnrollment is a person's word that a station's TPM, which has proved its key,
@@ -274,9 +309,11 @@ func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Stati
 // waits for nobody NotFound. The same again changes nothing.
 func (s *Store) ApproveEnrollment(ctx context.Context, station, ekSHA256, operator string) (out Enrollment, err error) {
 	err = s.write(ctx, "approve station "+station, func(t *txn) error {
-		e, err := t.enrollment(ctx, `station = $1 AND state IN ($2, $3) AND trust IN ('', 'person') AND ek_sha256 <> ''
-			ORDER BY created_at DESC LIMIT 1`, station, Proved, Enrolled)
-		if errors.Is(err, sql.ErrNoRows) {
+		// An invitation that is open ended those before it, save the one that was done.
+		e, err := t.enrollment(ctx, `station = $1 AND state <> $2 ORDER BY CASE state WHEN $3 THEN 1 ELSE 0 END, created_at DESC LIMIT 1`,
+			station, Voided, Enrolled)
+		asked := e.State == Proved || e.State == Enrolled && e.Trust == TrustPerson
+		if errors.Is(err, sql.ErrNoRows) || err == nil && !asked {
 			return refuse(NotFound, "no station %s waits for approval", station)
 		}
 		if err != nil {
@@ -296,7 +333,11 @@ func (s *Store) ApproveEnrollment(ctx context.Context, station, ekSHA256, operat
 
 // enrollment reads and locks one row.
 func (t *txn) enrollment(ctx context.Context, where string, args ...any) (Enrollment, error) {
-	e, err := scanEnrollment(t.QueryRowContext(ctx, `SELECT `+enrollmentColumns+` FROM enrollments WHERE `+where+` `+t.store.dialect.lock("enrollments"), args...))
+	return t.store.enrollment(ctx, t, where, t.store.dialect.lock("enrollments"), args...)
+}
+
+func (s *Store) enrollment(ctx context.Context, q queryer, where, lock string, args ...any) (Enrollment, error) {
+	e, err := scanEnrollment(q.QueryRowContext(ctx, `SELECT `+enrollmentColumns+` FROM enrollments WHERE `+where+` `+lock, args...))
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Enrollment{}, fmt.Errorf("read enrolment: %w", err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // DeliveryMailer is a result's PINDelivery of a unit whose PIN comes in a letter.
@@ -23,22 +24,10 @@ func (s *Store) PutMailer(ctx context.Context, m Mailer) (u Unit, err error) {
 		if u, err = t.unit(ctx, m.UnitID); err != nil {
 			return err
 		}
-		b, bound, err := binding(ctx, t, m.UnitID, m.Generation)
-		if err != nil {
+		if err := t.comesByMailer(ctx, m); err != nil {
 			return err
 		}
-		if !bound || b.Station != m.Station {
-			return refuse(NotYours, "generation %d of unit %s is not of this station", m.Generation, u.ID)
-		}
-		n, err := t.number(ctx, `SELECT COUNT(*) FROM results WHERE unit_id = $1 AND generation = $2 AND outcome = $3 AND pin_delivery = $4`,
-			m.UnitID, m.Generation, OutcomeInstalled, DeliveryMailer)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return refuse(WrongState, "no PIN of generation %d of unit %s was reported that comes by a mailer", m.Generation, u.ID)
-		}
-		n, err = t.number(ctx, `SELECT COUNT(*) FROM shipments WHERE unit_id = $1 AND generation = $2 AND packed_by = $3`, m.UnitID, m.Generation, m.ConfirmedBy)
+		n, err := t.number(ctx, `SELECT COUNT(*) FROM shipments WHERE unit_id = $1 AND generation = $2 AND packed_by = $3`, m.UnitID, m.Generation, m.ConfirmedBy)
 		if err != nil {
 			return err
 		}
@@ -51,6 +40,34 @@ func (s *Store) PutMailer(ctx context.Context, m Mailer) (u Unit, err error) {
 		return err
 	})
 	return u, err
+}
+
+// comesByMailer checks that this station has reported a PIN that comes in a letter. After
+// a recovery that may be a late result, of a binding that was lost.
+func (t *txn) comesByMailer(ctx context.Context, m Mailer) error {
+	b, bound, err := binding(ctx, t, m.UnitID, m.Generation)
+	if err != nil {
+		return err
+	}
+	late, err := collect(ctx, t, func(r rowScanner) (delivery string, err error) { return delivery, r.Scan(&delivery) },
+		`SELECT pin_delivery FROM late_results WHERE unit_id = $1 AND generation = $2 AND station = $3 AND outcome = $4`,
+		m.UnitID, m.Generation, m.Station, OutcomeInstalled)
+	if err != nil {
+		return fmt.Errorf("read late results: %w", err)
+	}
+	mine := bound && b.Station == m.Station
+	switch {
+	case !mine && len(late) == 0:
+		return refuse(NotYours, "generation %d of unit %s is not of this station", m.Generation, m.UnitID)
+	case slices.Contains(late, DeliveryMailer):
+		return nil
+	}
+	n, err := t.number(ctx, `SELECT COUNT(*) FROM results WHERE unit_id = $1 AND generation = $2 AND outcome = $3 AND pin_delivery = $4`,
+		m.UnitID, m.Generation, OutcomeInstalled, DeliveryMailer)
+	if err == nil && (!mine || n == 0) {
+		err = refuse(WrongState, "no PIN of generation %d of unit %s was reported that comes by a mailer", m.Generation, m.UnitID)
+	}
+	return err
 }
 
 // apart checks that whoever packs a unit has not had its PIN in the hand.

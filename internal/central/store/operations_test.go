@@ -41,7 +41,7 @@ func (w *situation) session(station string) string {
 
 func (w *situation) claim() ([]Lease, error) {
 	session := w.session("bay-1")
-	return w.s.Claim(w.t.Context(), Claim{Station: "bay-1", SessionID: session, Key: session + w.id, Max: 1, Products: []string{w.id}})
+	return w.s.Claim(w.t.Context(), Claim{Station: "bay-1", SessionID: session, KeySHA256: hexSum([]byte("bay-1")), Key: session + w.id, Max: 1, Products: []string{w.id}})
 }
 
 func (w *situation) escrow() error {

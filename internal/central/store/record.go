@@ -84,14 +84,23 @@ func (s *Store) PutRecord(ctx context.Context, p RecordPart) (out Record, err er
 			p.Station, p.InstanceID, out.Size, out.Note, out.StationKey, t.now)
 	})
 	if errors.Is(err, errForked) {
-		err = s.write(ctx, "note that the record of station "+p.Station+" is forked", func(t *txn) error {
-			return t.One(ctx, "note the fork", `UPDATE records SET forked_at = $3 WHERE station = $1 AND instance_id = $2`, p.Station, p.InstanceID, t.now)
-		})
-		if err == nil {
+		if err = s.noteFork(ctx, p.Station, p.InstanceID); err == nil {
 			err = refuse(RecordForked, "what was sent does not follow from the %d entries here", out.Size)
 		}
 	}
 	return out, err
+}
+
+// noteFork notes since when a record is known to be forked. That the record began was
+// undone with its first part.
+func (s *Store) noteFork(ctx context.Context, station, instance string) error {
+	return s.write(ctx, "note that the record of station "+station+" is forked", func(t *txn) error {
+		if _, err := t.lockedRecord(ctx, station, instance); err != nil {
+			return err
+		}
+		return t.Any(ctx, "note the fork", `UPDATE records SET forked_at = $3 WHERE station = $1 AND instance_id = $2 AND forked_at = 0`,
+			station, instance, t.now)
+	})
 }
 
 // lockedRecord reads a record, which is begun if there is none, and keeps others from it.

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 )
 
@@ -14,32 +12,27 @@ const (
 )
 
 // ChallengeStation keeps the nonce over which a station's TPM is to prove its key
-// again; it takes the place of an earlier one.
-func (s *Store) ChallengeStation(ctx context.Context, name string, nonce []byte) error {
+// again; it takes the place of an earlier one. A station that is revoked, or has another
+// key now than the caller, is NotYours.
+func (s *Store) ChallengeStation(ctx context.Context, name, keySHA256 string, nonce []byte) error {
 	return s.write(ctx, "challenge station "+name, func(t *txn) error {
-		n, err := t.count(ctx, "write nonce", `UPDATE stations SET renew_nonce = $2, renew_until = $3 WHERE name = $1`,
-			name, nonce, t.now+challengeTTL.Milliseconds())
-		if err == nil && n == 0 {
-			return refuse(NotFound, "there is no station %s", name)
+		if _, err := t.caller(ctx, name, keySHA256, s.dialect.lock("st")); err != nil {
+			return err
 		}
-		return err
+		return t.One(ctx, "write nonce", `UPDATE stations SET renew_nonce = $2, renew_until = $3 WHERE name = $1`,
+			name, nonce, t.now+challengeTTL.Milliseconds())
 	})
 }
 
-// RenewStation gives a station another certificate over its key. In the tier tpm check
-// sees the attestation and the nonce, which is used up; none that is in time, and
-// an attestation that does not hold, are ProofInvalid.
-func (s *Store) RenewStation(ctx context.Context, name string, check CheckCertified, sign SignStation) (out Station, err error) {
+// RenewStation gives a station another certificate over its key, which must be the
+// caller's; see ChallengeStation. In the tier tpm check sees the attestation and the
+// nonce, which is used up; none that is in time, and an attestation that does not hold,
+// are ProofInvalid.
+func (s *Store) RenewStation(ctx context.Context, name, keySHA256 string, check CheckCertified, sign SignStation) (out Station, err error) {
 	err = s.write(ctx, "renew station "+name, func(t *txn) error {
-		known, err := s.station(ctx, t, name, s.dialect.lock("st"))
-		if errors.Is(err, sql.ErrNoRows) {
-			return refuse(NotFound, "there is no station %s", name)
-		}
+		known, err := t.caller(ctx, name, keySHA256, s.dialect.lock("st"))
 		if err != nil {
-			return fmt.Errorf("read station: %w", err)
-		}
-		if known.Revoked {
-			return refuse(NotYours, "station %s is revoked", name)
+			return err
 		}
 		if known.Tier == TierTPM {
 			if err := t.checkRenewal(ctx, name, check); err != nil {

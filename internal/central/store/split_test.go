@@ -57,7 +57,7 @@ func testOrdersAreNotSplit(t *testing.T, at database.Place) {
 	for i, session := range sessions {
 		all.Go(func() {
 			for n := 0; ; n++ {
-				leases, err := stores[i%2].Claim(t.Context(), Claim{Station: session.Station, SessionID: session.ID, Key: fmt.Sprint(n), Max: 1, Products: []string{"P"}})
+				leases, err := stores[i%2].Claim(t.Context(), Claim{Station: session.Station, SessionID: session.ID, KeySHA256: hexSum([]byte(session.Station)), Key: fmt.Sprint(n), Max: 1, Products: []string{"P"}})
 				if err != nil {
 					t.Error(err)
 					return

@@ -71,6 +71,24 @@ func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Stat
 		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1 `+lock, name))
 }
 
+// caller reads and locks the station that calls. Its certificate was judged before the
+// transaction, so it is judged again: a station that is revoked, or has another key by
+// now, is NotYours.
+func (t *txn) caller(ctx context.Context, name, keySHA256, lock string) (Station, error) {
+	st, err := t.store.station(ctx, t, name, lock)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return Station{}, refuse(NotFound, "there is no station %s", name)
+	case err != nil:
+		return Station{}, fmt.Errorf("read station: %w", err)
+	case st.Revoked:
+		return Station{}, refuse(NotYours, "station %s is revoked", name)
+	case st.PublicKeySHA256 != keySHA256:
+		return Station{}, refuse(NotYours, "station %s has another key now", name)
+	}
+	return st, nil
+}
+
 // Stations lists all stations by name.
 func (s *Store) Stations(ctx context.Context) ([]Station, error) {
 	stations, err := collect(ctx, s.db.Read, scanStation, `SELECT `+stationColumns+`
@@ -103,13 +121,8 @@ type SignStation func(name string, now time.Time) (certificate []byte, notAfter 
 // a known name, or a known key under another name, is StationConflict.
 func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, sign SignStation) (out Station, err error) {
 	err = s.write(ctx, "record station "+name, func(t *txn) error {
-		var owner string
-		err := t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, publicKeySHA256).Scan(&owner)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("look for the key: %w", err)
-		}
-		if owner != "" && owner != name {
-			return refuse(StationConflict, "this key is that of station %s", owner)
+		if err := t.ownKey(ctx, name, publicKeySHA256); err != nil {
+			return err
 		}
 		known, err := s.station(ctx, t, name, s.dialect.lock("st"))
 		switch {
@@ -140,6 +153,19 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
 	})
 	return out, err
+}
+
+// ownKey refuses a key that is another station's with StationConflict.
+func (t *txn) ownKey(ctx context.Context, station, publicKeySHA256 string) error {
+	var owner string
+	err := t.QueryRowContext(ctx, `SELECT name FROM stations WHERE public_key_sha256 = $1`, publicKeySHA256).Scan(&owner)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("look for the key: %w", err)
+	}
+	if owner != "" && owner != station {
+		return refuse(StationConflict, "this key is that of station %s", owner)
+	}
+	return nil
 }
 
 // Session is what a station opens before it claims.

@@ -70,7 +70,7 @@ func claim(t *testing.T, s *Store, station string) []Lease {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leases, err := s.Claim(t.Context(), Claim{Station: station, SessionID: session.ID, Key: session.ID, Max: 1, Products: []string{"P"}})
+	leases, err := s.Claim(t.Context(), Claim{Station: station, SessionID: session.ID, KeySHA256: hexSum([]byte(station)), Key: session.ID, Max: 1, Products: []string{"P"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,13 @@ import (
 	"time"
 )
 
-// ErrUnknownMaker says that an endorsement certificate stands under none of the roots.
-var ErrUnknownMaker = errors.New("the TPM's endorsement certificate stands under none of the configured roots")
+// Why a maker does not vouch for a TPM.
+var (
+	// ErrUnknownMaker says that an endorsement certificate stands under none of the roots.
+	ErrUnknownMaker = errors.New("the TPM's endorsement certificate stands under none of the configured roots")
+	// ErrNotEndorsement says that what the maker signed is another kind of certificate.
+	ErrNotEndorsement = errors.New("the certificate is not for an endorsement key")
+)
 
 // parseCertificate takes the certificate of the endorsement key with this SPKI.
 // Makers pad what they write into the TPM, so what follows the certificate is dropped.
@@ -34,15 +39,30 @@ func parseCertificate(der, spki []byte) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// Certificate is the endorsement certificate; nil where the TPM has none.
-func (a *Applicant) Certificate() *x509.Certificate { return a.certificate }
+// checkUsage tells an endorsement certificate from what else a maker signs: it is no CA's,
+// and where it has extended key usages, tcg-kp-EKCertificate is among them (TCG EK Credential
+// Profile, 3.2). Older ones have none.
+func checkUsage(cert *x509.Certificate) error {
+	isEK := func(id asn1.ObjectIdentifier) bool { return id.Equal(asn1.ObjectIdentifier{2, 23, 133, 8, 1}) }
+	named := len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) > 0
+	switch {
+	case cert.IsCA:
+		return fmt.Errorf("%w: it is a CA's", ErrNotEndorsement)
+	case named && !slices.ContainsFunc(cert.UnknownExtKeyUsage, isEK):
+		return fmt.Errorf("%w: its extended key usages are others", ErrNotEndorsement)
+	}
+	return nil
+}
 
 // CheckMaker checks that the endorsement certificate stands under one of the roots at
 // this time, directly or by certificates of the roots' file that are not self-signed.
-// Else it is ErrUnknownMaker.
+// Else it is ErrUnknownMaker, or ErrNotEndorsement for another kind of certificate.
 func (a *Applicant) CheckMaker(makers []*x509.Certificate, now time.Time) error {
 	if a.certificate == nil {
 		return fmt.Errorf("%w: there is no certificate in it", ErrUnknownMaker)
+	}
+	if err := checkUsage(a.certificate); err != nil {
+		return err
 	}
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	for _, m := range makers {

@@ -7,6 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"math/big"
@@ -277,18 +279,19 @@ func TestParse(t *testing.T) {
 // TestMaker: the endorsement certificate counts under its maker's root, and at its time.
 func TestMaker(t *testing.T) {
 	soft, other, none := tpmtest.NewCertified(t), tpmtest.NewCertified(t), tpmtest.New(t)
-	applicant, err := proof.Parse(newStation(t, soft).request)
+	request := newStation(t, soft).request
+	applicant, err := proof.Parse(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := applicant.CheckMaker(soft.Makers, time.Now()); err != nil {
 		t.Error(err)
 	}
-	spki, err := x509.MarshalPKIXPublicKey(applicant.Certificate().PublicKey)
+	cert, err := x509.ParseCertificate(request.EKCertificate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sum := sha256.Sum256(spki); applicant.EKSHA256 != hex.EncodeToString(sum[:]) {
+	if sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo); applicant.EKSHA256 != hex.EncodeToString(sum[:]) {
 		t.Errorf("the endorsement key is said to be %s", applicant.EKSHA256)
 	}
 	bare, err := proof.Parse(newStation(t, none).request)
@@ -305,6 +308,64 @@ func TestMaker(t *testing.T) {
 		if !errors.Is(err, proof.ErrUnknownMaker) {
 			t.Errorf("%s: %v, want ErrUnknownMaker", name, err)
 		}
+	}
+}
+
+// TestWhatAMakerSigns: under a maker's root, only a certificate for an endorsement key is one.
+func TestWhatAMakerSigns(t *testing.T) {
+	request := newStation(t, tpmtest.NewCertified(t)).request
+	endorsement, err := x509.ParseCertificate(request.EKCertificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	makerKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sample maker"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
+	}
+	ekUsage, other := asn1.ObjectIdentifier{2, 23, 133, 8, 1}, asn1.ObjectIdentifier{2, 23, 133, 8, 3}
+	for _, row := range []struct {
+		name   string
+		change func(*x509.Certificate)
+		want   error
+	}{
+		{"for an endorsement key", func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{ekUsage} }, nil},
+		{"for that and more", func(c *x509.Certificate) {
+			c.UnknownExtKeyUsage, c.ExtKeyUsage = []asn1.ObjectIdentifier{other, ekUsage}, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		}, nil},
+		{"for nothing that it names", func(*x509.Certificate) {}, nil},
+		{"for a client", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, proof.ErrNotEndorsement},
+		{"for anything", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageAny} }, proof.ErrNotEndorsement},
+		{"for an attestation key", func(c *x509.Certificate) { c.UnknownExtKeyUsage = []asn1.ObjectIdentifier{other} }, proof.ErrNotEndorsement},
+		{"for a CA", func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, proof.ErrNotEndorsement},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: root.NotBefore, NotAfter: root.NotAfter}
+			row.change(leaf)
+			sign := func(template *x509.Certificate, public any) []byte {
+				der, err := x509.CreateCertificate(rand.Reader, template, root, public, makerKey)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return der
+			}
+			maker, err := x509.ParseCertificate(sign(root, makerKey.Public()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := request
+			r.EKCertificate = sign(leaf, endorsement.PublicKey)
+			a, err := proof.Parse(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.CheckMaker([]*x509.Certificate{maker}, time.Now()); !errors.Is(err, row.want) {
+				t.Errorf("got %v, want %v", err, row.want)
+			}
+		})
 	}
 }
 

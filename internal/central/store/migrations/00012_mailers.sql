@@ -3,6 +3,7 @@
 
 -- +goose Up
 ALTER TABLE results ADD COLUMN pin_delivery TEXT NOT NULL DEFAULT '';
+ALTER TABLE late_results ADD COLUMN pin_delivery TEXT NOT NULL DEFAULT '';
 
 CREATE TABLE mailers (
     unit_id      TEXT   NOT NULL REFERENCES units (unit_id),
@@ -15,4 +16,5 @@ CREATE TABLE mailers (
 
 -- +goose Down
 DROP TABLE mailers;
+ALTER TABLE late_results DROP COLUMN pin_delivery;
 ALTER TABLE results DROP COLUMN pin_delivery;
