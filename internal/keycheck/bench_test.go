@@ -8,7 +8,7 @@ import (
 
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
-		New()
+		newGate()
 	}
 }
 

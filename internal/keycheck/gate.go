@@ -3,6 +3,7 @@ package keycheck
 import (
 	"fmt"
 	"math/big"
+	"sync"
 )
 
 // Sizes of an RSA modulus that may be ordered, in bits.
@@ -29,8 +30,14 @@ type Gate struct {
 	fermatMask squareMask
 }
 
-// New works out the tables; that takes a fraction of a second.
-func New() *Gate {
+// New gives the gate, the same one every time. The first call works out the tables, which
+// takes a fraction of a second.
+func New() *Gate { return theGate() }
+
+// theGate is a constant that is not worked out before somebody wants it.
+var theGate = sync.OnceValue(newGate)
+
+func newGate() *Gate {
 	primes := primesBelow(smallFactorBound)
 	return &Gate{
 		primes: primes, primorial: productOf(primes),
