@@ -285,7 +285,7 @@ func (inv *inventory) part(socket string, after, before time.Time) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	for _, i := range inv.instances {
-		if i.PCSC == socket && i.shown.After(after) && i.looked.Before(before) && i.err == nil {
+		if i.PCSC == socket && i.shown.After(after) && !i.looked.After(before) && i.err == nil {
 			i.apart = true
 		}
 	}
