@@ -101,14 +101,11 @@ func openSealed(dir string, sealing *Sealing) (*Vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := sealing.Unseal(in.Box)
+	key, err := in.open(sealing)
 	if err != nil {
-		return nil, fmt.Errorf("journal key: %w", err)
-	}
-	defer clear(key)
-	if err := in.check(key); err != nil {
 		return nil, err
 	}
+	defer clear(key)
 	plain := filepath.Join(dir, plainKeyFile)
 	left, err := os.ReadFile(plain)
 	switch {
@@ -144,14 +141,11 @@ func UseKey(dir string, sealing *Sealing) (*Vault, error) {
 	if in.As != sealing.As || !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the journal's key is to be sealed anew: start usbkeyd once, which does that (%w)", errors.Join(ErrKeySealed, err))
 	}
-	key, err := sealing.Unseal(in.Box)
+	key, err := in.open(sealing)
 	if err != nil {
-		return nil, fmt.Errorf("journal key: %w", err)
-	}
-	defer clear(key)
-	if err := in.check(key); err != nil {
 		return nil, err
 	}
+	defer clear(key)
 	return NewVault(key)
 }
 
@@ -165,6 +159,19 @@ func Reseal(dir string, key []byte, sealing *Sealing) error {
 		return err
 	}
 	return writeSealed(dir, key, sealing)
+}
+
+// open unseals the key, which must be the journal's.
+func (s sealedKey) open(sealing *Sealing) ([]byte, error) {
+	key, err := sealing.Unseal(s.Box)
+	if err != nil {
+		return nil, fmt.Errorf("journal key: %w", err)
+	}
+	if err := s.check(key); err != nil {
+		clear(key)
+		return nil, err
+	}
+	return key, nil
 }
 
 func (s sealedKey) check(key []byte) error {

@@ -86,6 +86,16 @@ func TestOpenKey(t *testing.T) {
 	if _, err := OpenKey(dir, false, nil); !errors.Is(err, ErrKeySealed) {
 		t.Errorf("without a TPM: %v, want ErrKeySealed", err)
 	}
+	wrong := machine("here")
+	wrong.Unseal = func([]byte) ([]byte, error) { return bytes.Repeat([]byte{7}, vaultKeyLen), nil }
+	for name, open := range map[string]func() (*Vault, error){
+		"OpenKey": func() (*Vault, error) { return OpenKey(dir, false, wrong) },
+		"UseKey":  func() (*Vault, error) { return UseKey(dir, wrong) },
+	} {
+		if _, err := open(); err == nil || !strings.Contains(err.Error(), "not the journal's key") {
+			t.Errorf("%s, when the TPM opens another key: %v", name, err)
+		}
+	}
 	// Nobody makes another key as long as there is a journal.
 	if err := os.Remove(filepath.Join(dir, sealedKeyFile)); err != nil {
 		t.Fatal(err)
