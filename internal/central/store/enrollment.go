@@ -244,7 +244,7 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 			}
 			e.State = Enrolled
 		} else if e.State == Enrolled {
-			if st, err = t.enrolled(ctx, e); err != nil {
+			if st, err = t.keyHolder(ctx, e.Station, e.keySHA256, s.dialect.lock("st"), StationConflict); err != nil {
 				return err
 			}
 		}
@@ -252,20 +252,6 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 		return t.One(ctx, "write state of enrolment", `UPDATE enrollments SET state = $2 WHERE enrollment_id = $1`, e.ID, e.State)
 	})
 	return out, st, err
-}
-
-// enrolled reads the station of an enrolment that is done, unless that was the last of it.
-func (t *txn) enrolled(ctx context.Context, e Enrollment) (Station, error) {
-	st, err := t.store.station(ctx, t, e.Station, t.store.dialect.lock("st"))
-	switch {
-	case err != nil:
-		return Station{}, fmt.Errorf("read station: %w", err)
-	case st.Revoked:
-		return Station{}, refuse(StationConflict, "station %s is revoked", e.Station)
-	case st.PublicKeySHA256 != e.keySHA256:
-		return Station{}, refuse(StationConflict, "station %s has another key now", e.Station)
-	}
-	return st, nil
 }
 
 // enroll records the station of an enrolment under its new key. One that was not there is

@@ -75,6 +75,12 @@ func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Stat
 // transaction, so it is judged again: a station that is revoked, or has another key by
 // now, is NotYours.
 func (t *txn) caller(ctx context.Context, name, keySHA256, lock string) (Station, error) {
+	return t.keyHolder(ctx, name, keySHA256, lock, NotYours)
+}
+
+// keyHolder reads and locks a station. One that is revoked, or has another key than this,
+// is refused for the reason given.
+func (t *txn) keyHolder(ctx context.Context, name, keySHA256, lock string, otherwise Reason) (Station, error) {
 	st, err := t.store.station(ctx, t, name, lock)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -82,9 +88,9 @@ func (t *txn) caller(ctx context.Context, name, keySHA256, lock string) (Station
 	case err != nil:
 		return Station{}, fmt.Errorf("read station: %w", err)
 	case st.Revoked:
-		return Station{}, refuse(NotYours, "station %s is revoked", name)
+		return Station{}, refuse(otherwise, "station %s is revoked", name)
 	case st.PublicKeySHA256 != keySHA256:
-		return Station{}, refuse(NotYours, "station %s has another key now", name)
+		return Station{}, refuse(otherwise, "station %s has another key now", name)
 	}
 	return st, nil
 }
