@@ -55,17 +55,17 @@ func (a *Agent) takeBack(ctx context.Context, j *job, module pkcs11.Module) erro
 			return nil
 		case isProblem(err, api.ProblemSessionUnknown):
 			if err := a.openSession(ctx); err != nil {
-				return waits(provision.ClassRetry, provision.WaitingNetwork, "The job is tried again by itself.", err)
+				return waits(provision.ClassRetry, provision.WaitingNetwork, hintByItself, err)
 			}
 		case errors.Is(err, provision.ErrRefused):
 			return fmt.Errorf("%w: %w", errNotTakenBack, err)
 		case errors.Is(err, provision.ErrLeaseLost):
-			return waits(provision.ClassOperator, provision.WaitingLease, "The unit is asked for again.", err)
+			return waits(provision.ClassOperator, provision.WaitingLease, hintAsked, err)
 		default:
-			return waits(provision.ClassRetry, provision.WaitingNetwork, "The job is tried again by itself.", err)
+			return waits(provision.ClassRetry, provision.WaitingNetwork, hintByItself, err)
 		}
 	}
-	return waits(provision.ClassRetry, provision.WaitingNetwork, "The job is tried again by itself.", errors.New("the unit's epoch changes all the time"))
+	return waits(provision.ClassRetry, provision.WaitingNetwork, hintByItself, errors.New("the unit's epoch changes all the time"))
 }
 
 // errNotTakenBack says that the central server has decided otherwise about a unit.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
@@ -62,11 +63,27 @@ type Config struct {
 	Jitter func(d time.Duration) time.Duration
 	// Observe hears of every step of every job; it may be nil and must not block.
 	Observe func(provision.Progress)
+	// Stopped hears why a job was parked or given up; it may be nil and must not block.
+	Stopped func(error)
+	// Changed is told that tokens, alarms or jobs may look otherwise than before; it may be
+	// nil and must not block.
+	Changed func()
+	// Order says where a slot comes among those that are filled, smaller first; nil, and equal
+	// ones, leave it as configured.
+	Order func(module, slot string) int
+	// Paused says that no new work is wanted just now, such as while bays are taught; it may be nil.
+	Paused func() bool
+	// PrintLabel prints the label of a finished key, whose token was just pulled, and says what
+	// is known of it; nil where labels do not come one at a time.
+	PrintLabel func(ctx context.Context, rec *provision.Record) (says string, err error)
 	// Record are the keys with which the record goes to the central server; nil where it
 	// stays here.
 	Record *RecordKeys
 	// RecordInterval is the time between two looks for what is new in it.
 	RecordInterval time.Duration
+	// Keep is how long the journal keeps all of a job that is done with, and the record's
+	// lines; 0 for ever.
+	Keep time.Duration
 }
 
 // Capability is what the station can do with a token model.
@@ -85,6 +102,8 @@ type Summary struct {
 	Waiting []*provision.Record
 	// FreeTokens is how many blank tokens were left.
 	FreeTokens int
+	// Unlisted are blank tokens that were not on the list of delivered ones.
+	Unlisted []Unlisted
 	// Refused counts reports that the central server refused for good, and those of tokens
 	// whose order was cancelled meanwhile.
 	Refused int
@@ -104,11 +123,14 @@ type Agent struct {
 	wake   chan struct{}            // something changed: look at everything again
 	beat   chan struct{}            // a heartbeat is wanted now
 	flush  chan struct{}            // a report is in the outbox
+	left   chan struct{}            // a parcel or a letter was told of: PINs may go
 	look   map[string]chan struct{} // an instance is to be looked at now
+	label  chan struct{}            // labels are another way
 	ended  chan jobEnd
 	answer chan claimAnswer
 
 	renewing   sync.Mutex
+	turned     atomic.Pointer[time.Time] // see Turned
 	mu         sync.Mutex
 	session    api.Session
 	recipients provision.Recipients
@@ -123,10 +145,16 @@ type Agent struct {
 	began      time.Time
 	unwritable error  // why the journal could not be written when a unit was to be claimed
 	broken     *Alarm // the record is not what it was
+	labels     labels
+
+	serving atomic.Bool // a key is being read for the packing table
 
 	// sent is how many entries of the record the server has. It belongs to whoever sends:
 	// first Run, then the loop of records, then Run again.
 	sent int64
+	// compactAfter is when the journal is looked at again for what can go; likewise.
+	compactAfter                    time.Time
+	compactedJobs, compactedEntries atomic.Int64
 }
 
 // heldLease is a lease together with the moment before it was asked for.
@@ -169,7 +197,7 @@ func New(c Config) *Agent {
 	}
 	a := &Agent{
 		Config: c, log: c.Log, clock: c.Clock,
-		wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), flush: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), flush: make(chan struct{}, 1), left: make(chan struct{}, 1), label: make(chan struct{}, 1),
 		look: map[string]chan struct{}{}, ended: make(chan jobEnd), answer: make(chan claimAnswer),
 		jobs: map[string]*job{},
 	}
@@ -180,6 +208,7 @@ func New(c Config) *Agent {
 	runner.Central, runner.Recipients, runner.Observe = c.Central, a.sealTo, a.observe
 	a.runner = &runner
 	a.inventory = newInventory(c.Instances, runner.TokenProfile)
+	a.inventory.delivered = deliveredOnly(&runner)
 	a.guards = newGuards(c)
 	return a
 }
@@ -189,6 +218,7 @@ func New(c Config) *Agent {
 // abandoned. The error says why it could not work, or not go on: ErrForbidden,
 // provision.ErrJournal, audit.ErrBroken, or that the central server cannot be reached.
 func (a *Agent) Run(ctx context.Context) (Summary, error) {
+	a.inventory.order = a.Order
 	defer a.Central.Close()
 	defer a.renewInBackground(ctx)()
 	if err := a.connect(ctx); err != nil {
@@ -211,8 +241,9 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	loops.Go(func() { a.outbox(background) })
 	loops.Go(func() { a.departures(background) })
 	loops.Go(func() { a.records(background) })
+	loops.Go(func() { a.labelling(background) })
 
-	err := a.schedule(ctx, &loops)
+	err := a.schedule(ctx, background, &loops)
 	stop()
 	loops.Wait()
 	a.lastReports()
@@ -224,7 +255,7 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 	for _, j := range a.jobs {
 		a.summary.Waiting = append(a.summary.Waiting, j.rec)
 	}
-	a.summary.FreeTokens = len(a.inventory.free())
+	a.summary.FreeTokens, a.summary.Unlisted = len(a.inventory.free()), a.inventory.unlisted()
 	a.summary.Alarms = a.alarms()
 	if a.Drain && err == nil {
 		err = errors.Join(a.fatal, a.unwritable)
@@ -233,7 +264,12 @@ func (a *Agent) Run(ctx context.Context) (Summary, error) {
 }
 
 // poke asks the scheduler to look at everything again.
-func (a *Agent) poke() { signal(a.wake) }
+func (a *Agent) poke() {
+	signal(a.wake)
+	if a.Changed != nil {
+		a.Changed()
+	}
+}
 
 func signal(c chan struct{}) {
 	select {
@@ -243,11 +279,13 @@ func signal(c chan struct{}) {
 }
 
 // schedule is the one goroutine that decides: which lease gets which token, which
-// parked job goes on, when to claim, when all is done.
-func (a *Agent) schedule(ctx context.Context, loops *sync.WaitGroup) error {
+// parked job goes on, when to claim, when all is done. What it starts in the background ends
+// with background.
+func (a *Agent) schedule(ctx, background context.Context, loops *sync.WaitGroup) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
+		a.turn()
 		if ctx.Err() == nil && !a.recordStops() {
 			a.assign(ctx)
 			a.resume(ctx)
@@ -263,6 +301,7 @@ func (a *Agent) schedule(ctx context.Context, loops *sync.WaitGroup) error {
 			a.claimAnswered(c)
 		case <-a.wake:
 		case <-tick.C:
+			a.insertions(background, loops)
 		case <-stopped(ctx, a.atWork()):
 		}
 	}

@@ -190,7 +190,7 @@ func (a *Agent) parkedByAlarm(j *job, why *provision.StepError) bool {
 		// The journal has the token's own error; whoever reads it would look in the wrong place.
 		a.forget("journal", a.Runner.Journal.Save(j.rec, "alarm "+alarm.Code, ""))
 	}
-	a.log.Warn("job parked under an alarm", "job", j.rec.Job.ID, "step", why.Step, "code", alarm.Code, "error", why.Err)
+	a.log.Warn("job parked under an alarm", "job", j.rec.Job.ID, "unit", j.rec.Job.UnitID(), "step", why.Step, "code", alarm.Code, "error", why.Err)
 	return true
 }
 
@@ -237,6 +237,7 @@ func (a *Agent) alarms() []Alarm {
 	if a.broken != nil {
 		out = append(out, *a.broken)
 	}
+	out = append(out, a.labels.alarms()...)
 	slices.SortStableFunc(out, func(x, y Alarm) int { return x.Since.Compare(y.Since) })
 	return out
 }

@@ -39,6 +39,8 @@ type Central struct {
 	doubt   chan struct{}
 	// answered is when the server last gave an answer of the contract, in Unix nanoseconds.
 	answered atomic.Int64
+	// ahead is by how much its clock is before ours, as it last answered, in nanoseconds.
+	ahead atomic.Int64
 }
 
 // ErrForbidden says that the central server does not accept this station at all.
@@ -196,7 +198,11 @@ func (c *Central) call(resp *http.Response, err error, decode func(status int, b
 				return 0, fmt.Errorf("answer of the central server cannot be used: %w", err)
 			}
 		}
-		c.answered.Store(time.Now().UnixNano())
+		now := time.Now()
+		c.answered.Store(now.UnixNano())
+		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+			c.ahead.Store(int64(date.Sub(now)))
+		}
 		return w, nil
 	}
 	p := api.ReadProblem(resp, body)
@@ -362,6 +368,11 @@ func (c *Central) Report(ctx context.Context, r provision.Report) (string, error
 		resp, err := c.api.PutMailer(ctx, r.UnitID, int32(r.Generation), api.MailerRequest{ConfirmedBy: r.ConfirmedBy})
 		_, err = c.call(resp, err, decode, http.StatusOK)
 		return string(state.State), wrap("mailer of unit "+r.UnitID, err)
+	}
+	if r.Kind == provision.ReportShipment {
+		resp, err := c.api.PutShipment(ctx, r.UnitID, api.ShipmentRequest{Generation: int32(r.Generation), Waybill: r.Waybill, Scans: r.Scans, PackedBy: r.PackedBy})
+		_, err = c.call(resp, err, decode, http.StatusOK)
+		return string(state.State), wrap("shipment of unit "+r.UnitID, err)
 	}
 	req := api.ResultRequest{Epoch: r.Epoch, Outcome: api.ResultRequestOutcome(r.Outcome), TokenSerial: string(r.TokenSerial)}
 	req.Reason, req.TokenLabel = optional(clip(r.Reason, 1000)), optional(string(r.TokenLabel))

@@ -12,7 +12,8 @@ import (
 // askedAtOnce is how many finished tokens one question names; the contract allows 256.
 const askedAtOnce = 256
 
-// departures destroys the PINs of tokens that have left, until ctx ends. Nothing waits
+// departures destroys the PINs of tokens that have left, until ctx ends: soon after the server
+// has answered what lets them go, and now and then, since others may ship. Nothing waits
 // for it: what cannot be asked now is asked again.
 func (a *Agent) departures(ctx context.Context) {
 	failures := 0
@@ -31,7 +32,7 @@ func (a *Agent) departures(ctx context.Context) {
 			continue
 		}
 		failures = 0
-		a.sleep(ctx, a.DepartureInterval, nil)
+		a.sleep(ctx, a.DepartureInterval, a.left)
 	}
 }
 

@@ -156,8 +156,27 @@ func (p testPool) Release(m pkcs11.Module) { _ = p.Pool.Release(m.(*worker.Proce
 // run lets a fresh agent work on the bays, as a restarted daemon does.
 func (r *rig) run(ctx context.Context) (Summary, error) {
 	r.t.Helper()
+	a, end := r.newAgent()
+	defer end()
+	return a.Run(ctx)
+}
+
+// newAgent makes one over the bays; end closes what it has of them.
+func (r *rig) newAgent() (a *Agent, end func()) {
+	pools := r.instances()
+	return New(r.config), func() {
+		for _, p := range pools {
+			if err := p.Close(); err != nil {
+				r.t.Error(err)
+			}
+		}
+	}
+}
+
+// instances puts fresh pools of the bays into the configuration.
+func (r *rig) instances() (pools []*worker.Pool) {
+	r.t.Helper()
 	r.config.Instances = nil
-	var pools []*worker.Pool
 	for i, b := range r.bays {
 		p := worker.NewPool(worker.Spec{
 			Path: b.Path, Env: b.Env, Trust: worker.TrustUnchecked, MaxProcesses: 1, Deadlines: worker.Deadlines{Call: r.call},
@@ -165,13 +184,7 @@ func (r *rig) run(ctx context.Context) (Summary, error) {
 		pools = append(pools, p)
 		r.config.Instances = append(r.config.Instances, Instance{Name: fmt.Sprintf("bay-%02d", i+1), Pool: testPool{p}, Tokens: 1, PCSC: r.pcsc})
 	}
-	summary, err := New(r.config).Run(ctx)
-	for _, p := range pools {
-		if err := p.Close(); err != nil {
-			r.t.Error(err)
-		}
-	}
-	return summary, err
+	return pools
 }
 
 // order submits an order of n keys.

@@ -1,8 +1,8 @@
 package agent
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -52,6 +52,8 @@ const (
 	TokenUsed    TokenUse = "used"    // initialised by us or by somebody
 	TokenRefused TokenUse = "refused" // failed here before, or not to be told from another
 	TokenUnknown TokenUse = "unknown" // no token profile fits
+	// TokenUnlisted would be blank, but is not on the list of delivered tokens.
+	TokenUnlisted TokenUse = "unlisted"
 )
 
 // inventory is what is plugged in, instance by instance, in configured order.
@@ -59,9 +61,14 @@ type inventory struct {
 	mu        sync.Mutex
 	instances []*instanceState
 	profile   func(pkcs11.TokenInfo) (provision.TokenProfile, error)
+	// delivered says why a token must not be written as far as the stock goes; nil where
+	// nobody asks.
+	delivered func(pkcs11.TokenInfo) error
 	// stopped holds the token profiles whose factory SO PIN failed once: the lot is
 	// not touched again. Of a lot that is not proved, one token at a time is tried.
 	stopped, proved map[string]bool
+	// order is Config.Order.
+	order func(module, slot string) int
 	// failed says when that happened before this start.
 	failed  map[string]time.Time
 	breaker *breaker
@@ -80,6 +87,8 @@ type instanceState struct {
 	long    map[string]bool            // those of them in a step that holds the token for long
 	refused map[pkcs11.Identity]bool   // until the token was seen absent
 	aside   map[pkcs11.Identity]bool   // until a person decides
+	told    map[pkcs11.Identity]bool   // of unlisted ones, until the token was seen absent
+	unsure  bool                       // the last look left something open about labels; the watcher's
 
 	alarmed bool      // the service that it needs does not work
 	shown   time.Time // when the last look began that showed a token
@@ -89,7 +98,7 @@ type instanceState struct {
 func newInventory(instances []Instance, profile func(pkcs11.TokenInfo) (provision.TokenProfile, error)) *inventory {
 	inv := &inventory{profile: profile, stopped: map[string]bool{}, proved: map[string]bool{}, breaker: newBreaker(time.Now)}
 	for _, i := range instances {
-		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, long: map[string]bool{}, refused: map[pkcs11.Identity]bool{}, aside: map[pkcs11.Identity]bool{}})
+		inv.instances = append(inv.instances, &instanceState{Instance: i, busy: map[pkcs11.Identity]string{}, working: map[string]bool{}, long: map[string]bool{}, refused: map[pkcs11.Identity]bool{}, aside: map[pkcs11.Identity]bool{}, told: map[pkcs11.Identity]bool{}})
 	}
 	return inv
 }
@@ -117,20 +126,6 @@ func (inv *inventory) resting(i *instanceState) bool {
 		return true
 	}
 	return len(i.long) > 0 && time.Since(i.looked) < longestRest
-}
-
-// entered takes note of the step that a job is in.
-func (inv *inventory) entered(t provision.TokenRef, jobID string, step provision.StepName) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	i := inv.instance(t.Module)
-	switch {
-	case i == nil:
-	case step == provision.StepInitialise, step == provision.StepGenerateKey:
-		i.long[jobID] = true
-	default:
-		delete(i.long, jobID)
-	}
 }
 
 // misses reports whether a look does not show a token that the last one did.
@@ -162,13 +157,30 @@ func (inv *inventory) saw(i *instanceState, begun time.Time, slots []pkcs11.Slot
 	}
 	// A token that cannot be read for a moment has not been taken out; nor has one
 	// that is out of sight with all the others.
-	faulty := i.alarmed || slices.ContainsFunc(slots, func(s pkcs11.Slot) bool { return s.Fault != nil })
+	faulty := i.faulty()
 	for id := range i.refused {
 		if !faulty && !slices.Contains(after, id) {
 			delete(i.refused, id)
 		}
 	}
+	for id := range i.told {
+		if !faulty && !slices.Contains(after, id) {
+			delete(i.told, id)
+		}
+	}
 	return changed
+}
+
+// faulty reports whether a token that the last look did not show may be there all the same.
+func (i *instanceState) faulty() bool {
+	return i.err != nil || i.alarmed || slices.ContainsFunc(i.slots, func(s pkcs11.Slot) bool { return s.Fault != nil })
+}
+
+// here are the tokens that the last look has shown, and whether it has shown all there are.
+func (inv *inventory) here(i *instanceState) (ids []pkcs11.Identity, all bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	return inv.identities(i.slots), !i.faulty()
 }
 
 // identify names the token in a slot in the way of its model.
@@ -240,6 +252,8 @@ func (inv *inventory) use(i *instanceState, s pkcs11.Slot, all []pkcs11.Identity
 		return TokenUsed
 	case !profile.FactorySOPIN.IsZero() && inv.stoppedLot(profile):
 		return TokenUsed
+	case inv.delivered != nil && inv.delivered(*s.Token) != nil:
+		return TokenUnlisted
 	}
 	return TokenBlank
 }
@@ -272,19 +286,23 @@ func sameToken(a, b pkcs11.Slot) bool {
 	return a.Token != nil && b.Token != nil && a.Token.Serial == b.Token.Serial && a.Token.Model == b.Token.Model && a.Token.Manufacturer == b.Token.Manufacturer
 }
 
-// free returns the tokens that may be written now, in configured order.
+// free returns the tokens that may be written now, in the order in which bays are filled.
 func (inv *inventory) free() []provision.TokenRef {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	trying := inv.lotsAtWork()
-	var out []provision.TokenRef
+	type candidate struct {
+		token provision.TokenRef
+		lot   string
+		order int
+	}
+	var all []candidate
 	for _, i := range inv.instances {
 		if i.err != nil || i.stale || i.alarmed {
 			continue
 		}
 		ids := inv.identities(i.slots)
 		taken := i.takenByJobs(ids)
-		var blank []pkcs11.Slot
+		var blank []candidate
 		for _, s := range i.slots {
 			if s.Token == nil {
 				continue
@@ -293,24 +311,33 @@ func (inv *inventory) free() []provision.TokenRef {
 			case use == TokenBlank && inv.breaker.rests(place{i.Name, s.Description}):
 				taken++
 			case use == TokenBlank:
-				blank = append(blank, s)
-			case use != TokenBusy: // which is counted as a job already
+				c := candidate{token: provision.TokenRef{Module: i.Name, Identity: inv.identify(s), Model: s.Token.Model}, lot: inv.lotOf(*s.Token)}
+				if inv.order != nil {
+					c.order = inv.order(i.Name, s.Description)
+				}
+				blank = append(blank, c)
+			case use != TokenBusy && use != TokenUnlisted:
+				// A busy one is counted as a job already, and one that is not on the list is
+				// never written.
 				taken++
 			}
 		}
-		for n, s := range blank {
-			if i.Tokens > 0 && taken+n >= i.Tokens {
-				break
-			}
-			lot := inv.lotOf(*s.Token)
-			if lot != "" && !inv.proved[lot] {
-				if trying[lot] {
-					continue
-				}
-				trying[lot] = true
-			}
-			out = append(out, provision.TokenRef{Module: i.Name, Identity: inv.identify(s), Model: s.Token.Model})
+		if i.Tokens > 0 {
+			blank = blank[:max(0, min(len(blank), i.Tokens-taken))]
 		}
+		all = append(all, blank...)
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.order, b.order) })
+	trying := inv.lotsAtWork()
+	var out []provision.TokenRef
+	for _, c := range all {
+		if c.lot != "" && !inv.proved[c.lot] {
+			if trying[c.lot] {
+				continue
+			}
+			trying[c.lot] = true
+		}
+		out = append(out, c.token)
 	}
 	return out
 }
@@ -330,211 +357,4 @@ func (inv *inventory) place(t provision.TokenRef) place {
 		}
 	}
 	return at
-}
-
-// takenByJobs counts the tokens of unfinished jobs that are here. One that was
-// pulled for good does not take its reader's place.
-func (i *instanceState) takenByJobs(here []pkcs11.Identity) int {
-	n := 0
-	for id, job := range i.busy {
-		if i.working[job] || slices.Contains(here, id) {
-			n++
-		}
-	}
-	return n
-}
-
-// lotOf is the profile whose factory SO PIN would be tried on a token; "" for none.
-func (inv *inventory) lotOf(info pkcs11.TokenInfo) string {
-	p, err := inv.profile(info)
-	if err != nil || p.FactorySOPIN.IsZero() {
-		return ""
-	}
-	return p.Name
-}
-
-// lotsAtWork are the lots of which a token is being written now.
-func (inv *inventory) lotsAtWork() map[string]bool {
-	out := map[string]bool{}
-	for _, i := range inv.instances {
-		for _, s := range i.slots {
-			if s.Token == nil || i.busy[inv.identify(s)] == "" {
-				continue
-			}
-			if lot := inv.lotOf(*s.Token); lot != "" {
-				out[lot] = true
-			}
-		}
-	}
-	return out
-}
-
-// prove says that the factory SO PIN opened a token of a lot.
-func (inv *inventory) prove(lot string) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.proved[lot] = true
-}
-
-// setAside keeps a token from being chosen, even after it was taken out. One that is
-// held by its slot cannot be known again.
-func (inv *inventory) setAside(t provision.TokenRef) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if i := inv.instance(t.Module); i != nil && t.Identity.Serial != "" && t.Identity.SlotDescription == "" {
-		i.aside[t.Identity] = true
-	}
-}
-
-// moved takes note that a job's token has another identity now.
-func (inv *inventory) moved(t provision.TokenRef, jobID string) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	i := inv.instance(t.Module)
-	if i == nil || i.busy[t.Identity] == jobID {
-		return
-	}
-	for id, job := range i.busy {
-		if job == jobID {
-			delete(i.busy, id)
-		}
-	}
-	i.busy[t.Identity] = jobID
-}
-
-// occupy gives a token to a job, under the identity that it has now; working says
-// whether it is being written from here on.
-func (inv *inventory) occupy(t provision.TokenRef, jobID string, working bool) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	i := inv.instance(t.Module)
-	if i == nil {
-		return
-	}
-	i.drop(jobID)
-	i.busy[t.Identity] = jobID
-	if working {
-		i.working[jobID] = true
-	}
-}
-
-// vacate takes a token from a job that has ended; refuse keeps it from being
-// chosen again until it was taken out.
-func (inv *inventory) vacate(t provision.TokenRef, jobID string, refuse bool) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	i := inv.instance(t.Module)
-	if i == nil {
-		return
-	}
-	i.drop(jobID)
-	if refuse {
-		i.refused[t.Identity] = true
-	}
-}
-
-// drop forgets a job's hold. What the slots show is stale then: the token's
-// identity may have changed under the job.
-func (i *instanceState) drop(jobID string) {
-	delete(i.long, jobID)
-	for id, job := range i.busy {
-		if job == jobID {
-			delete(i.busy, id)
-		}
-	}
-	if i.working[jobID] {
-		i.stale = true
-		delete(i.working, jobID)
-	}
-}
-
-// present reports whether a token is plugged in, and a number that changes
-// whenever a token comes or goes in its instance.
-func (inv *inventory) present(t provision.TokenRef) (bool, int) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	i := inv.instance(t.Module)
-	if i == nil {
-		return false, 0
-	}
-	return slices.Contains(inv.identities(i.slots), t.Identity), i.version
-}
-
-// stopLot keeps every token of a profile from being tried with its factory SO PIN again.
-func (inv *inventory) stopLot(profile string) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.stopped[profile] = true
-}
-
-// failedBefore stops the lots whose factory SO PIN failed after it was configured.
-func (inv *inventory) failedBefore(lots map[string]time.Time) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.failed = lots
-}
-
-// stoppedLot reports whether a profile's factory SO PIN is known to be wrong.
-func (inv *inventory) stoppedLot(p provision.TokenProfile) bool {
-	at, failed := inv.failed[p.Name]
-	return inv.stopped[p.Name] || failed && at.After(p.FactorySince)
-}
-
-// watch looks at one instance until ctx ends, and tells when something changed. A
-// look has a process of its own, or waits for one; where it has to wait for a token
-// that is busy all the same, that holds up this watcher alone.
-func (a *Agent) watch(ctx context.Context, i *instanceState) {
-	failures := 0
-	for ctx.Err() == nil {
-		wait := a.WatchInterval
-		if !a.inventory.resting(i) {
-			begun := time.Now()
-			slots, err := look(ctx, i)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil || a.inventory.misses(i, slots) {
-				a.ask(ctx, i.Name) // is it the tokens, or the station?
-			}
-			if failures++; err == nil {
-				failures = 0
-			} else {
-				wait = max(wait, a.backoff(failures-1)) // each look starts a process anew
-			}
-			if a.inventory.saw(i, begun, slots, err) {
-				if err != nil {
-					a.log.Warn("module cannot be read", "module", i.Name, "error", err)
-				}
-				a.poke()
-			}
-		}
-		a.sleep(ctx, wait, a.looked(i))
-	}
-}
-
-// looked gives the watcher a channel on which it is asked to look at once.
-func (a *Agent) looked(i *instanceState) <-chan struct{} { return a.look[i.Name] }
-
-func look(ctx context.Context, i *instanceState) ([]pkcs11.Slot, error) {
-	module, err := i.Pool.Acquire(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer i.Pool.Release(module)
-	slots, err := module.Slots(ctx)
-	if errors.Is(err, context.Canceled) {
-		return nil, ctx.Err()
-	}
-	return slots, err
-}
-
-// sleep waits for d, for the end of ctx or for one of wake.
-func (a *Agent) sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	case <-wake:
-	}
 }

@@ -281,3 +281,31 @@ func TestOneTokenBehindTwoModules(t *testing.T) {
 		t.Errorf("free: %+v, want two tokens", free)
 	}
 }
+
+// TestTaughtOrder: bays are filled as Order says, over all modules, and as configured where
+// it says nothing; no more than each module may have.
+func TestTaughtOrder(t *testing.T) {
+	inv := newInventory([]Instance{{Name: "m", Tokens: 2}, {Name: "n"}}, func(pkcs11.TokenInfo) (provision.TokenProfile, error) {
+		return provision.TokenProfile{Name: "sample"}, nil
+	})
+	look := func() {
+		inv.saw(inv.instance("m"), time.Now(), []pkcs11.Slot{slot("m1", "A1", 0), slot("m2", "A2", 0), slot("m3", "A3", 0)}, nil)
+		inv.saw(inv.instance("n"), time.Now(), []pkcs11.Slot{slot("n1", "B1", 0), slot("n2", "B2", 0)}, nil)
+	}
+	got := func() (all string) {
+		look()
+		for _, f := range inv.free() {
+			all += string(f.Identity.Serial) + " "
+		}
+		return all
+	}
+	if s := got(); s != "A1 A2 B1 B2 " {
+		t.Errorf("as configured: %s", s)
+	}
+	inv.order = func(module, slot string) int {
+		return map[string]int{"n/n2": 1, "m/m2": 2}[module+"/"+slot] + 9*map[string]int{"m/m1": 1, "n/n1": 1}[module+"/"+slot]
+	}
+	if s := got(); s != "B2 A2 A1 B1 " {
+		t.Errorf("as taught: %s", s)
+	}
+}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ type job struct {
 	lease   *lease
 	phase   provision.StepName
 	running bool
+	urgent  bool  // its order is, as far as the central server has said
 	at      place // where its token was when the job began here
 
 	// Of a job that is parked:
@@ -86,81 +88,15 @@ func (a *Agent) takeUp() error {
 		if !listed && !rec.Facts.Bound {
 			l.end(rec.Epoch, provision.ErrLeaseLost)
 		}
-		j := &job{rec: rec, lease: l, phase: rec.Step, at: place{rec.Token.Module, rec.Token.Identity.SlotDescription}}
+		j := &job{rec: rec, lease: l, phase: rec.Step, urgent: rec.Job.Urgent, at: place{rec.Token.Module, rec.Token.Identity.SlotDescription}}
 		if l.lost() && rec.Waiting == provision.WaitingLease {
 			j.why = &provision.StepError{Step: rec.Step, Class: provision.ClassOperator, Waiting: rec.Waiting, Hint: rec.Hint, Err: provision.ErrLeaseLost}
 		}
 		a.jobs[rec.Job.ID] = j
 		a.inventory.occupy(rec.Token, rec.Job.ID, false)
-		a.log.Info("job taken up again", "job", rec.Job.ID, "step", rec.Step, "state", rec.State)
+		a.log.Info("job taken up again", "job", rec.Job.ID, "unit", rec.Job.UnitID(), "step", rec.Step, "state", rec.State)
 	}
 	return nil
-}
-
-// assign gives every lease that came in to its job, or makes a job of it on a free token.
-func (a *Agent) assign(ctx context.Context) {
-	a.mu.Lock()
-	pending := a.pending
-	a.pending = nil
-	a.mu.Unlock()
-	var wave []*job
-	for _, l := range pending {
-		j, err := a.assignOne(ctx, l)
-		if err != nil {
-			a.log.Error("unit is given back", "unit", l.UnitId, "error", err)
-		}
-		if j != nil {
-			wave = append(wave, j)
-		}
-	}
-	a.start(ctx, wave)
-}
-
-// assignOne returns the job that it has made, to be started.
-func (a *Agent) assignOne(ctx context.Context, l heldLease) (*job, error) {
-	if old := a.jobOfUnit(l.UnitId); old != nil {
-		taken, err := a.takeLease(old, l)
-		if taken || err != nil {
-			return nil, err
-		}
-	}
-	known, err := a.Runner.Journal.Knows(l.UnitId, int(l.Generation), l.Epoch)
-	if err != nil {
-		return nil, err
-	}
-	if known {
-		// The server refuses this if it has the key that was made here, or the report that
-		// is on the way. If it never heard of it the unit must not wait here for ever.
-		return nil, a.giveBack(ctx, l, api.TokenFaulty, errors.New("a key was made for this generation here before"))
-	}
-	label, err := a.Label(l.ProductCode)
-	if err != nil {
-		return nil, a.giveBack(ctx, l, api.OrderUnusable, err)
-	}
-	j, err := jobOf(l.Lease, label, a.Runner.Now())
-	if err != nil {
-		return nil, a.giveBack(ctx, l, api.OrderUnusable, err)
-	}
-	free := a.inventory.free()
-	if len(free) == 0 {
-		if !a.inventory.settled() {
-			// A token may be coming free; the lease lasts a while.
-			a.mu.Lock()
-			a.pending = append(a.pending, l)
-			a.mu.Unlock()
-			return nil, nil
-		}
-		return nil, a.giveBack(ctx, l, api.NoToken, errors.New("no free token"))
-	}
-	rec, err := a.Runner.Journal.Create(j, l.Epoch, free[0])
-	if err != nil {
-		return nil, a.giveBack(ctx, l, api.NoToken, err)
-	}
-	a.inventory.occupy(rec.Token, rec.Job.ID, true)
-	made := &job{rec: rec, lease: newLease(a.clock, l.Epoch, l.asked, l.LeaseSeconds), at: a.inventory.place(rec.Token)}
-	a.inventory.breaker.begins(made.at)
-	a.begins(made)
-	return made, nil
 }
 
 func (a *Agent) jobOfUnit(unitID string) *job {
@@ -178,6 +114,7 @@ func (a *Agent) jobOfUnit(unitID string) *job {
 // A job of an older generation, or one that was stopped by the loss of its lease
 // and whose token is not here, ends instead, and the unit gets another token.
 func (a *Agent) takeLease(j *job, l heldLease) (bool, error) {
+	a.hurries(l.UnitId, l.Urgent)
 	a.mu.Lock()
 	running, lost := j.running, j.lease.lost()
 	a.mu.Unlock()
@@ -202,7 +139,7 @@ func (a *Agent) takeLease(j *job, l heldLease) (bool, error) {
 		return true, nil
 	}
 	err := a.runner.Abandon(j.rec, "the unit was claimed again while this token was not here",
-		"Wipe this token before it is used again; its unit is written on another one.")
+		hintMoved)
 	if err != nil {
 		return true, err
 	}
@@ -285,19 +222,19 @@ func (a *Agent) work(ctx context.Context, j *job) error {
 	instance := a.inventory.instance(j.rec.Token.Module)
 	if instance == nil {
 		return &provision.StepError{Step: j.rec.Step, Class: provision.ClassOperator, Waiting: provision.WaitingPerson,
-			Hint: "Put the module back into the configuration.",
+			Hint: hintModule,
 			Err:  fmt.Errorf("module %q is not in the configuration any more", j.rec.Token.Module)}
 	}
 	module, err := instance.Pool.Acquire(ctx)
 	if err != nil {
 		return &provision.StepError{Step: j.rec.Step, Class: provision.ClassRetry, Waiting: provision.WaitingToken,
-			Hint: "The job is tried again by itself.", Err: err}
+			Hint: hintByItself, Err: err}
 	}
 	defer instance.Pool.Release(module)
 	if j.rec.Facts.Bound && !j.rec.Facts.Withdrawn && j.lease.lost() {
 		err := a.takeBack(ctx, j, module)
 		if errors.Is(err, errNotTakenBack) {
-			return errors.Join(err, a.runner.Abandon(j.rec, err.Error(), "Put the token aside: whoever runs the central server knows what became of its unit. Wipe it before it is used again."))
+			return errors.Join(err, a.runner.Abandon(j.rec, err.Error(), hintNotBack))
 		}
 		if err != nil {
 			return err
@@ -325,6 +262,7 @@ func (a *Agent) jobEnded(e jobEnd) {
 
 	defer signal(a.look[rec.Token.Module])
 	defer signal(a.flush)
+	a.tellStopped(e.err)
 	if rec.State.Final() {
 		if a.inventory.breaker.ended(j.at, rec, e.err) {
 			a.log.Error("alarm", "code", AlarmPlace, "module", j.at.module, "slot", j.at.slot, "reason", rec.Reason)
@@ -382,10 +320,10 @@ func (a *Agent) parked(j *job, err error, at provision.StepName) {
 	default:
 		j.after = time.Now().Add(slowRetry)
 	}
-	a.log.Warn("job parked", "job", j.rec.Job.ID, "step", why.Step, "class", why.Class, "waiting", why.Waiting, "error", err)
+	a.log.Warn("job parked", "job", j.rec.Job.ID, "unit", j.rec.Job.UnitID(), "step", why.Step, "class", why.Class, "waiting", why.Waiting, "error", err)
 }
 
-// resume lets parked jobs go on whose time has come.
+// resume lets parked jobs go on whose time has come, urgent ones first.
 func (a *Agent) resume(ctx context.Context) {
 	a.mu.Lock()
 	all := make([]*job, 0, len(a.jobs))
@@ -394,8 +332,10 @@ func (a *Agent) resume(ctx context.Context) {
 			all = append(all, j)
 		}
 	}
+	slices.SortFunc(all, func(x, y *job) int {
+		return cmp.Or(before(x.urgent, y.urgent), x.rec.UpdatedAt.Compare(y.rec.UpdatedAt))
+	})
 	a.mu.Unlock()
-	slices.SortFunc(all, func(x, y *job) int { return x.rec.UpdatedAt.Compare(y.rec.UpdatedAt) })
 	var wave []*job
 	for _, j := range all {
 		if a.due(j) {
@@ -453,10 +393,19 @@ func (a *Agent) mayClaim(ctx context.Context, loops *sync.WaitGroup) {
 	if !a.inventory.settled() && time.Since(a.began) < grace {
 		return // so that a claim at the start fills the bays in their order
 	}
-	free := len(a.inventory.free())
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.claiming || free == 0 || a.fatal != nil && a.Drain || time.Now().Before(a.claimAfter) || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
+	if a.Paused != nil && a.Paused() {
+		if a.claiming {
+			a.stopClaim()
+		}
+		return
+	}
+	if a.claiming || a.fatal != nil && a.Drain || time.Now().Before(a.claimAfter) || a.session.Drain || len(a.pending) > 0 || a.Drain && (a.asked || a.unwritable != nil) {
+		return
+	}
+	free := len(a.inventory.free())
+	if free == 0 {
 		return
 	}
 	a.claiming = true
@@ -486,10 +435,10 @@ func (a *Agent) claim(ctx context.Context, most int) claimAnswer {
 	key := uuid.NewString()
 	for n := 0; ; n++ {
 		a.mu.Lock()
-		session := a.session.SessionId
+		session, products := a.session.SessionId, a.Products
 		a.mu.Unlock()
 		asked := a.clock()
-		leases, after, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: a.Products})
+		leases, after, err := a.Central.claim(ctx, key, wait, api.ClaimRequest{SessionId: session, Max: most, Products: products})
 		switch {
 		case err == nil:
 			answer := claimAnswer{after: after}
@@ -525,6 +474,7 @@ func (a *Agent) claimAnswered(c claimAnswer) {
 	}
 	a.asked, a.claimAfter = len(c.leases) == 0, time.Now().Add(c.after)
 	for _, l := range c.leases {
+		a.log.Info("unit claimed", "unit", l.UnitId, "generation", l.Generation, "epoch", l.Epoch, "order", l.OrderId)
 		a.hold([]api.Lease{l.Lease}, l.asked)
 	}
 }

@@ -78,6 +78,17 @@ func (l *lease) renewTo(epoch int64, asked time.Duration, seconds int) {
 	l.renew(epoch, asked, seconds)
 }
 
+// left is what is left of the lease by the clock; nil when the server has ended it.
+func (l *lease) left() *time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.verdict != nil {
+		return nil
+	}
+	d := l.deadline - l.clock()
+	return &d
+}
+
 // lost reports that the unit is not this station's any more.
 func (l *lease) lost() bool {
 	l.mu.Lock()

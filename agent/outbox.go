@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // outboxBatch is how many reports are held in memory at a time.
 const outboxBatch = 16
 
-// outbox delivers the reports in their order until ctx ends. A report leaves the
+// outbox delivers the reports, those of a unit in their order, until ctx ends. A report leaves the
 // outbox only when the server has answered it; what cannot be delivered is tried
 // again without end.
 func (a *Agent) outbox(ctx context.Context) {
@@ -47,48 +48,100 @@ func (a *Agent) lastReports() {
 	}
 }
 
-// deliver sends one batch and returns how many reports were answered.
-func (a *Agent) deliver(ctx context.Context) (int, error) {
-	reports, err := a.Runner.Journal.PendingReports(outboxBatch)
-	if err != nil {
-		a.fail(err) // a person must look at it; a drain ends, a daemon works on
-		return 0, err
+// deliver sends what is in the outbox, and what comes meanwhile, and returns how many
+// reports were answered. Those of different units are under way at the same time, for the
+// server then makes them durable together; after an error none is begun any more.
+func (a *Agent) deliver(ctx context.Context) (sent int, err error) {
+	type end struct {
+		unit string
+		err  error
 	}
-	for i, r := range reports {
-		answer, err := a.Central.Report(ctx, r)
-		var acts []audit.Entry
-		switch {
-		case err == nil && r.Outcome == provision.OutcomeInstalled && (answer == string(api.CANCELLING) || answer == string(api.CANCELLED)):
-			a.log.Error("an order was cancelled before the report of its token arrived: put the token aside, its certificate is revoked", "job", r.JobID, "unit", r.UnitID, "token", string(r.TokenSerial))
-			a.mu.Lock()
-			a.summary.Refused++
-			a.mu.Unlock()
-		case err == nil:
-		case errors.Is(err, provision.ErrLeaseLost) && r.Kind == provision.ReportRelease:
-			answer = "not ours any more" // somebody else has the unit: there is nothing to give back
-		case errors.Is(err, provision.ErrCancelled) && r.Outcome != provision.OutcomeInstalled:
-			answer = "cancelled" // and nothing of it is left here
-		case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost),
-			errors.Is(err, ErrForbidden) && a.accepted(ctx):
-			answer = "refused: " + err.Error()
-			acts = append(acts, audit.Entry{
-				Kind: audit.KindRefusal, Unit: r.UnitID, Generation: r.Generation, Epoch: r.Epoch, Job: r.JobID, Code: problemCode(err),
-			})
-			a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)
-			a.mu.Lock()
-			a.summary.Refused++
-			a.mu.Unlock()
-		default:
-			return i, err
+	ended := make(chan end)
+	begin := func(r provision.Report) {
+		go func() { ended <- end{r.UnitID, a.deliverOne(ctx, r)} }()
+	}
+	after, inHand := int64(0), 0
+	units := map[string][]provision.Report{} // those with one under way, and what waits for that
+	for {
+		if err == nil && inHand < outboxBatch {
+			reports, failed := a.Runner.Journal.PendingReportsAfter(after, outboxBatch-inHand)
+			if failed != nil {
+				a.fail(failed) // a person must look at it; a drain ends, a daemon works on
+				err = failed
+			}
+			for _, r := range reports {
+				after = r.ID
+				inHand++
+				if waiting, busy := units[r.UnitID]; busy {
+					units[r.UnitID] = append(waiting, r)
+					continue
+				}
+				units[r.UnitID] = nil
+				begin(r)
+			}
 		}
-		if err := a.Runner.Journal.ReportSent(r.ID, answer, acts...); err != nil {
-			return i, err
+		if inHand == 0 {
+			return sent, err
 		}
+		select {
+		case e := <-ended:
+			inHand--
+			if e.err == nil {
+				sent++
+			}
+			err = cmp.Or(err, e.err)
+			switch waiting := units[e.unit]; {
+			case err == nil && len(waiting) > 0:
+				units[e.unit] = waiting[1:]
+				begin(waiting[0])
+			default:
+				inHand -= len(waiting)
+				delete(units, e.unit)
+			}
+		case <-a.flush:
+		}
+	}
+}
+
+// deliverOne sends a report and takes it out of the outbox.
+func (a *Agent) deliverOne(ctx context.Context, r provision.Report) error {
+	answer, err := a.Central.Report(ctx, r)
+	var acts []audit.Entry
+	switch {
+	case err == nil && r.Outcome == provision.OutcomeInstalled && (answer == string(api.CANCELLING) || answer == string(api.CANCELLED)):
+		a.log.Error("an order was cancelled before the report of its token arrived: put the token aside, its certificate is revoked", "job", r.JobID, "unit", r.UnitID, "token", string(r.TokenSerial))
 		a.mu.Lock()
-		a.asked = false // a unit given back may be claimed again
+		a.summary.Refused++
 		a.mu.Unlock()
+	case err == nil:
+	case errors.Is(err, provision.ErrLeaseLost) && r.Kind == provision.ReportRelease:
+		answer = "not ours any more" // somebody else has the unit: there is nothing to give back
+	case errors.Is(err, provision.ErrCancelled) && r.Outcome != provision.OutcomeInstalled && r.Kind != provision.ReportShipment:
+		answer = "cancelled" // and nothing of it is left here
+	case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost),
+		errors.Is(err, ErrForbidden) && a.accepted(ctx):
+		answer = "refused: " + err.Error()
+		acts = append(acts, audit.Entry{
+			Kind: audit.KindRefusal, Unit: r.UnitID, Generation: r.Generation, Epoch: r.Epoch, Job: r.JobID, Code: problemCode(err),
+		})
+		a.log.Error("the central server refuses a report for good", "job", r.JobID, "unit", r.UnitID, "error", err)
+		a.mu.Lock()
+		a.summary.Refused++
+		a.mu.Unlock()
+	default:
+		return err
 	}
-	return len(reports), nil
+	if err := a.Runner.Journal.ReportSent(r.ID, answer, acts...); err != nil {
+		return err
+	}
+	if r.Kind == provision.ReportShipment || r.Kind == provision.ReportMailer {
+		signal(a.left)
+	}
+	a.log.Info("report answered", "job", r.JobID, "unit", r.UnitID, "generation", r.Generation, "kind", r.Kind, "outcome", r.Outcome, "answer", answer)
+	a.mu.Lock()
+	a.asked = false // a unit given back may be claimed again
+	a.mu.Unlock()
+	return nil
 }
 
 // problemCode is the last part of a problem's type, "" when there was none.

@@ -42,6 +42,10 @@ func (a *Agent) checkRecord(ctx context.Context) error {
 	if a.Record == nil {
 		return nil
 	}
+	base, err := a.Runner.Journal.RecordBase()
+	if err != nil {
+		return err
+	}
 	var known []audit.Checkpoint
 	kept, err := a.Runner.Journal.Anchor()
 	if err != nil {
@@ -57,13 +61,16 @@ func (a *Agent) checkRecord(ctx context.Context) error {
 	answer, err := a.Central.record(ctx, a.InstanceID)
 	if keepsNone(err) {
 		a.log.Warn("the central server keeps no records, so that nothing made here can be packed", "error", err)
-		answer, err = api.RecordAnchor{}, nil
+		answer, err = api.RecordAnchor{Size: base.Size}, nil
 	}
 	if err != nil {
 		return err
 	}
 	if answer.Forked {
 		return &audit.BrokenError{Index: answer.Size, What: "the central server knows that it is forked"}
+	}
+	if answer.Size < base.Size {
+		return &audit.BrokenError{Index: answer.Size, What: "the central server has lost what comes then, which it had signed, and which is no longer here"}
 	}
 	if answer.Checkpoint != nil {
 		c, err := a.openAnchor([]byte(*answer.Checkpoint))
@@ -73,12 +80,15 @@ func (a *Agent) checkRecord(ctx context.Context) error {
 		known = append(known, c)
 	}
 	begun := time.Now()
-	whole, err := audit.Verify(a.Runner.Journal.Record(), known...)
+	whole, err := a.Runner.Journal.VerifyRecord(known...)
+	if errors.Is(err, audit.ErrDropped) { // nothing is dropped that was not signed
+		return &audit.BrokenError{Index: base.Size, What: "it begins after a checkpoint that was signed", Err: err}
+	}
 	if err != nil {
 		return err
 	}
 	a.sent = answer.Size
-	a.log.Info("the record holds", "entries", whole.Size, "anchored", answer.Size, "took", time.Since(begun).Round(time.Millisecond).String())
+	a.log.Info("the record holds", "entries", whole.Size, "from", base.Size, "anchored", answer.Size, "took", time.Since(begun).Round(time.Millisecond).String())
 	return nil
 }
 
@@ -96,6 +106,9 @@ func (a *Agent) records(ctx context.Context) {
 		sent, err := a.sendRecord(ctx)
 		if err == nil {
 			err = a.makeStatements()
+		}
+		if err == nil {
+			err = a.compact(ctx)
 		}
 		switch {
 		case errors.Is(err, audit.ErrBroken):

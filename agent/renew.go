@@ -30,13 +30,16 @@ const (
 	doubtGap = 10 * time.Second
 )
 
-// renewInBackground begins renewals, and returns what ends them.
+// renewInBackground begins renewals, and returns what ends them. One that is under way comes to
+// its end, unless ctx has ended: a drain with little to do would cut off each of them.
 func (a *Agent) renewInBackground(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var loop sync.WaitGroup
 	loop.Go(func() { a.renewals(ctx) })
 	return func() {
+		a.renewing.Lock()
 		cancel()
+		a.renewing.Unlock()
 		loop.Wait()
 	}
 }

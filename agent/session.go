@@ -18,8 +18,10 @@ import (
 func (a *Agent) connect(ctx context.Context) error {
 	begun := time.Now()
 	for n := 0; ; n++ {
+		a.turn()
 		err := a.openSession(ctx)
 		if err == nil {
+			a.turn()
 			err = a.fetchRecipients(ctx)
 		}
 		if isProblem(err, api.ProblemUnauthenticated) && a.Renewal != nil && n == 0 {
@@ -30,9 +32,11 @@ func (a *Agent) connect(ctx context.Context) error {
 				err = errors.Join(err, failed)
 			}
 		}
+		a.turn()
 		if err == nil {
 			err = a.checkRecord(ctx)
 		}
+		a.turn()
 		if errors.Is(err, audit.ErrBroken) {
 			a.recordBroken(err)
 		}
@@ -172,6 +176,15 @@ func (a *Agent) heartbeats(ctx context.Context) {
 	}
 }
 
+// hurries notes whether a unit's order is urgent now; nil says nothing of it.
+func (a *Agent) hurries(unitID string, urgent *bool) {
+	if j := a.jobOfUnit(unitID); j != nil && urgent != nil {
+		a.mu.Lock()
+		j.urgent = *urgent
+		a.mu.Unlock()
+	}
+}
+
 func (a *Agent) heartbeat(ctx context.Context) error {
 	a.mu.Lock()
 	req := api.HeartbeatRequest{SessionId: a.session.SessionId, Units: []api.HeartbeatUnit{}}
@@ -200,6 +213,7 @@ func (a *Agent) heartbeat(ctx context.Context) error {
 		switch u.Status {
 		case api.Ok:
 			l.renew(u.Epoch, asked, u.LeaseSeconds)
+			a.hurries(u.UnitId, u.Urgent)
 		case api.Cancel:
 			if !l.Cancelled() {
 				a.witness(audit.Entry{Kind: audit.KindCancelled, Unit: u.UnitId, Epoch: u.Epoch})

@@ -57,10 +57,12 @@ func jobOf(l api.Lease, label *csr.Text, now time.Time) (provision.Job, error) {
 		ValidityYears: l.ValidityYears, CreatedAt: now,
 	}
 	to := l.Shipping.Recipient
+	job.Carrier, job.FreightCollect = l.Shipping.Carrier, l.Shipping.FreightCollect
 	job.Recipient = provision.Recipient{Name: to.Name, Phone: to.Phone, Address: to.Address}
 	if l.DueAt != nil {
 		job.DueAt = *l.DueAt
 	}
+	job.Urgent = l.Urgent != nil && *l.Urgent
 	text, err := label.Render(job.Subject)
 	if err != nil {
 		errs = append(errs, fmt.Errorf("token label: %w", err))

@@ -501,42 +501,71 @@ type AdoptAnswer struct {
 
 // AdoptRequest defines model for AdoptRequest.
 type AdoptRequest struct {
-	Epoch      Epoch            `json:"epoch"`
-	Generation Generation       `json:"generation"`
-	Hash       AdoptRequestHash `json:"hash"`
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation Generation `json:"generation"`
+
+	// Hash The hash of the signature
+	Hash AdoptRequestHash `json:"hash"`
 
 	// PublicKey SubjectPublicKeyInfo, DER (RFC 5280, 4.1.2.7)
-	PublicKey   []byte      `json:"publicKey"`
-	SessionId   Uuid        `json:"sessionId"`
-	Signature   []byte      `json:"signature"`
+	PublicKey []byte `json:"publicKey"`
+
+	// SessionId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	SessionId Uuid `json:"sessionId"`
+
+	// Signature By the bound key, over the statement
+	Signature []byte `json:"signature"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial TokenSerial `json:"tokenSerial"`
 }
 
-// AdoptRequestHash defines model for AdoptRequest.Hash.
+// AdoptRequestHash The hash of the signature
 type AdoptRequestHash string
 
 // Approval defines model for Approval.
 type Approval struct {
 	ApprovedAt time.Time `json:"approvedAt"`
-	ApprovedBy string    `json:"approvedBy"`
+
+	// ApprovedBy Example: 审核员丙
+	ApprovedBy string `json:"approvedBy"`
 }
 
 // ApprovalRequest defines model for ApprovalRequest.
 type ApprovalRequest struct {
+	// EndorsementKeySha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
 	EndorsementKeySha256 Sha256 `json:"endorsementKeySha256"`
 
 	// Operator A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	Operator Operator `json:"operator"`
 }
 
 // ApproveRequest defines model for ApproveRequest.
 type ApproveRequest struct {
 	// Operator A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	Operator Operator `json:"operator"`
 }
 
 // CancelAnswer defines model for CancelAnswer.
 type CancelAnswer struct {
+	// OrderId The number that the order system gave the order
+	//
+	// Example: SAMPLE-2026-0001
 	OrderId OrderId         `json:"orderId"`
 	Units   []CancelledUnit `json:"units"`
 }
@@ -544,8 +573,12 @@ type CancelAnswer struct {
 // CancelRequest defines model for CancelRequest.
 type CancelRequest struct {
 	// Operator A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	Operator Operator `json:"operator"`
-	Reason   string   `json:"reason"`
+
+	// Reason Example: The customer withdrew the order
+	Reason string `json:"reason"`
 
 	// Units Only these units; without it the whole order
 	Units *[]UnitId `json:"units,omitempty"`
@@ -554,6 +587,8 @@ type CancelRequest struct {
 // CancelledUnit defines model for CancelledUnit.
 type CancelledUnit struct {
 	// Cancelled Whether it is CANCELLED or on the way to it
+	//
+	// Example: true
 	Cancelled bool `json:"cancelled"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
@@ -563,6 +598,8 @@ type CancelledUnit struct {
 	State UnitStateName `json:"state"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 
 	// WaitsFor What a unit that is not yet CANCELLED waits for, or why it is not cancelled
@@ -572,26 +609,47 @@ type CancelledUnit struct {
 // CertificateList defines model for CertificateList.
 type CertificateList struct {
 	Certificates []CertificateRecord `json:"certificates"`
-	Total        int                 `json:"total"`
+
+	// Total Example: 1
+	Total int `json:"total"`
 }
 
 // CertificateRecord defines model for CertificateRecord.
 type CertificateRecord struct {
-	CertificateSerial string    `json:"certificateSerial"`
-	CertificateSha256 string    `json:"certificateSha256"`
-	Generation        int32     `json:"generation"`
-	Issuer            string    `json:"issuer"`
-	NotAfter          time.Time `json:"notAfter"`
-	NotBefore         time.Time `json:"notBefore"`
-	PublicKeySha256   string    `json:"publicKeySha256"`
+	// CertificateSerial Example: 3a7f0c9be2415d68
+	CertificateSerial string `json:"certificateSerial"`
+
+	// CertificateSha256 Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	CertificateSha256 string `json:"certificateSha256"`
+
+	// Generation Example: 1
+	Generation int32 `json:"generation"`
+
+	// Issuer Example: CN=Sample CA
+	Issuer string `json:"issuer"`
+
+	// NotAfter Example: 2029-11-20T09:30:00+08:00
+	NotAfter  time.Time `json:"notAfter"`
+	NotBefore time.Time `json:"notBefore"`
+
+	// PublicKeySha256 Example: 218b6c4da9071e3f55c2b8ed4a06f7193b5e8d2c4f01aa7986c4e52b0a1fc3d7
+	PublicKeySha256 string `json:"publicKeySha256"`
 
 	// RequestId The id under which the CA was asked
+	//
+	// Example: SAMPLE-2026-0001-001-g1
 	RequestId string `json:"requestId"`
-	Subject   string `json:"subject"`
-	UnitId    string `json:"unitId"`
+
+	// Subject Example: CN=示例客车配件有限公司@SAMPLE-2026-0001-001,C=CN
+	Subject string `json:"subject"`
+
+	// UnitId Example: SAMPLE-2026-0001-001
+	UnitId string `json:"unitId"`
 }
 
 // CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
+//
+// Example: 3a7f0c9be2415d68
 type CertificateSerial = string
 
 // Certified What TPM2_Certify gives
@@ -610,32 +668,55 @@ type ClaimAnswer struct {
 
 // ClaimRequest defines model for ClaimRequest.
 type ClaimRequest struct {
+	// Max How many units it has free tokens for
+	//
+	// Example: 4
 	Max int `json:"max"`
 
 	// Products Product codes that this station is configured to make
-	Products  []ProductCode `json:"products"`
-	SessionId Uuid          `json:"sessionId"`
+	Products []ProductCode `json:"products"`
+
+	// SessionId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	SessionId Uuid `json:"sessionId"`
 }
 
 // Company defines model for Company.
 type Company struct {
 	// Name As on the business licence
+	//
+	// Example: 示例客车配件有限公司
 	Name string `json:"name"`
 
 	// Uscc Unified social credit code (统一社会信用代码), GB 32100-2015, with a right check character
+	//
+	// Example: 91000000MA0000001R
 	Uscc string `json:"uscc"`
 }
 
 // CsrRequest defines model for CsrRequest.
 type CsrRequest struct {
 	// Csr PKCS#10, DER (RFC 2986)
-	Csr      []byte `json:"csr"`
-	Epoch    Epoch  `json:"epoch"`
-	EscrowId Uuid   `json:"escrowId"`
+	Csr []byte `json:"csr"`
+
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
+
+	// EscrowId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EscrowId Uuid `json:"escrowId"`
 
 	// KeyId CKA_ID, hexadecimal
-	KeyId       KeyId       `json:"keyId"`
-	TokenModel  string      `json:"tokenModel"`
+	//
+	// Example: 5f2e7a91c04d8b36
+	KeyId KeyId `json:"keyId"`
+
+	// TokenModel Example: Card 3
+	TokenModel string `json:"tokenModel"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial TokenSerial `json:"tokenSerial"`
 }
 
@@ -646,20 +727,38 @@ type Decision struct {
 	ApprovedAt *time.Time     `json:"approvedAt,omitempty"`
 
 	// ApprovedBy A person's id in the calling system, never a name
-	ApprovedBy        *Operator  `json:"approvedBy,omitempty"`
-	CertificateSha256 *Sha256    `json:"certificateSha256,omitempty"`
-	DecisionId        Uuid       `json:"decisionId"`
-	Generation        Generation `json:"generation"`
-	Reason            string     `json:"reason"`
-	RequestedAt       time.Time  `json:"requestedAt"`
+	//
+	// Example: hand.1
+	ApprovedBy *Operator `json:"approvedBy,omitempty"`
+
+	// CertificateSha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	CertificateSha256 *Sha256 `json:"certificateSha256,omitempty"`
+
+	// DecisionId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	DecisionId Uuid `json:"decisionId"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation Generation `json:"generation"`
+
+	// Reason Example: The token was damaged
+	Reason      string    `json:"reason"`
+	RequestedAt time.Time `json:"requestedAt"`
 
 	// RequestedBy A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	RequestedBy Operator `json:"requestedBy"`
 
 	// Status waiting for a second person; approved, and something else is still to happen; done; void, the unit moved on
 	Status DecisionStatus `json:"status"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
@@ -688,12 +787,18 @@ type DrainRequest struct {
 // Enrollment defines model for Enrollment.
 type Enrollment struct {
 	// ApprovedBy A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	ApprovedBy *Operator `json:"approvedBy,omitempty"`
 	CreatedAt  time.Time `json:"createdAt"`
 
 	// EndorsementKeySha256 SHA-256 of the DER SubjectPublicKeyInfo of the endorsement key: the one that was shown, or the one that the invitation names
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
 	EndorsementKeySha256 *string `json:"endorsementKeySha256,omitempty"`
-	EnrollmentId         Uuid    `json:"enrollmentId"`
+
+	// EnrollmentId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EnrollmentId Uuid `json:"enrollmentId"`
 
 	// ExpiresAt The end of the join token
 	ExpiresAt time.Time `json:"expiresAt"`
@@ -703,8 +808,12 @@ type Enrollment struct {
 
 	// State `invited`: the join token was not used. `challenged`: it was, and the TPM has not answered. `proved`: the TPM has
 	// proved its key; unless it is approved already, a person has to. `enrolled`: the station has its certificate.
-	State   EnrollmentState `json:"state"`
-	Station StationName     `json:"station"`
+	State EnrollmentState `json:"state"`
+
+	// Station The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Station StationName `json:"station"`
 
 	// Trust Why the TPM is believed: its maker's certificate, the key that the invitation names, or a person
 	Trust *EnrollmentTrust `json:"trust,omitempty"`
@@ -724,7 +833,9 @@ type EnrollmentChallenge struct {
 
 	// EncryptedSecret The seed, encrypted to the endorsement key
 	EncryptedSecret []byte `json:"encryptedSecret"`
-	EnrollmentId    Uuid   `json:"enrollmentId"`
+
+	// EnrollmentId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EnrollmentId Uuid `json:"enrollmentId"`
 
 	// Nonce 32 bytes, the qualifying data of TPM2_Certify
 	Nonce []byte `json:"nonce"`
@@ -746,8 +857,13 @@ type EnrollmentProof struct {
 
 // EnrollmentRequest defines model for EnrollmentRequest.
 type EnrollmentRequest struct {
-	JoinToken string      `json:"joinToken"`
-	Station   StationName `json:"station"`
+	// JoinToken Example: q3Jk9s-EXAMPLE-EXAMPLE-EXAMPLE-EXAMPLE-0_Zx
+	JoinToken string `json:"joinToken"`
+
+	// Station The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Station StationName `json:"station"`
 
 	// Tpm Public areas (TPMT_PUBLIC, TPM 2.0 Library part 2, 12.2.4) as the TPM marshals them
 	Tpm TpmKeys `json:"tpm"`
@@ -755,43 +871,80 @@ type EnrollmentRequest struct {
 
 // EnrollmentWaits defines model for EnrollmentWaits.
 type EnrollmentWaits struct {
+	// EndorsementKeySha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
 	EndorsementKeySha256 Sha256 `json:"endorsementKeySha256"`
 }
 
-// Epoch defines model for Epoch.
+// Epoch Which lease of the unit this is; grows with every claim and adoption
+//
+// Example: 1
 type Epoch = int64
 
 // Escrow defines model for Escrow.
 type Escrow struct {
-	EscrowId    Uuid         `json:"escrowId"`
-	Sha256      Sha256       `json:"sha256"`
+	// EscrowId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EscrowId Uuid `json:"escrowId"`
+
+	// Sha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	Sha256 Sha256 `json:"sha256"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial *TokenSerial `json:"tokenSerial,omitempty"`
 }
 
 // EscrowList defines model for EscrowList.
 type EscrowList struct {
 	Escrows []EscrowRecord `json:"escrows"`
-	Total   int            `json:"total"`
+
+	// Total Example: 1
+	Total int `json:"total"`
 }
 
 // EscrowRecord defines model for EscrowRecord.
 type EscrowRecord struct {
 	CreatedAt time.Time `json:"createdAt"`
-	Epoch     Epoch     `json:"epoch"`
-	EscrowId  Uuid      `json:"escrowId"`
+
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
+
+	// EscrowId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EscrowId Uuid `json:"escrowId"`
 
 	// Recipients SHA-256 of the recipients' certificates
-	Recipients  []Sha256     `json:"recipients"`
-	Sha256      Sha256       `json:"sha256"`
-	Station     string       `json:"station"`
+	Recipients []Sha256 `json:"recipients"`
+
+	// Sha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	Sha256 Sha256 `json:"sha256"`
+
+	// Station Example: bay-1
+	Station string `json:"station"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial *TokenSerial `json:"tokenSerial,omitempty"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
 // EscrowRequest defines model for EscrowRequest.
 type EscrowRequest struct {
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
 	Epoch Epoch `json:"epoch"`
 
 	// Recipients SHA-256 of the recipients' certificates
@@ -801,37 +954,64 @@ type EscrowRequest struct {
 	SealedSoPin []byte `json:"sealedSoPin"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
 // EscrowTokenRequest defines model for EscrowTokenRequest.
 type EscrowTokenRequest struct {
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial TokenSerial `json:"tokenSerial"`
 }
 
-// Event defines model for Event.
+// Event Example: {"certificateSerial":"3a7f0c9be2415d68","eventId":"0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e","generation":1,"happenedAt":"2026-11-20T09:30:00+08:00","kind":"installed","orderId":"SAMPLE-2026-0001","sequence":1,"state":"INSTALLED","station":"bay-1","tokenSerial":"16b6c3a2e1a2f7d0","unitId":"SAMPLE-2026-0001-001"}
 type Event struct {
 	// CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
+	//
+	// Example: 3a7f0c9be2415d68
 	CertificateSerial *CertificateSerial `json:"certificateSerial,omitempty"`
-	EventId           Uuid               `json:"eventId"`
-	Generation        *Generation        `json:"generation,omitempty"`
-	HappenedAt        time.Time          `json:"happenedAt"`
+
+	// EventId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EventId Uuid `json:"eventId"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation *Generation `json:"generation,omitempty"`
+	HappenedAt time.Time   `json:"happenedAt"`
 
 	// Kind issued, installed, shipped, held, cancelled: of a unit. held is also told when a second certificate turns up for
 	// a key, whatever the unit's state. blocked: no connected station makes this order's product; see the order.
-	Kind     EventKind `json:"kind"`
-	OrderId  OrderId   `json:"orderId"`
-	Sequence int64     `json:"sequence"`
+	Kind EventKind `json:"kind"`
+
+	// OrderId The number that the order system gave the order
+	//
+	// Example: SAMPLE-2026-0001
+	OrderId  OrderId `json:"orderId"`
+	Sequence int64   `json:"sequence"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
 	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
 	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
 	// wiped token; CANCELLED is over.
-	State       *UnitStateName `json:"state,omitempty"`
-	Station     *StationName   `json:"station,omitempty"`
-	TokenSerial *TokenSerial   `json:"tokenSerial,omitempty"`
+	State *UnitStateName `json:"state,omitempty"`
+
+	// Station The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Station *StationName `json:"station,omitempty"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
+	TokenSerial *TokenSerial `json:"tokenSerial,omitempty"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId *UnitId `json:"unitId,omitempty"`
 }
 
@@ -844,45 +1024,74 @@ type EventList struct {
 	Events []Event `json:"events"`
 
 	// Last What to ask after next: the last sequence here, or the `after` that was asked
+	//
+	// Example: 1
 	Last int64 `json:"last"`
 }
 
 // FieldError defines model for FieldError.
 type FieldError struct {
+	// Detail What is wrong with it, for people
+	//
+	// Example: must be at most 500
 	Detail string `json:"detail"`
 
 	// Pointer JSON Pointer (RFC 6901) into the request body; empty for the whole
+	//
+	// Example: /quantity
 	Pointer string `json:"pointer"`
 }
 
 // FinishedUnit defines model for FinishedUnit.
 type FinishedUnit struct {
-	Generation  Generation  `json:"generation"`
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation Generation `json:"generation"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial TokenSerial `json:"tokenSerial"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
-// Generation defines model for Generation.
+// Generation Which key of the unit this is; grows when a unit is made again
+//
+// Example: 1
 type Generation = int32
 
 // HeartbeatAnswer defines model for HeartbeatAnswer.
 type HeartbeatAnswer struct {
+	// Drain As in the session
 	Drain bool              `json:"drain"`
 	Units []HeartbeatStatus `json:"units"`
 }
 
 // HeartbeatRequest defines model for HeartbeatRequest.
 type HeartbeatRequest struct {
-	SessionId Uuid            `json:"sessionId"`
-	Units     []HeartbeatUnit `json:"units"`
+	// SessionId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	SessionId Uuid `json:"sessionId"`
+
+	// Units Those that it holds, bound or not
+	Units []HeartbeatUnit `json:"units"`
 }
 
 // HeartbeatStatus defines model for HeartbeatStatus.
 type HeartbeatStatus struct {
-	Epoch        Epoch `json:"epoch"`
-	LeaseSeconds int   `json:"leaseSeconds"`
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
+
+	// LeaseSeconds How long it holds from now on; 0 when it does not
+	//
+	// Example: 120
+	LeaseSeconds int `json:"leaseSeconds"`
 
 	// Status ok, renewed for leaseSeconds; cancel, the unit was cancelled: let the call at the token end, wipe the token, and
 	// report result `destroyed` (or release what is not bound); lost, stop touching the token. Of a bound unit that is
@@ -890,7 +1099,12 @@ type HeartbeatStatus struct {
 	Status HeartbeatStatusStatus `json:"status"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
+
+	// Urgent Of what is ok: whether its order goes before all that are not urgent, now; where it is left out, what the lease said
+	Urgent *bool `json:"urgent,omitempty"`
 }
 
 // HeartbeatStatusStatus ok, renewed for leaseSeconds; cancel, the unit was cancelled: let the call at the token end, wipe the token, and
@@ -900,28 +1114,47 @@ type HeartbeatStatusStatus string
 
 // HeartbeatUnit defines model for HeartbeatUnit.
 type HeartbeatUnit struct {
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
 	Epoch Epoch `json:"epoch"`
 
 	// Phase The step that the station is at, for people
+	//
+	// Example: generate-key
 	Phase string `json:"phase"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
 // HistoryEntry defines model for HistoryEntry.
 type HistoryEntry struct {
-	At    time.Time `json:"at"`
-	Epoch int64     `json:"epoch"`
-	Event string    `json:"event"`
+	At time.Time `json:"at"`
+
+	// Epoch Example: 1
+	Epoch int64 `json:"epoch"`
+
+	// Event Example: claimed
+	Event string `json:"event"`
 
 	// From READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
 	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
 	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
 	// wiped token; CANCELLED is over.
-	From       UnitStateName `json:"from"`
-	Generation Generation    `json:"generation"`
-	Station    *StationName  `json:"station,omitempty"`
+	From UnitStateName `json:"from"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation Generation `json:"generation"`
+
+	// Station The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Station *StationName `json:"station,omitempty"`
 
 	// To READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
 	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
@@ -938,38 +1171,61 @@ type IdentityTier string
 // Invitation defines model for Invitation.
 type Invitation struct {
 	// CertificateTrust DER roots of the customers' CA
-	CertificateTrust [][]byte  `json:"certificateTrust"`
-	EnrollmentId     Uuid      `json:"enrollmentId"`
-	ExpiresAt        time.Time `json:"expiresAt"`
+	CertificateTrust [][]byte `json:"certificateTrust"`
+
+	// EnrollmentId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EnrollmentId Uuid      `json:"enrollmentId"`
+	ExpiresAt    time.Time `json:"expiresAt"`
 
 	// JoinToken A secret; kept nowhere
+	//
+	// Example: q3Jk9s-EXAMPLE-EXAMPLE-EXAMPLE-EXAMPLE-0_Zx
 	JoinToken string `json:"joinToken"`
 
 	// ServerTrust DER root under which the server's own TLS certificate stands
-	ServerTrust []byte      `json:"serverTrust"`
-	Station     StationName `json:"station"`
+	ServerTrust []byte `json:"serverTrust"`
+
+	// Station The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Station StationName `json:"station"`
 }
 
 // InvitationRequest defines model for InvitationRequest.
 type InvitationRequest struct {
+	// EndorsementKeySha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
 	EndorsementKeySha256 *Sha256 `json:"endorsementKeySha256,omitempty"`
-	Replace              *bool   `json:"replace,omitempty"`
+
+	// Replace The name may be known: its key is replaced when it enrols
+	Replace *bool `json:"replace,omitempty"`
 
 	// ValidSeconds How long the join token is good
+	//
+	// Example: 86400
 	ValidSeconds int `json:"validSeconds"`
 }
 
 // IssuedCertificate defines model for IssuedCertificate.
 type IssuedCertificate struct {
 	// CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
+	//
+	// Example: 3a7f0c9be2415d68
 	CertificateSerial CertificateSerial `json:"certificateSerial"`
-	CertificateSha256 Sha256            `json:"certificateSha256"`
+
+	// CertificateSha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	CertificateSha256 Sha256 `json:"certificateSha256"`
 
 	// Pkcs7 certs-only SignedData, DER (RFC 5652)
 	Pkcs7 []byte `json:"pkcs7"`
 }
 
 // KeyId CKA_ID, hexadecimal
+//
+// Example: 5f2e7a91c04d8b36
 type KeyId = string
 
 // Kind What is to be done with the token
@@ -977,57 +1233,129 @@ type Kind string
 
 // Lease defines model for Lease.
 type Lease struct {
-	Company    Company      `json:"company"`
-	DueAt      *time.Time   `json:"dueAt,omitempty"`
-	Epoch      Epoch        `json:"epoch"`
+	Company Company `json:"company"`
+
+	// DueAt When the order is to be finished
+	//
+	// Example: 2026-11-25T18:00:00+08:00
+	DueAt *time.Time `json:"dueAt,omitempty"`
+
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
 	Generation Generation   `json:"generation"`
 	Handler    OrderHandler `json:"handler"`
 
 	// Kind What is to be done with the token
-	Kind         Kind `json:"kind"`
-	LeaseSeconds int  `json:"leaseSeconds"`
+	Kind Kind `json:"kind"`
+
+	// LeaseSeconds How long the lease holds, from before the request was sent
+	//
+	// Example: 120
+	LeaseSeconds int `json:"leaseSeconds"`
 
 	// Of How many units were ever numbered in this order, so that sequence never exceeds it
-	Of          int         `json:"of"`
-	OrderId     OrderId     `json:"orderId"`
+	//
+	// Example: 2
+	Of int `json:"of"`
+
+	// OrderId The number that the order system gave the order
+	//
+	// Example: SAMPLE-2026-0001
+	OrderId OrderId `json:"orderId"`
+
+	// ProductCode The product, which a station makes if its configuration has it
+	//
+	// Example: CERT272353
 	ProductCode ProductCode `json:"productCode"`
-	Sequence    int         `json:"sequence"`
-	Shipping    Shipping    `json:"shipping"`
+
+	// Sequence The number of the unit in its order
+	//
+	// Example: 1
+	Sequence int      `json:"sequence"`
+	Shipping Shipping `json:"shipping"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
-	UnitId        UnitId `json:"unitId"`
-	ValidityYears int    `json:"validityYears"`
+	//
+	// Example: SAMPLE-2026-0001-001
+	UnitId UnitId `json:"unitId"`
+
+	// Urgent The order goes before all that are not, for people to see; false where it is left out
+	//
+	// Example: false
+	Urgent *bool `json:"urgent,omitempty"`
+
+	// ValidityYears For how long the certificate is to be good
+	//
+	// Example: 1
+	ValidityYears int `json:"validityYears"`
 }
 
 // MailerRequest defines model for MailerRequest.
 type MailerRequest struct {
 	// ConfirmedBy A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	ConfirmedBy Operator `json:"confirmedBy"`
 }
 
 // Meta defines model for Meta.
 type Meta struct {
-	ProtocolVersions []int  `json:"protocolVersions"`
-	Version          string `json:"version"`
+	// ProtocolVersions Versions of this contract, such as 1
+	//
+	// Example: [1]
+	ProtocolVersions []int `json:"protocolVersions"`
+
+	// Version Which build it is, for people
+	//
+	// Example: 1.4.0
+	Version string `json:"version"`
 }
 
 // Operator A person's id in the calling system, never a name
+//
+// Example: hand.1
 type Operator = string
 
 // Order defines model for Order.
 type Order struct {
-	Approval    Approval     `json:"approval"`
-	Company     Company      `json:"company"`
-	DueAt       time.Time    `json:"dueAt"`
-	Handler     OrderHandler `json:"handler"`
-	OrderId     OrderId      `json:"orderId"`
-	ProductCode ProductCode  `json:"productCode"`
-	Quantity    int          `json:"quantity"`
+	Approval Approval `json:"approval"`
+	Company  Company  `json:"company"`
+
+	// DueAt Where it is left out the server computes it from approvedAt; see putOrder
+	DueAt   *time.Time   `json:"dueAt,omitempty"`
+	Handler OrderHandler `json:"handler"`
+
+	// OrderId The number that the order system gave the order
+	//
+	// Example: SAMPLE-2026-0001
+	OrderId OrderId `json:"orderId"`
+
+	// ProductCode The product, which a station makes if its configuration has it
+	//
+	// Example: CERT272353
+	ProductCode ProductCode `json:"productCode"`
+
+	// Quantity How many units, each of which becomes one token
+	//
+	// Example: 2
+	Quantity int `json:"quantity"`
 
 	// Revision Grows with each change
-	Revision      *int     `json:"revision,omitempty"`
-	Shipping      Shipping `json:"shipping"`
-	ValidityYears int      `json:"validityYears"`
+	//
+	// Example: 1
+	Revision *int     `json:"revision,omitempty"`
+	Shipping Shipping `json:"shipping"`
+
+	// ValidityYears For how long the certificate is to be good
+	//
+	// Example: 1
+	ValidityYears int `json:"validityYears"`
 }
 
 // OrderFlags defines model for OrderFlags.
@@ -1041,17 +1369,24 @@ type OrderFlags struct {
 
 // OrderHandler defines model for OrderHandler.
 type OrderHandler struct {
+	// Email Example: handler-1@example.com
 	Email *string `json:"email,omitempty"`
-	Name  string  `json:"name"`
+
+	// Name Example: 经办人甲
+	Name string `json:"name"`
 }
 
-// OrderId defines model for OrderId.
+// OrderId The number that the order system gave the order
+//
+// Example: SAMPLE-2026-0001
 type OrderId = string
 
 // OrderList defines model for OrderList.
 type OrderList struct {
 	Orders []OrderSummary `json:"orders"`
-	Total  int            `json:"total"`
+
+	// Total Example: 1
+	Total int `json:"total"`
 }
 
 // OrderStatus defines model for OrderStatus.
@@ -1063,8 +1398,17 @@ type OrderStatus struct {
 	CancelledAt *time.Time `json:"cancelledAt,omitempty"`
 
 	// Dropped In the answer to putOrder: units that this revision dropped
-	Dropped     *[]UnitId    `json:"dropped,omitempty"`
-	Hold        bool         `json:"hold"`
+	Dropped *[]UnitId `json:"dropped,omitempty"`
+
+	// DueAt What holds: the order's own dueAt, or what the server computed
+	//
+	// Example: 2026-11-25T18:00:00+08:00
+	DueAt time.Time `json:"dueAt"`
+	Hold  bool      `json:"hold"`
+
+	// HomeStation The name of a station, as in its certificate
+	//
+	// Example: bay-1
 	HomeStation *StationName `json:"homeStation,omitempty"`
 	Order       Order        `json:"order"`
 
@@ -1080,18 +1424,40 @@ type OrderStatus struct {
 // OrderSummary defines model for OrderSummary.
 type OrderSummary struct {
 	// Blocked Why no connected station can make it
-	Blocked     *string      `json:"blocked,omitempty"`
-	CancelledAt *time.Time   `json:"cancelledAt,omitempty"`
-	Company     string       `json:"company"`
-	DueAt       time.Time    `json:"dueAt"`
-	Hold        bool         `json:"hold"`
+	Blocked     *string    `json:"blocked,omitempty"`
+	CancelledAt *time.Time `json:"cancelledAt,omitempty"`
+
+	// Company Example: 示例客车配件有限公司
+	Company string `json:"company"`
+
+	// DueAt Example: 2026-11-25T18:00:00+08:00
+	DueAt time.Time `json:"dueAt"`
+	Hold  bool      `json:"hold"`
+
+	// HomeStation The name of a station, as in its certificate
+	//
+	// Example: bay-1
 	HomeStation *StationName `json:"homeStation,omitempty"`
-	OrderId     OrderId      `json:"orderId"`
-	ProductCode ProductCode  `json:"productCode"`
-	Quantity    int          `json:"quantity"`
-	Revision    int          `json:"revision"`
+
+	// OrderId The number that the order system gave the order
+	//
+	// Example: SAMPLE-2026-0001
+	OrderId OrderId `json:"orderId"`
+
+	// ProductCode The product, which a station makes if its configuration has it
+	//
+	// Example: CERT272353
+	ProductCode ProductCode `json:"productCode"`
+
+	// Quantity Example: 2
+	Quantity int `json:"quantity"`
+
+	// Revision Example: 1
+	Revision int `json:"revision"`
 
 	// States How many units are in each state
+	//
+	// Example: {"READY":2}
 	States map[string]int `json:"states"`
 	Urgent bool           `json:"urgent"`
 }
@@ -1100,41 +1466,67 @@ type OrderSummary struct {
 type PinDelivery string
 
 // Problem Problem details of RFC 9457; types are listed in ProblemType
+//
+// Example: {"currentEpoch":3,"detail":"the unit is held under epoch 3","retryable":false,"status":409,"title":"The epoch is stale","type":"urn:usbkeyd:problem:stale-epoch"}
 type Problem struct {
 	// CurrentEpoch With stale-epoch: the unit's epoch
-	CurrentEpoch *int64  `json:"currentEpoch,omitempty"`
-	Detail       *string `json:"detail,omitempty"`
+	CurrentEpoch *int64 `json:"currentEpoch,omitempty"`
+
+	// Detail What is wrong this time; for people
+	Detail *string `json:"detail,omitempty"`
 
 	// Errors With invalid-content: every field that is wrong
 	Errors *[]FieldError `json:"errors,omitempty"`
 
 	// Retryable Whether the same request may succeed later
-	Retryable bool        `json:"retryable"`
-	Status    int         `json:"status"`
-	Title     string      `json:"title"`
-	Type      ProblemType `json:"type"`
+	Retryable bool `json:"retryable"`
+
+	// Status The status of the answer
+	Status int `json:"status"`
+
+	// Title The type in words; for people
+	Title string      `json:"title"`
+	Type  ProblemType `json:"type"`
 }
 
 // ProblemType defines model for ProblemType.
 type ProblemType string
 
-// ProductCode defines model for ProductCode.
+// ProductCode The product, which a station makes if its configuration has it
+//
+// Example: CERT272353
 type ProductCode = string
 
 // Recipient defines model for Recipient.
 type Recipient struct {
+	// Address Example: 示例省示例市示例路 1 号
 	Address string `json:"address"`
-	Name    string `json:"name"`
-	Phone   string `json:"phone"`
+
+	// Name Example: 收件人乙
+	Name string `json:"name"`
+
+	// Phone Example: 000-0000-0000
+	Phone string `json:"phone"`
 }
 
 // Record defines model for Record.
 type Record struct {
-	BegunAt    time.Time  `json:"begunAt"`
+	BegunAt time.Time `json:"begunAt"`
+
+	// Checkpoint Example: usbkeyd/record/bay-1/0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	// 1
+	// Zm9vYmFyYmF6cXV4…=
+	//
+	// — bay-1 Az3GTUVRQ0lB…
+	// — usbkeyd.central 9jFdTUVVQ0lR…
 	Checkpoint string     `json:"checkpoint"`
 	ForkedAt   *time.Time `json:"forkedAt,omitempty"`
-	InstanceId Uuid       `json:"instanceId"`
-	Size       int64      `json:"size"`
+
+	// InstanceId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	InstanceId Uuid `json:"instanceId"`
+
+	// Size Example: 1
+	Size int64 `json:"size"`
 
 	// StationKey DER SubjectPublicKeyInfo of the key with which the station signed it
 	StationKey []byte    `json:"stationKey"`
@@ -1144,21 +1536,34 @@ type Record struct {
 // RecordAnchor defines model for RecordAnchor.
 type RecordAnchor struct {
 	// Checkpoint The signed note of that size, with the signatures of station and server; missing when the size is 0
+	//
+	// Example: usbkeyd/record/bay-1/0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	// 1
+	// Zm9vYmFyYmF6cXV4…=
+	//
+	// — bay-1 Az3GTUVRQ0lB…
+	// — usbkeyd.central 9jFdTUVVQ0lR…
 	Checkpoint *string `json:"checkpoint,omitempty"`
 
 	// Forked The record is known to be forked
-	Forked bool  `json:"forked"`
-	Size   int64 `json:"size"`
+	Forked bool `json:"forked"`
+
+	// Size Example: 1
+	Size int64 `json:"size"`
 }
 
 // RecordEntries defines model for RecordEntries.
 type RecordEntries struct {
 	Entries []RecordEntry `json:"entries"`
-	Total   int           `json:"total"`
+
+	// Total Example: 1
+	Total int `json:"total"`
 }
 
 // RecordEntry JSON in one line, to be hashed as it is. Its members: index, time, kind, and where they apply unit, generation, epoch,
 // job, step, code, tokenSerial, ids, hashes. It holds ids, serial numbers and SHA-256 only.
+//
+// Example: {"index":0,"time":"2026-11-20T01:30:00Z","kind":"installed","unit":"SAMPLE-2026-0001-001","generation":1,"epoch":1}
 type RecordEntry = string
 
 // RecordList defines model for RecordList.
@@ -1169,28 +1574,50 @@ type RecordList struct {
 // RecordRequest defines model for RecordRequest.
 type RecordRequest struct {
 	// Checkpoint A signed note, of the size first plus the number of entries
+	//
+	// Example: usbkeyd/record/bay-1/0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	// 1
+	// Zm9vYmFyYmF6cXV4…=
+	//
+	// — bay-1 Az3GTUVRQ0lB…
 	Checkpoint string        `json:"checkpoint"`
 	Entries    []RecordEntry `json:"entries"`
 
 	// First The index of the first of the entries
+	//
+	// Example: 0
 	First int64 `json:"first"`
 }
 
 // ReissueRequest defines model for ReissueRequest.
 type ReissueRequest struct {
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
 	Generation Generation `json:"generation"`
 
 	// Operator A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	Operator Operator `json:"operator"`
 
 	// Reason No names of persons
+	//
+	// Example: The token was damaged
 	Reason string `json:"reason"`
 }
 
 // ReleaseRequest defines model for ReleaseRequest.
 type ReleaseRequest struct {
+	// Detail More, for people
+	//
+	// Example: No blank token was put in
 	Detail *string `json:"detail,omitempty"`
-	Epoch  Epoch   `json:"epoch"`
+
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
 
 	// Reason no-token and shutdown do not count as a failed attempt
 	Reason ReleaseRequestReason `json:"reason"`
@@ -1214,38 +1641,67 @@ type RenewalRequest struct {
 // RenewedCertificate defines model for RenewedCertificate.
 type RenewedCertificate struct {
 	// Certificate DER
-	Certificate []byte    `json:"certificate"`
-	NotAfter    time.Time `json:"notAfter"`
+	Certificate []byte `json:"certificate"`
+
+	// NotAfter Example: 2027-11-20T09:30:00+08:00
+	NotAfter time.Time `json:"notAfter"`
 }
 
 // ResolveRequest defines model for ResolveRequest.
 type ResolveRequest struct {
-	CertificateSha256 *Sha256               `json:"certificateSha256,omitempty"`
-	Finding           ResolveRequestFinding `json:"finding"`
-	Generation        Generation            `json:"generation"`
+	// CertificateSha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	CertificateSha256 *Sha256 `json:"certificateSha256,omitempty"`
+
+	// Finding What was found out; see above
+	Finding ResolveRequestFinding `json:"finding"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation Generation `json:"generation"`
 
 	// Operator A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	Operator Operator `json:"operator"`
 
 	// Pkcs7 With certificate: certs-only SignedData, DER
 	Pkcs7 *[]byte `json:"pkcs7,omitempty"`
 
 	// Reason How it was found out; no names of persons
+	//
+	// Example: Looked up in the CA's own list
 	Reason string `json:"reason"`
 }
 
-// ResolveRequestFinding defines model for ResolveRequest.Finding.
+// ResolveRequestFinding What was found out; see above
 type ResolveRequestFinding string
 
-// ResultRequest defines model for ResultRequest.
+// ResultRequest Example: {"certificateSerial":"3a7f0c9be2415d68","certificateSha256":"7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812","epoch":1,"escrowId":"0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e","keyId":"5f2e7a91c04d8b36","outcome":"installed","pinDelivery":"sealed","sealedUserPin":"MIIBIjANBgkqhkiG","seconds":4.2,"tokenLabel":"SAMPLE-2026-0001-001","tokenSerial":"16b6c3a2e1a2f7d0","userPinRecipients":["7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812"]}
 type ResultRequest struct {
 	// CertificateSerial Certificate serial number, hexadecimal of its big-endian bytes
+	//
+	// Example: 3a7f0c9be2415d68
 	CertificateSerial *CertificateSerial `json:"certificateSerial,omitempty"`
-	CertificateSha256 *Sha256            `json:"certificateSha256,omitempty"`
-	Epoch             Epoch              `json:"epoch"`
-	EscrowId          *Uuid              `json:"escrowId,omitempty"`
+
+	// CertificateSha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
+	CertificateSha256 *Sha256 `json:"certificateSha256,omitempty"`
+
+	// Epoch Which lease of the unit this is; grows with every claim and adoption
+	//
+	// Example: 1
+	Epoch Epoch `json:"epoch"`
+
+	// EscrowId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	EscrowId *Uuid `json:"escrowId,omitempty"`
 
 	// KeyId CKA_ID, hexadecimal
+	//
+	// Example: 5f2e7a91c04d8b36
 	KeyId *KeyId `json:"keyId,omitempty"`
 
 	// Outcome installed; faulty, the token is set aside; destroyed, the key is gone; refused-certificate, what the CA sent does not fit
@@ -1261,8 +1717,12 @@ type ResultRequest struct {
 	SealedUserPin *[]byte `json:"sealedUserPin,omitempty"`
 
 	// Seconds Time spent on the token
-	Seconds           *float64    `json:"seconds,omitempty"`
-	TokenLabel        *string     `json:"tokenLabel,omitempty"`
+	Seconds    *float64 `json:"seconds,omitempty"`
+	TokenLabel *string  `json:"tokenLabel,omitempty"`
+
+	// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+	//
+	// Example: 16b6c3a2e1a2f7d0
 	TokenSerial       TokenSerial `json:"tokenSerial"`
 	UserPinRecipients *[]Sha256   `json:"userPinRecipients,omitempty"`
 }
@@ -1273,17 +1733,25 @@ type ResultRequestOutcome string
 // ReturnRequest defines model for ReturnRequest.
 type ReturnRequest struct {
 	// Operator A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	Operator Operator `json:"operator"`
 
 	// Reason No names of persons
+	//
+	// Example: The parcel came back
 	Reason string `json:"reason"`
 }
 
 // Session defines model for Session.
 type Session struct {
 	// Drain The station should finish what it has and claim no more
-	Drain            bool `json:"drain"`
-	HeartbeatSeconds int  `json:"heartbeatSeconds"`
+	Drain bool `json:"drain"`
+
+	// HeartbeatSeconds How often a heartbeat is wanted
+	//
+	// Example: 30
+	HeartbeatSeconds int `json:"heartbeatSeconds"`
 
 	// Held The unbound leases (state LEASED) that this station holds under their present epochs, renewed. After a
 	// restart, or when the answer to a claim was lost, the station goes on with them or releases them.
@@ -1294,36 +1762,66 @@ type Session struct {
 	Identity *IdentityTier `json:"identity,omitempty"`
 
 	// LeaseSeconds Length of this session's leases
-	LeaseSeconds int  `json:"leaseSeconds"`
-	SessionId    Uuid `json:"sessionId"`
+	//
+	// Example: 120
+	LeaseSeconds int `json:"leaseSeconds"`
+
+	// SessionId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	SessionId Uuid `json:"sessionId"`
 }
 
 // SessionRequest defines model for SessionRequest.
 type SessionRequest struct {
+	// BootId Another one after every start of the daemon
+	//
+	// Example: 5c1a2f0e-boot
 	BootId string `json:"bootId"`
 
 	// Identity Where the station's key is: `tpm`, in its TPM 2.0, which has proved that it cannot leave it; or `file`, in a file,
 	// which is the lower tier, for whoever copies the file is the station.
-	Identity        *IdentityTier    `json:"identity,omitempty"`
-	InstanceId      Uuid             `json:"instanceId"`
-	ProtocolVersion int              `json:"protocolVersion"`
-	Slots           []SlotCapability `json:"slots"`
-	Version         string           `json:"version"`
+	Identity *IdentityTier `json:"identity,omitempty"`
+
+	// InstanceId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
+	InstanceId Uuid `json:"instanceId"`
+
+	// ProtocolVersion The version of this contract that it speaks
+	//
+	// Example: 1
+	ProtocolVersion int `json:"protocolVersion"`
+
+	// Slots One for each slot that the station has a token or a place for
+	Slots []SlotCapability `json:"slots"`
+
+	// Version Which build it is, for people
+	//
+	// Example: 1.4.0
+	Version string `json:"version"`
 }
 
-// Sha256 defines model for Sha256.
+// Sha256 SHA-256, hexadecimal
+//
+// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
 type Sha256 = string
 
 // ShipmentRequest defines model for ShipmentRequest.
 type ShipmentRequest struct {
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
 	Generation Generation `json:"generation"`
 
 	// PackedBy A person's id in the calling system, never a name
+	//
+	// Example: hand.1
 	PackedBy Operator `json:"packedBy"`
 
 	// Scans Serials of the tokens that were scanned into the parcel
-	Scans   []TokenSerial `json:"scans"`
-	Waybill string        `json:"waybill"`
+	Scans []TokenSerial `json:"scans"`
+
+	// Waybill The number of the courier's waybill
+	//
+	// Example: SF1234567890123
+	Waybill string `json:"waybill"`
 }
 
 // ShippedAnswer defines model for ShippedAnswer.
@@ -1339,22 +1837,40 @@ type ShippedRequest struct {
 // Shipping defines model for Shipping.
 type Shipping struct {
 	// Carrier SF is 顺丰
+	//
+	// Example: SF
 	Carrier string `json:"carrier"`
 
 	// FreightCollect 到付
+	//
+	// Example: true
 	FreightCollect bool      `json:"freightCollect"`
 	Recipient      Recipient `json:"recipient"`
 }
 
 // SlotCapability defines model for SlotCapability.
 type SlotCapability struct {
-	Algorithms                []string `json:"algorithms"`
-	TokenModel                string   `json:"tokenModel"`
-	WorstKeyGenerationSeconds int      `json:"worstKeyGenerationSeconds"`
+	// Algorithms Keys that it can make: rsa2048, rsa3072, rsa4096, ec-p256, ec-p384
+	//
+	// Example: ["rsa2048","ec-p256"]
+	Algorithms []string `json:"algorithms"`
+
+	// TokenModel What the token in the slot calls itself
+	//
+	// Example: Card 3
+	TokenModel string `json:"tokenModel"`
+
+	// WorstKeyGenerationSeconds The longest time that a key has taken or may take; leases are longer
+	//
+	// Example: 30
+	WorstKeyGenerationSeconds int `json:"worstKeyGenerationSeconds"`
 }
 
 // Station defines model for Station.
 type Station struct {
+	// CertificateSha256 SHA-256, hexadecimal
+	//
+	// Example: 7d3cf1a0b25e4c6897aa10f4c2d8e5b3917f60a4de8b2c55f3e1709ad4c6b812
 	CertificateSha256 Sha256 `json:"certificateSha256"`
 
 	// Drain It gets no more units
@@ -1364,17 +1880,29 @@ type Station struct {
 	EndorsementKeySha256 *string `json:"endorsementKeySha256,omitempty"`
 
 	// Failures How many of its units failed in a row
+	//
+	// Example: 0
 	Failures int `json:"failures"`
 
 	// Identity Where the station's key is: `tpm`, in its TPM 2.0, which has proved that it cannot leave it; or `file`, in a file,
 	// which is the lower tier, for whoever copies the file is the station.
-	Identity   IdentityTier `json:"identity"`
-	LastSeenAt *time.Time   `json:"lastSeenAt,omitempty"`
+	Identity IdentityTier `json:"identity"`
+
+	// LastSeenAt Example: 2026-11-20T09:30:00+08:00
+	LastSeenAt *time.Time `json:"lastSeenAt,omitempty"`
 
 	// Leased Units it holds now
-	Leased   *int        `json:"leased,omitempty"`
-	Name     StationName `json:"name"`
-	NotAfter time.Time   `json:"notAfter"`
+	//
+	// Example: 4
+	Leased *int `json:"leased,omitempty"`
+
+	// Name The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Name StationName `json:"name"`
+
+	// NotAfter Example: 2027-11-20T09:30:00+08:00
+	NotAfter time.Time `json:"notAfter"`
 
 	// RecordEntries Entries in its records
 	RecordEntries *int64 `json:"recordEntries,omitempty"`
@@ -1388,7 +1916,9 @@ type Station struct {
 
 	// TrippedUntil Its breaker is open: it gets no units until then
 	TrippedUntil *time.Time `json:"trippedUntil,omitempty"`
-	Version      *string    `json:"version,omitempty"`
+
+	// Version Example: 1.4.0
+	Version *string `json:"version,omitempty"`
 }
 
 // StationCredential defines model for StationCredential.
@@ -1397,8 +1927,12 @@ type StationCredential struct {
 	Certificate []byte `json:"certificate"`
 
 	// CertificateTrust DER roots of the customers' CA
-	CertificateTrust *[][]byte   `json:"certificateTrust,omitempty"`
-	Name             StationName `json:"name"`
+	CertificateTrust *[][]byte `json:"certificateTrust,omitempty"`
+
+	// Name The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Name StationName `json:"name"`
 
 	// ServerTrust DER root under which the server's own TLS certificate stands
 	ServerTrust []byte `json:"serverTrust"`
@@ -1409,7 +1943,9 @@ type StationList struct {
 	Stations []Station `json:"stations"`
 }
 
-// StationName defines model for StationName.
+// StationName The name of a station, as in its certificate
+//
+// Example: bay-1
 type StationName = string
 
 // StationRequest defines model for StationRequest.
@@ -1418,7 +1954,9 @@ type StationRequest struct {
 	Csr []byte `json:"csr"`
 }
 
-// TokenSerial defines model for TokenSerial.
+// TokenSerial The serial that the token shows (CK_TOKEN_INFO), without blanks around it
+//
+// Example: 16b6c3a2e1a2f7d0
 type TokenSerial = string
 
 // TpmKeys Public areas (TPMT_PUBLIC, TPM 2.0 Library part 2, 12.2.4) as the TPM marshals them
@@ -1447,31 +1985,58 @@ type Trust struct {
 
 // Unit defines model for Unit.
 type Unit struct {
+	// Attempts How often it has failed
+	//
+	// Example: 0
 	Attempts            int        `json:"attempts"`
 	CertificateNotAfter *time.Time `json:"certificateNotAfter,omitempty"`
 	CertificateSerial   *string    `json:"certificateSerial,omitempty"`
 	CertificateSha256   *string    `json:"certificateSha256,omitempty"`
-	Company             string     `json:"company"`
-	Epoch               int64      `json:"epoch"`
-	EscrowId            *string    `json:"escrowId,omitempty"`
-	Generation          Generation `json:"generation"`
-	HeldReason          *string    `json:"heldReason,omitempty"`
-	KeyId               *string    `json:"keyId,omitempty"`
-	LeaseExpiresAt      *time.Time `json:"leaseExpiresAt,omitempty"`
-	Of                  int        `json:"of"`
-	OrderId             OrderId    `json:"orderId"`
+
+	// Company Example: 示例客车配件有限公司
+	Company string `json:"company"`
+
+	// Epoch Example: 1
+	Epoch    int64   `json:"epoch"`
+	EscrowId *string `json:"escrowId,omitempty"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
+	Generation     Generation `json:"generation"`
+	HeldReason     *string    `json:"heldReason,omitempty"`
+	KeyId          *string    `json:"keyId,omitempty"`
+	LeaseExpiresAt *time.Time `json:"leaseExpiresAt,omitempty"`
+
+	// Of Example: 2
+	Of int `json:"of"`
+
+	// OrderId The number that the order system gave the order
+	//
+	// Example: SAMPLE-2026-0001
+	OrderId OrderId `json:"orderId"`
 
 	// PendingReason What the CA last said about a certificate that it has not decided
 	PendingReason *string `json:"pendingReason,omitempty"`
 
 	// PendingUntil When the CA is asked again
-	PendingUntil *time.Time  `json:"pendingUntil,omitempty"`
-	Phase        *string     `json:"phase,omitempty"`
-	ProductCode  ProductCode `json:"productCode"`
+	PendingUntil *time.Time `json:"pendingUntil,omitempty"`
+
+	// Phase The step that its station is at, for people
+	Phase *string `json:"phase,omitempty"`
+
+	// ProductCode The product, which a station makes if its configuration has it
+	//
+	// Example: CERT272353
+	ProductCode ProductCode `json:"productCode"`
 
 	// RevokedAt Since when its certificate is known to be revoked
 	RevokedAt *time.Time `json:"revokedAt,omitempty"`
-	Seconds   *float64   `json:"seconds,omitempty"`
+
+	// Seconds Time spent on the token
+	Seconds *float64 `json:"seconds,omitempty"`
+
+	// Sequence Example: 1
 	Sequence  int        `json:"sequence"`
 	ShippedAt *time.Time `json:"shippedAt,omitempty"`
 
@@ -1479,8 +2044,12 @@ type Unit struct {
 	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
 	// for a person (see heldReason); STRANDED was bound and its station is gone; CANCELLING waits for revocation and the
 	// wiped token; CANCELLED is over.
-	State   UnitStateName `json:"state"`
-	Station *StationName  `json:"station,omitempty"`
+	State UnitStateName `json:"state"`
+
+	// Station The name of a station, as in its certificate
+	//
+	// Example: bay-1
+	Station *StationName `json:"station,omitempty"`
 
 	// Subject The certificate's subject, RFC 4514
 	Subject *string `json:"subject,omitempty"`
@@ -1492,6 +2061,8 @@ type Unit struct {
 	TokenSerial         *string   `json:"tokenSerial,omitempty"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId    UnitId    `json:"unitId"`
 	UpdatedAt time.Time `json:"updatedAt"`
 	Waybill   *string   `json:"waybill,omitempty"`
@@ -1503,23 +2074,35 @@ type UnitHistory struct {
 	Entries   []HistoryEntry `json:"entries"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
 // UnitId The order's id, a hyphen and the unit's number of three digits
+//
+// Example: SAMPLE-2026-0001-001
 type UnitId = string
 
 // UnitList defines model for UnitList.
 type UnitList struct {
+	// Total Example: 1
 	Total int    `json:"total"`
 	Units []Unit `json:"units"`
 }
 
 // UnitState defines model for UnitState.
 type UnitState struct {
-	Epoch      int64      `json:"epoch"`
+	// Epoch Example: 1
+	Epoch int64 `json:"epoch"`
+
+	// Generation Which key of the unit this is; grows when a unit is made again
+	//
+	// Example: 1
 	Generation Generation `json:"generation"`
-	HeldReason *string    `json:"heldReason,omitempty"`
+
+	// HeldReason Of a unit that is HELD: why, for people
+	HeldReason *string `json:"heldReason,omitempty"`
 
 	// State READY may be claimed; LEASED is at a station; BOUND has a public key; ISSUING, ISSUE_UNKNOWN (the CA's answer was
 	// lost; it is asked again) and ISSUED are the CA's part; INSTALLED is finished; SHIPPED is with the courier; HELD waits
@@ -1528,6 +2111,8 @@ type UnitState struct {
 	State UnitStateName `json:"state"`
 
 	// UnitId The order's id, a hyphen and the unit's number of three digits
+	//
+	// Example: SAMPLE-2026-0001-001
 	UnitId UnitId `json:"unitId"`
 }
 
@@ -1537,19 +2122,19 @@ type UnitState struct {
 // wiped token; CANCELLED is over.
 type UnitStateName string
 
-// Uuid defines model for Uuid.
+// Uuid Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
 type Uuid = string
 
-// DecisionId defines model for DecisionId.
+// DecisionId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
 type DecisionId = Uuid
 
-// EscrowId defines model for EscrowId.
+// EscrowId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
 type EscrowId = Uuid
 
-// IdempotencyKey defines model for IdempotencyKey.
+// IdempotencyKey Example: claim-0b9c3a52
 type IdempotencyKey = string
 
-// InstanceId defines model for InstanceId.
+// InstanceId Example: 0b9c3a52-6d0e-4c56-9d5c-1f2a7b3c4d5e
 type InstanceId = Uuid
 
 // Limit defines model for Limit.
@@ -1998,6 +2583,10 @@ type ClientInterface interface {
 	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 	// of a revision; see putOrderFlags.
 	//
+	// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+	// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+	// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
@@ -2013,6 +2602,10 @@ type ClientInterface interface {
 	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
 	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 	// of a revision; see putOrderFlags.
+	//
+	// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+	// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+	// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2319,14 +2912,16 @@ type ClientInterface interface {
 	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 	// statement. The statement is these lines, each ended by one line feed (0x0A):
 	//
-	//     usbkeyd adoption 1
-	//     STATION, the name in the client certificate
-	//     SESSION, sessionId
-	//     UNIT, unitId
-	//     GENERATION, decimal
-	//     EPOCH, decimal: the unit's epoch before the adoption
-	//     TOKEN, tokenSerial
-	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```text
+	// usbkeyd adoption 1
+	// STATION, the name in the client certificate
+	// SESSION, sessionId
+	// UNIT, unitId
+	// GENERATION, decimal
+	// EPOCH, decimal: the unit's epoch before the adoption
+	// TOKEN, tokenSerial
+	// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```
 	//
 	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -2346,14 +2941,16 @@ type ClientInterface interface {
 	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 	// statement. The statement is these lines, each ended by one line feed (0x0A):
 	//
-	//     usbkeyd adoption 1
-	//     STATION, the name in the client certificate
-	//     SESSION, sessionId
-	//     UNIT, unitId
-	//     GENERATION, decimal
-	//     EPOCH, decimal: the unit's epoch before the adoption
-	//     TOKEN, tokenSerial
-	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```text
+	// usbkeyd adoption 1
+	// STATION, the name in the client certificate
+	// SESSION, sessionId
+	// UNIT, unitId
+	// GENERATION, decimal
+	// EPOCH, decimal: the unit's epoch before the adoption
+	// TOKEN, tokenSerial
+	// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```
 	//
 	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -3020,6 +3617,10 @@ func (c *Client) GetOrder(ctx context.Context, orderId OrderId, reqEditors ...Re
 // them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 // of a revision; see putOrderFlags.
 //
+// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
@@ -3045,6 +3646,10 @@ func (c *Client) PutOrderWithBody(ctx context.Context, orderId OrderId, contentT
 // none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
 // them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 // of a revision; see putOrderFlags.
+//
+// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3651,14 +4256,16 @@ func (c *Client) GetUnit(ctx context.Context, unitId UnitId, reqEditors ...Reque
 // `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 // statement. The statement is these lines, each ended by one line feed (0x0A):
 //
-//	usbkeyd adoption 1
-//	STATION, the name in the client certificate
-//	SESSION, sessionId
-//	UNIT, unitId
-//	GENERATION, decimal
-//	EPOCH, decimal: the unit's epoch before the adoption
-//	TOKEN, tokenSerial
-//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```text
+// usbkeyd adoption 1
+// STATION, the name in the client certificate
+// SESSION, sessionId
+// UNIT, unitId
+// GENERATION, decimal
+// EPOCH, decimal: the unit's epoch before the adoption
+// TOKEN, tokenSerial
+// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```
 //
 // Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 // for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -3688,14 +4295,16 @@ func (c *Client) PostAdoptWithBody(ctx context.Context, unitId UnitId, contentTy
 // `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 // statement. The statement is these lines, each ended by one line feed (0x0A):
 //
-//	usbkeyd adoption 1
-//	STATION, the name in the client certificate
-//	SESSION, sessionId
-//	UNIT, unitId
-//	GENERATION, decimal
-//	EPOCH, decimal: the unit's epoch before the adoption
-//	TOKEN, tokenSerial
-//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```text
+// usbkeyd adoption 1
+// STATION, the name in the client certificate
+// SESSION, sessionId
+// UNIT, unitId
+// GENERATION, decimal
+// EPOCH, decimal: the unit's epoch before the adoption
+// TOKEN, tokenSerial
+// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```
 //
 // Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 // for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -6688,6 +7297,10 @@ type ClientWithResponsesInterface interface {
 	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 	// of a revision; see putOrderFlags.
 	//
+	// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+	// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+	// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
@@ -6703,6 +7316,10 @@ type ClientWithResponsesInterface interface {
 	// none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
 	// them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 	// of a revision; see putOrderFlags.
+	//
+	// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+	// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+	// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -7027,14 +7644,16 @@ type ClientWithResponsesInterface interface {
 	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 	// statement. The statement is these lines, each ended by one line feed (0x0A):
 	//
-	//     usbkeyd adoption 1
-	//     STATION, the name in the client certificate
-	//     SESSION, sessionId
-	//     UNIT, unitId
-	//     GENERATION, decimal
-	//     EPOCH, decimal: the unit's epoch before the adoption
-	//     TOKEN, tokenSerial
-	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```text
+	// usbkeyd adoption 1
+	// STATION, the name in the client certificate
+	// SESSION, sessionId
+	// UNIT, unitId
+	// GENERATION, decimal
+	// EPOCH, decimal: the unit's epoch before the adoption
+	// TOKEN, tokenSerial
+	// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```
 	//
 	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -7054,14 +7673,16 @@ type ClientWithResponsesInterface interface {
 	// `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 	// statement. The statement is these lines, each ended by one line feed (0x0A):
 	//
-	//     usbkeyd adoption 1
-	//     STATION, the name in the client certificate
-	//     SESSION, sessionId
-	//     UNIT, unitId
-	//     GENERATION, decimal
-	//     EPOCH, decimal: the unit's epoch before the adoption
-	//     TOKEN, tokenSerial
-	//     KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```text
+	// usbkeyd adoption 1
+	// STATION, the name in the client certificate
+	// SESSION, sessionId
+	// UNIT, unitId
+	// GENERATION, decimal
+	// EPOCH, decimal: the unit's epoch before the adoption
+	// TOKEN, tokenSerial
+	// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+	// ```
 	//
 	// Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 	// for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -10052,6 +10673,10 @@ func (c *ClientWithResponses) GetOrderWithResponse(ctx context.Context, orderId 
 // them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 // of a revision; see putOrderFlags.
 //
+// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /orders/{orderId} (the `PutOrder` operationId).
@@ -10073,6 +10698,10 @@ func (c *ClientWithResponses) PutOrderWithBodyWithResponse(ctx context.Context, 
 // none is READY. The answer says which were `dropped`, and how many are left over (`surplus`) because a station has
 // them; cancel those one by one. More units are possible before the first lease only. Hold and urgent are no part
 // of a revision; see putOrderFlags.
+//
+// An order that names its dueAt keeps it. One that does not is due at 18:00 at Shanghai on the third working day of
+// mainland China after the day of approval, days that are made up for (调休) counted. Where the server has no
+// holiday notice for a day on the way, the order is `invalid-content` at `/dueAt`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10577,14 +11206,16 @@ func (c *ClientWithResponses) GetUnitWithResponse(ctx context.Context, unitId Un
 // `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 // statement. The statement is these lines, each ended by one line feed (0x0A):
 //
-//	usbkeyd adoption 1
-//	STATION, the name in the client certificate
-//	SESSION, sessionId
-//	UNIT, unitId
-//	GENERATION, decimal
-//	EPOCH, decimal: the unit's epoch before the adoption
-//	TOKEN, tokenSerial
-//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```text
+// usbkeyd adoption 1
+// STATION, the name in the client certificate
+// SESSION, sessionId
+// UNIT, unitId
+// GENERATION, decimal
+// EPOCH, decimal: the unit's epoch before the adoption
+// TOKEN, tokenSerial
+// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```
 //
 // Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 // for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is
@@ -10610,14 +11241,16 @@ func (c *ClientWithResponses) PostAdoptWithBodyWithResponse(ctx context.Context,
 // `signature` is made by the bound private key (RSA PKCS#1 v1.5, or a DER Ecdsa-Sig-Value) over `hash` of the
 // statement. The statement is these lines, each ended by one line feed (0x0A):
 //
-//	usbkeyd adoption 1
-//	STATION, the name in the client certificate
-//	SESSION, sessionId
-//	UNIT, unitId
-//	GENERATION, decimal
-//	EPOCH, decimal: the unit's epoch before the adoption
-//	TOKEN, tokenSerial
-//	KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```text
+// usbkeyd adoption 1
+// STATION, the name in the client certificate
+// SESSION, sessionId
+// UNIT, unitId
+// GENERATION, decimal
+// EPOCH, decimal: the unit's epoch before the adoption
+// TOKEN, tokenSerial
+// KEY, lower-case hexadecimal SHA-256 of the DER SubjectPublicKeyInfo
+// ```
 //
 // Any other epoch than the unit's is `stale-epoch` with `currentEpoch`; sign again with that one. The statement is good
 // for one epoch, one session and one station, so a replay proves nothing. The same request again, while the unit is

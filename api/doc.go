@@ -20,3 +20,4 @@ var Document string
 //go:generate go tool oapi-codegen -config codegen.yaml openapi.yaml
 //go:generate go tool oapi-codegen -config stationserver/codegen.yaml openapi.yaml
 //go:generate go tool oapi-codegen -config adminserver/codegen.yaml openapi.yaml
+//go:generate go run ./reference ../docs/api.md

@@ -117,7 +117,7 @@ func syntaxError(err error) error {
 
 // resolve makes paths absolute and fingerprints plain, and adds the built-in profiles.
 func (s *Station) resolve(dir string) {
-	paths := []*string{&s.Central.Trust, &s.Central.Certificate, &s.Central.Key, &s.CertificateTrust, &s.Mailer.Font}
+	paths := []*string{&s.Central.Trust, &s.Central.Certificate, &s.Central.Key, &s.CertificateTrust, &s.Mailer.Font, &s.Labels.Font}
 	for i := range s.TokenProfiles {
 		t := &s.TokenProfiles[i]
 		paths = append(paths, &t.FactorySOPINFile, &t.FactoryUserPINFile, &t.AttestationTrust)

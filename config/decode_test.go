@@ -47,7 +47,7 @@ func TestLoad(t *testing.T) {
 			},
 			UserPIN: UserPIN{Length: 6, Alphabet: "digits", Deny: PINRules(), Delivery: "sealed"}, TokenLabel: "{{.UnitID}}",
 		}},
-		Mailer: defaultStation().Mailer,
+		Mailer: defaultStation().Mailer, Console: defaultStation().Console, Packing: defaultStation().Packing, Labels: defaultStation().Labels, Journal: defaultStation().Journal,
 	}
 	if diff := cmp.Diff(want, s); diff != "" {
 		t.Error(diff)

@@ -39,6 +39,16 @@ const (
 // Deliveries are the ways in which a user PIN leaves the station.
 func Deliveries() []string { return []string{DeliverSealed, DeliverMailer, DeliverFirstUse} }
 
+// Of which orders every key is inserted again before its parcel is closed.
+const (
+	VerifySeveral = "several" // of orders of more than one key
+	VerifyAlways  = "always"
+	VerifyNever   = "never"
+)
+
+// Verifications lists them.
+func Verifications() []string { return []string{VerifySeveral, VerifyAlways, VerifyNever} }
+
 // Languages are those of PIN mailers.
 func Languages() []string { return []string{"zh-CN", "en"} }
 
@@ -117,6 +127,10 @@ func defaultStation() Station {
 			Server: "/run/cups/cups.sock", Spool: "/var/spool/cups", Font: "/usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf",
 			Language: "zh-CN", Patience: time.Minute,
 		},
+		Console: Console{Socket: DefaultConsoleSocket, LockAfter: 15 * time.Minute},
+		Packing: Packing{Waybills: []string{"SF[0-9]{12,13}"}, Verify: VerifySeveral},
+		Journal: Journal{Keep: 400 * 24 * time.Hour},
+		Labels:  Labels{Server: "/run/cups/cups.sock", Size: "50x30", Font: "/usr/share/fonts/truetype/lxgw-wenkai/LXGWWenKai-Regular.ttf", Patience: time.Minute},
 	}
 }
 

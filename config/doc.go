@@ -51,6 +51,13 @@
 //	    tokenLabel: "{{.UnitID}}"
 //	mailer:                          # for products with delivery: mailer
 //	  printer: letters
+//	stock: {deliveredOnly: false}
+//	console:                         # the operator's page; off without a port
+//	  port: 8470
+//	  roles: {writer: {groups: [key-writers]}}
+//	packing: {waybills: ["SF[0-9]{12,13}"], verify: several}
+//	journal: {keep: 9600h}           # what is done with; 0s for ever
+//	labels: {size: 50x30, oneAtATime: false} # printed where a printer is named
 //
 // docs/configuration.md tells every key; docs/examples/station.yaml is a whole file.
 //

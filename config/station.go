@@ -21,6 +21,44 @@ type Station struct {
 	Products      []Product      `yaml:"products"`
 	// Mailer is how PIN mailers are printed, for products that are delivered so.
 	Mailer Mailer `yaml:"mailer"`
+	// Console is the operator's page.
+	Console Console `yaml:"console"`
+	// Stock is what is made of the list of delivered tokens.
+	Stock Stock `yaml:"stock"`
+	// Packing is how finished keys are put into parcels.
+	Packing Packing `yaml:"packing"`
+	// Labels is how the labels of finished keys are printed.
+	Labels Labels `yaml:"labels"`
+	// Metrics is where programs of this machine look at the station.
+	Metrics Metrics `yaml:"metrics"`
+	// Journal is what is kept of what was done.
+	Journal Journal `yaml:"journal"`
+}
+
+// Journal is what the station keeps of what was done.
+type Journal struct {
+	// Keep is how long all of a job that is done with is kept; 0 for ever.
+	Keep time.Duration `yaml:"keep"`
+}
+
+// Metrics is where programs of this machine look at the station; it is off without a port.
+type Metrics struct {
+	// Port is where it is served, on 127.0.0.1 and ::1 only; 0 for off.
+	Port int `yaml:"port"`
+}
+
+// Stock is what is made of the list of delivered tokens.
+type Stock struct {
+	// DeliveredOnly says that a token is written only when it is on the list.
+	DeliveredOnly bool `yaml:"deliveredOnly"`
+}
+
+// Packing is how finished keys are put into parcels.
+type Packing struct {
+	// Waybills are regular expressions, each of which fits the whole number of a carrier's paper.
+	Waybills []string `yaml:"waybills"`
+	// Verify is one of Verifications.
+	Verify string `yaml:"verify"`
 }
 
 // Mailer is how PIN mailers are printed.

@@ -10,8 +10,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Limits of counts.
@@ -22,6 +24,7 @@ const (
 	maxModules    = 64
 	maxPCR        = 23
 	maxTokens     = 64
+	maxCarriers   = 16
 )
 
 // Validate looks at every value, and at the files that must be there, and
@@ -54,7 +57,38 @@ func (s *Station) Validate() error {
 	if s.PrintsMailers() || s.Mailer.Printer != "" {
 		v.mailer(s.Mailer)
 	}
+	v.console(s.Console)
+	v.packing(s.Packing)
+	v.labels(s.Labels)
+	v.metrics(s)
+	if s.Journal.Keep != 0 { // for ever
+		v.duration("journal.keep", s.Journal.Keep, time.Second, 100*365*24*time.Hour)
+	}
 	return errors.Join(v.errs...)
+}
+
+// metrics looks at the port for metrics.
+func (v *validator) metrics(s *Station) {
+	switch port := s.Metrics.Port; {
+	case port == 0: // off
+	case port < 1024 || port > 65535:
+		v.fault("metrics.port", "%d is not between 1024 and 65535", port)
+	case port == s.Console.Port:
+		v.fault("metrics.port", "the operator's page has this port")
+	}
+}
+
+// packing looks at the settings of the packing table.
+func (v *validator) packing(p Packing) {
+	if len(p.Waybills) == 0 || len(p.Waybills) > maxCarriers {
+		v.fault("packing.waybills", "1 to %d patterns are wanted", maxCarriers)
+	}
+	for i, text := range p.Waybills {
+		if _, err := regexp.Compile(text); err != nil || text == "" {
+			v.fault(fmt.Sprintf("packing.waybills[%d]", i), "a regular expression (RE2) is wanted")
+		}
+	}
+	v.oneOf("packing.verify", p.Verify, Verifications())
 }
 
 // Enrolled tells whether the station's certificate is there and, in the tier file,

@@ -58,6 +58,12 @@ func TestValidate(t *testing.T) {
 			change(s)
 		}
 	}
+	printed := func(change func(*Labels)) func(*Station, string) {
+		return func(s *Station, dir string) {
+			s.Labels.Printer, s.Labels.Font, s.Labels.OneAtATime = "labels", filepath.Join(dir, "module.so"), true
+			change(&s.Labels)
+		}
+	}
 	env := func(name, value string) func(*Station, string) {
 		return func(s *Station, _ string) { s.Modules[0].Env = map[string]string{name: value} }
 	}
@@ -245,6 +251,24 @@ func TestValidate(t *testing.T) {
 		{"language unknown", mailer(func(s *Station) { s.Mailer.Language = "fr" }), "mailer.language"},
 		{"no patience", mailer(func(s *Station) { s.Mailer.Patience = 0 }), "mailer.patience"},
 		{"a printer that is not needed, without a font", func(s *Station, _ string) { s.Mailer.Printer, s.Mailer.Font = "letters", "" }, "mailer.font"},
+		{"no carrier", func(s *Station, _ string) { s.Packing.Waybills = nil }, "packing.waybills"},
+		{"two carriers", func(s *Station, _ string) { s.Packing.Waybills = append(s.Packing.Waybills, "[0-9]{12}") }, ""},
+		{"too many carriers", func(s *Station, _ string) { s.Packing.Waybills = slices.Repeat(s.Packing.Waybills, 17) }, "packing.waybills"},
+		{"a carrier's pattern that is none", func(s *Station, _ string) { s.Packing.Waybills[0] = "SF[" }, "packing.waybills[0]"},
+		{"an empty pattern", func(s *Station, _ string) { s.Packing.Waybills[0] = "" }, "packing.waybills[0]"},
+		{"keys always verified", func(s *Station, _ string) { s.Packing.Verify = VerifyAlways }, ""},
+		{"keys verified now and then", func(s *Station, _ string) { s.Packing.Verify = "sometimes" }, "packing.verify"},
+		{"labels one at a time", printed(func(*Labels) {}), ""},
+		{"labels one at a time and no printer", printed(func(l *Labels) { l.Printer = "" }), "labels.printer"},
+		{"no printer of labels", printed(func(l *Labels) { l.Printer, l.OneAtATime, l.Font = "", false, "" }), ""},
+		{"a printer of labels with a path", printed(func(l *Labels) { l.Printer = "../labels" }), "labels.printer"},
+		{"labels elsewhere", printed(func(l *Labels) { l.Server = "192.0.2.1:631" }), "labels.server"},
+		{"labels without a font", printed(func(l *Labels) { l.Font += "x" }), "labels.font"},
+		{"labels without patience", printed(func(l *Labels) { l.Patience = 0 }), "labels.patience"},
+		{"labels of another shape", printed(func(l *Labels) { l.Size = "50x30mm" }), "labels.size"},
+		{"labels too small", printed(func(l *Labels) { l.Size = "29x30" }), "labels.size"},
+		{"labels too flat", printed(func(l *Labels) { l.Size = "50x19" }), "labels.size"},
+		{"labels too wide", printed(func(l *Labels) { l.Size = "211x30" }), "labels.size"},
 		{"first use on a token whose user changes its PIN", func(s *Station, _ string) {
 			s.TokenProfiles[0].UserPIN, s.TokenProfiles[0].WellKnownUserPIN, s.TokenProfiles[0].ForcesPINChange = "change", "123456", true
 		}, "tokenProfiles[0].forcesPinChange"},
@@ -412,7 +436,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 		t.Errorf("%s is in docs/configuration.md, but is no key", key)
 	}
 	text := string(doc)
-	for _, word := range slices.Concat(AllowedEnvironment(), KeyAlgorithms(), Deliveries(), PINRules(), Languages(), Identities(), UserPINWays(), KeyLogins(), slices.Collect(maps.Keys(Alphabets()))) {
+	for _, word := range slices.Concat(AllowedEnvironment(), KeyAlgorithms(), Deliveries(), PINRules(), Languages(), Verifications(), Identities(), UserPINWays(), KeyLogins(), slices.Collect(maps.Keys(Alphabets()))) {
 		if !strings.Contains(text, "`"+word+"`") {
 			t.Errorf("%s is not in docs/configuration.md", word)
 		}

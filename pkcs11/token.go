@@ -185,7 +185,8 @@ type Object struct {
 	PublicKey []byte
 	// Certificate is the DER certificate (CKA_VALUE), for certificate objects.
 	Certificate []byte
-	// Claims is set for private key objects.
+	// Claims is set for private key objects, and for the public half that GenerateKeyPair
+	// returns, where they are those of the private half.
 	Claims KeyClaims
 }
 
@@ -196,8 +197,13 @@ type Query struct {
 	// ID narrows to one CKA_ID when not empty.
 	ID KeyID
 	// Passing adds objects that are not kept on the token (CKA_TOKEN is false), such as
-	// the attestations that ykcs11 has the token make. They are never destroyed.
+	// the attestations that ykcs11 has the token make. Destroy takes it to mean these alone:
+	// what SoftHSM leaves of an object when it dies while it makes it is like that.
 	Passing bool
+	// Shallow reads of an object its class, ID and label alone, and of a certificate its value:
+	// neither the claims of a private key nor what a public key is. A public key that was
+	// made since the login is as it was read then.
+	Shallow bool
 }
 
 // KeyPairTemplate says what key pair to generate. Both halves are token objects;
@@ -294,7 +300,7 @@ type Token interface {
 	// Objects lists the token objects in sight that match. Private ones need LoginUser.
 	Objects(ctx context.Context, q Query) ([]Object, error)
 	// GenerateKeyPair makes a key pair on the token and returns its public half,
-	// whose ID is what the module gave it. Needs LoginUser, on some models LoginSO.
+	// whose ID is what the module gave it, with what the module claims of the private half. Needs LoginUser, on some models LoginSO.
 	// ErrTemplateRefused, ErrUnsupported, ErrTokenFull, ErrNotLoggedIn.
 	GenerateKeyPair(ctx context.Context, t KeyPairTemplate) (Object, error)
 	// Sign signs input with the private key of that ID by the mechanism and

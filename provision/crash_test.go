@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -220,6 +221,43 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 			}
 		}
 		t.Logf("%s: %d calls, power cut before and after each", as.name, len(whole.names))
+	}
+}
+
+// TestHalfMadeKey: a module died while it made the private key, before or after the public one was
+// whole. The remains are found, though they do not belong to the token yet, and destroyed.
+func TestHalfMadeKey(t *testing.T) {
+	blank := delivered{name: "blank"}
+	_, whole, err := runUntil(t, newStation(t), 0, false, blank)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.Index(whole.names, "GenerateKeyPair") + 1
+	for _, public := range []bool{false, true} {
+		s := newStation(t)
+		rec, _, err := runUntil(t, s, at, public, blank)
+		if !errors.Is(err, errPowerCut) {
+			t.Fatal(err)
+		}
+		s.reopen()
+		pin, err := s.runner.Vault.open(rec.Job.ID, fieldUserPIN, rec.Facts.UserPINBox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		private := func(do ...string) string {
+			return s.bay.Tool(t, "pkcs11-tool", append([]string{"--module", s.bay.Path, "--token-label", string(rec.Job.TokenLabel), "--login", "--pin", string(pin), "--type", "privkey"}, do...)...)
+		}
+		if public {
+			private("--delete-object", "--id", rec.Facts.KeyID.String())
+		}
+		s.bay.LeaveHalfMade(t)
+		if list := private("--list-objects"); !strings.Contains(list, "Private Key Object") {
+			t.Fatalf("nothing is left half made:\n%s", list)
+		}
+		s.recover(t)
+		if list := private("--list-objects"); strings.Count(list, "Private Key Object") != 1 {
+			t.Errorf("on the token are\n%s", list)
+		}
 	}
 }
 

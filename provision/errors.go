@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/internal/keycheck"
@@ -42,6 +43,7 @@ const (
 // What steps return.
 const (
 	ErrNotBlank           Sentinel = "the token is not blank"
+	ErrNotDelivered       Sentinel = "the token is not on the list of delivered tokens"
 	ErrFactorySOPIN       Sentinel = "the factory SO PIN does not open the token"
 	ErrFactoryUserPIN     Sentinel = "the factory user PIN does not open"
 	ErrNotAttested        Sentinel = "the token's maker does not vouch for the key"
@@ -82,13 +84,41 @@ func classify(at Step, err error) *StepError {
 	if errors.As(err, &done) {
 		return done
 	}
-	type rule struct {
-		is      error
-		class   Class
-		waiting Waiting
-		hint    string
+	for _, r := range rules() {
+		if errors.Is(err, r.is) {
+			return &StepError{Step: step, Class: r.class, Waiting: r.waiting, Hint: r.hint, Err: err}
+		}
 	}
-	rules := []rule{
+	var device *pkcs11.Error
+	switch {
+	case at.Network:
+		return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingNetwork, Hint: hintByItself, Err: err}
+	case errors.As(err, &device):
+		return &StepError{Step: step, Class: ClassOperator, Waiting: WaitingToken, Hint: hintReseat, Err: err}
+	}
+	// What nobody foresaw is tried a few times, then it waits for a person.
+	return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingPerson, Hint: hintShow, Err: err}
+}
+
+// Hints that stand outside the table, or more than once in it.
+const (
+	hintByItself = "The job is tried again by itself."
+	hintReseat   = "Take the token out and put it back."
+	hintShow     = "Show the reason to whoever runs the station."
+	hintWiped    = "Put the token aside: it is empty, and opens only with the SO PIN in escrow."
+)
+
+// rule is what follows from a cause.
+type rule struct {
+	is      error
+	class   Class
+	waiting Waiting
+	hint    string
+}
+
+// rules are tried in this order.
+func rules() []rule {
+	return []rule{
 		{context.Canceled, ClassRetry, WaitingNothing, "The job goes on when the service runs again."},
 		{ErrJournal, ClassRetry, WaitingPerson, "Make room on the disk that holds the state folder; the job then goes on by itself."},
 		{ErrSecretLost, ClassTerminal, WaitingNothing, "The journal key was replaced or damaged. Ask the recovery officer for the SO PIN, wipe the token, then return it to stock."},
@@ -97,6 +127,7 @@ func classify(at Step, err error) *StepError {
 		{ErrCancelled, ClassTerminal, WaitingNothing, "Put the token aside: no key was made on it, but it opens only with the SO PIN in escrow."},
 		{ErrRefused, ClassTerminal, WaitingNothing, "Show the reason to whoever runs the central server. Put the token aside."},
 		{ErrNotBlank, ClassTerminal, WaitingNothing, "Take the token out: it has been used before. Wipe it only with an approval."},
+		{ErrNotDelivered, ClassTerminal, WaitingNothing, "Take the token out. If it came with a delivery, take in the supplier's list with usbkeyd stock import; if not, find out where it is from."},
 		{ErrFactorySOPIN, ClassTerminal, WaitingNothing, "Stop using this lot of tokens and ask the supplier for its factory SO PIN."},
 		{ErrFactoryTried, ClassTerminal, WaitingNothing, "Put the token aside: another try could lock it. Its unit is written on another one."},
 		{ErrFactoryUserPIN, ClassTerminal, WaitingNothing, "Put the token aside: its user PIN is not the factory's, so it has been used before."},
@@ -128,21 +159,19 @@ func classify(at Step, err error) *StepError {
 		{pkcs11.ErrTokenFull, ClassTerminal, WaitingNothing, "The token's memory is full. Put it aside."},
 		{pkcs11.ErrWriteProtected, ClassTerminal, WaitingNothing, "The token is write-protected. Use another token."},
 		{pkcs11.ErrModuleUnusable, ClassOperator, WaitingPerson, "Correct the module's path in the configuration."},
-		{pkcs11.ErrDevice, ClassOperator, WaitingToken, "Take the token out and put it back."},
-		{pkcs11.ErrGeneral, ClassOperator, WaitingToken, "Take the token out and put it back."},
+		{pkcs11.ErrDevice, ClassOperator, WaitingToken, hintReseat},
+		{pkcs11.ErrGeneral, ClassOperator, WaitingToken, hintReseat},
 	}
-	for _, r := range rules {
-		if errors.Is(err, r.is) {
-			return &StepError{Step: step, Class: r.class, Waiting: r.waiting, Hint: r.hint, Err: err}
+}
+
+// Hints are all that a StepError of this package may say a person does next, so that whoever
+// shows them in another language can know them all.
+func Hints() []string {
+	out := []string{hintByItself, hintReseat, hintShow, hintWiped}
+	for _, r := range rules() {
+		if !slices.Contains(out, r.hint) {
+			out = append(out, r.hint)
 		}
 	}
-	var device *pkcs11.Error
-	switch {
-	case at.Network:
-		return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingNetwork, Hint: "The job is tried again by itself.", Err: err}
-	case errors.As(err, &device):
-		return &StepError{Step: step, Class: ClassOperator, Waiting: WaitingToken, Hint: "Take the token out and put it back.", Err: err}
-	}
-	// What nobody foresaw is tried a few times, then it waits for a person.
-	return &StepError{Step: step, Class: ClassRetry, Waiting: WaitingPerson, Hint: "Show the reason to whoever runs the station.", Err: err}
+	return out
 }

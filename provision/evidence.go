@@ -82,7 +82,8 @@ func (j *Journal) SaveStatement(jobID string, der []byte) error {
 }
 
 // Statement is the statement about the last finished job for a unit, and that job's
-// id; nil while there is none, and "" when no job for the unit was finished.
+// id; nil while there is none, empty when none is made of a job of before there were any,
+// and "" when no job for the unit was finished.
 func (j *Journal) Statement(unitID string) (jobID string, der []byte, err error) {
 	err = j.db.QueryRow(`SELECT e.job_id, e.statement FROM evidence e JOIN job ON job.id = e.job_id
 		WHERE job.unit_id = $1 ORDER BY e.n DESC LIMIT 1`, unitID).Scan(&jobID, &der)

@@ -24,11 +24,20 @@ type Job struct {
 	Generation    int
 	ValidityYears int
 	DueAt         time.Time
+	// Urgent says that the order went before others when the unit was leased.
+	Urgent bool `json:",omitempty"`
 	// TokenLabel is rendered from the product's template.
 	TokenLabel pkcs11.TokenLabel
 	// Recipient is who the finished key goes to; its letter with the PIN goes there too.
 	Recipient Recipient
-	CreatedAt time.Time
+	// Carrier brings it, SF being 顺丰; FreightCollect says that the recipient pays (到付). Jobs
+	// that were journalled before labels were printed have neither.
+	Carrier        string `json:",omitempty"`
+	FreightCollect bool   `json:",omitempty"`
+	// OneAtATime says that the label comes when the token is pulled, and must be stuck on
+	// before another is.
+	OneAtATime bool `json:",omitempty"`
+	CreatedAt  time.Time
 }
 
 // UnitID names the unit.
@@ -90,11 +99,18 @@ type TokenRef struct {
 // anything outside depends on it. PINs are in it only as boxes of the Vault and as
 // envelopes for their recipients.
 type Facts struct {
+	// Compacted says that only what must not be forgotten is left of the job, see
+	// Journal.Compact.
+	Compacted bool `json:",omitempty"`
+
 	// AsMade says that the token's model is not initialised by C_InitToken, see
 	// TokenProfile.AsMade.
 	AsMade bool `json:",omitempty"`
 	// MadeLabel is the label that such a token has from its maker, and keeps.
 	MadeLabel pkcs11.TokenLabel `json:",omitempty"`
+	// DeliveredAs is the serial under which the token is on the list of delivered tokens; ""
+	// where it is not there, which Runner.DeliveredOnly does not let pass.
+	DeliveredAs pkcs11.TokenSerial `json:",omitempty"`
 	// Touched is set before the first write to the token.
 	Touched bool `json:",omitempty"`
 	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
@@ -135,6 +151,9 @@ type Facts struct {
 
 	// Withdrawn is set when the order was cancelled: what there is of a key is destroyed.
 	Withdrawn bool `json:",omitempty"`
+
+	// Decision is what was decided about the token once it was in quarantine; nil for nothing.
+	Decision *Decision `json:",omitempty"`
 
 	Bundle            []byte `json:",omitempty"` // certs-only PKCS#7, DER
 	CertificateSerial string `json:",omitempty"` // hexadecimal
@@ -189,6 +208,8 @@ const (
 	ReportRelease ReportKind = "release"
 	// ReportMailer tells who has seen the letter with the user PIN.
 	ReportMailer ReportKind = "mailer"
+	// ReportShipment tells that the unit's token is in a parcel that was closed.
+	ReportShipment ReportKind = "shipment"
 )
 
 // Outcome is how a bound unit ended.
@@ -214,7 +235,7 @@ const (
 // Report is one line of the outbox: what became of a job, written in the same
 // transaction as the job's last state.
 type Report struct {
-	ID         int64 // position in the outbox; reports are sent in this order
+	ID         int64 // position in the outbox; the reports of a unit are sent in this order
 	JobID      string
 	Kind       ReportKind
 	UnitID     string
@@ -237,4 +258,9 @@ type Report struct {
 	Busy              time.Duration      `json:",omitempty"`
 
 	ConfirmedBy string `json:",omitempty"`
+
+	// Scans are the serials of all tokens in the parcel.
+	Waybill  string   `json:",omitempty"`
+	Scans    []string `json:",omitempty"`
+	PackedBy string   `json:",omitempty"`
 }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
+	"github.com/usbkeyd/usbkeyd/internal/sqlite"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
 
 // Journal is the durable memory of a station's jobs and its outbox: one SQLite
@@ -25,6 +25,9 @@ import (
 type Journal struct {
 	db   *sql.DB
 	path string
+	// together has the transactions of jobs that come at the same time share a commit, and
+	// its sync.
+	together *sqlite.Together
 }
 
 //go:embed schema_*.sql
@@ -33,7 +36,7 @@ var journalSchema embed.FS
 // journalVersion is the schema's version, kept in SQLite's user_version: how many of
 // the schema's files, in their order, have been applied. A file of a newer version is
 // refused.
-const journalVersion = 5
+const journalVersion = 10
 
 // busyTimeout is how long a statement waits for another process.
 const busyTimeout = 10 * time.Second
@@ -57,13 +60,16 @@ func OpenJournal(path string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	if err := errors.Join(f.Close(), onlyOwnerReads(path)); err != nil {
+	info, err := f.Stat()
+	if err := errors.Join(err, f.Close(), onlyOwnerReads(path)); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j, err := openJournal(path, "rw")
-	if err != nil {
-		return nil, err
+	var first []string
+	if info.Size() == 0 {
+		// It is written at once, which an older file on a full disk could not be.
+		first = []string{givesBack}
 	}
+	j := openJournal(path, "rw", first...)
 	if err := j.prepare(); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
@@ -76,10 +82,7 @@ func ReadJournal(path string) (*Journal, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j, err := openJournal(path, "ro")
-	if err != nil {
-		return nil, err
-	}
+	j := openJournal(path, "ro")
 	version, err := j.version()
 	if err == nil && version < journalVersion {
 		err = fmt.Errorf("journal %s was written by an older usbkeyd (schema %d, this one knows %d): run this one's daemon once, which brings it up to date", path, version, journalVersion)
@@ -101,18 +104,19 @@ func (j *Journal) version() (version int, err error) {
 	return version, nil
 }
 
-func openJournal(path, mode string) (*Journal, error) {
+// givesBack lets a file give back what is not used any more, if it is new or is written anew.
+const givesBack = "auto_vacuum(incremental)"
+
+// openJournal opens the file; first are settings that come before its own.
+func openJournal(path, mode string, first ...string) *Journal {
 	q := url.Values{"mode": {mode}, "_txlock": {"immediate"}, "_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "foreign_keys(1)"}}
 	if mode != "ro" {
 		// What is deleted is overwritten: there are PINs among it.
-		q["_pragma"] = append(q["_pragma"], "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)")
+		q["_pragma"] = append(append(q["_pragma"], first...), "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(1)")
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("journal %s: %w", path, err)
-	}
-	db.SetMaxOpenConns(1) // one writer; a station's load is a few transactions a second
-	return &Journal{db: db, path: path}, nil
+	db := sql.OpenDB(sqlite.Connector{DSN: "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()})
+	db.SetMaxOpenConns(1) // one writer
+	return &Journal{db: db, path: path, together: sqlite.NewTogether(db)}
 }
 
 // prepare checks the file and brings its schema up to date.
@@ -146,66 +150,91 @@ func (j *Journal) prepare() error {
 	})
 }
 
-// Close closes the file.
-func (j *Journal) Close() error { return j.db.Close() }
+// Close closes the file, when what is being written is written.
+func (j *Journal) Close() error {
+	j.together.Close()
+	return j.db.Close()
+}
 
-// transact runs f in one durable transaction; whatever fails is an ErrJournal.
+// transact runs f in one durable transaction; whatever fails is an ErrJournal. Those that
+// come at the same time share a commit: f may run again when one of them has spoilt it.
 func (j *Journal) transact(what crashpoint.Label, f func(*sql.Tx) error) error {
-	tx, err := j.db.Begin()
+	err := j.together.Do(context.Background(), func(tx *sql.Tx) error {
+		err := f(tx)
+		if err == nil {
+			crashpoint.Before(what)
+		}
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrJournal, err)
-	}
-	if err := f(tx); err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrJournal, err), ignoreDone(tx.Rollback()))
-	}
-	crashpoint.Before(what)
-	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	crashpoint.After(what)
 	return nil
 }
 
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
+// NewJob is a job that is to be journalled, for a token and under a lease's epoch.
+type NewJob struct {
+	Job   Job
+	Epoch int64
+	Token TokenRef
 }
 
 // Create journals a new job for a token before anything is done for it, and gives
 // the job its id. A token or unit that another unfinished job has is refused.
 func (j *Journal) Create(job Job, epoch int64, token TokenRef) (*Record, error) {
-	rec := &Record{Job: job, State: StateQueued, Epoch: epoch, Token: token}
-	if steps := Plan(job); len(steps) > 0 {
-		rec.Step = steps[0].Name
+	made, err := j.CreateAll([]NewJob{{job, epoch, token}})
+	if err != nil {
+		return nil, err
 	}
+	return made[0], nil
+}
+
+// CreateAll is Create for a wave of jobs: all of them are journalled, or none.
+func (j *Journal) CreateAll(all []NewJob) ([]*Record, error) {
+	var made []*Record
 	err := j.transact(crashpoint.JournalJob, func(tx *sql.Tx) error {
-		var attempt int
-		err := tx.QueryRow("SELECT 1 + COALESCE(MAX(attempt), 0) FROM job WHERE unit_id = $1 AND generation = $2",
-			job.UnitID(), job.Generation).Scan(&attempt)
-		if err != nil {
-			return err
+		made = nil
+		for _, n := range all {
+			rec, err := j.create(tx, n)
+			if err != nil {
+				return fmt.Errorf("job for unit %s on %s: %w", n.Job.UnitID(), n.Token.Identity, err)
+			}
+			made = append(made, rec)
 		}
-		rec.Job.ID = JobID(job.UnitID(), job.Generation, attempt)
-		body, err := json.Marshal(rec.Job)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec(`INSERT INTO job (id, unit_id, generation, attempt, state, step, epoch, module, token_serial, token_slot,
-			token_model, waiting, reason, hint, busy_ms, updated_at, job, facts)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', '', '', 0, $12, $13, '{}')`,
-			rec.Job.ID, job.UnitID(), job.Generation, attempt, rec.State, rec.Step, epoch,
-			token.Module, token.Identity.Serial, token.Identity.SlotDescription, token.Model, job.CreatedAt.UnixMilli(), string(body))
-		if err != nil {
-			return err
-		}
-		return errors.Join(j.note(tx, rec, "claimed"), witness(tx, intended(rec, "claimed")))
+		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("job for unit %s on %s: %w", job.UnitID(), token.Identity, err)
+		return nil, err
 	}
-	return rec, nil
+	return made, nil
+}
+
+func (j *Journal) create(tx *sql.Tx, n NewJob) (*Record, error) {
+	rec := &Record{Job: n.Job, State: StateQueued, Epoch: n.Epoch, Token: n.Token}
+	if steps := Plan(n.Job); len(steps) > 0 {
+		rec.Step = steps[0].Name
+	}
+	var attempt int
+	err := tx.QueryRow("SELECT 1 + COALESCE(MAX(attempt), 0) FROM job WHERE unit_id = $1 AND generation = $2",
+		n.Job.UnitID(), n.Job.Generation).Scan(&attempt)
+	if err != nil {
+		return nil, err
+	}
+	rec.Job.ID = JobID(n.Job.UnitID(), n.Job.Generation, attempt)
+	body, err := json.Marshal(rec.Job)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(`INSERT INTO job (id, unit_id, generation, attempt, state, step, epoch, module, token_serial, token_slot,
+		token_model, waiting, reason, hint, busy_ms, updated_at, job, facts)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, '', '', '', 0, $12, $13, '{}')`,
+		rec.Job.ID, n.Job.UnitID(), n.Job.Generation, attempt, rec.State, rec.Step, n.Epoch,
+		n.Token.Module, n.Token.Identity.Serial, n.Token.Identity.SlotDescription, n.Token.Model, n.Job.CreatedAt.UnixMilli(), string(body))
+	if err != nil {
+		return nil, err
+	}
+	return rec, errors.Join(j.note(tx, rec, "claimed"), witness(tx, intended(rec, "claimed")))
 }
 
 // Save makes the record durable, with a note of what is about to be done. A step that is
@@ -235,6 +264,9 @@ func (j *Journal) Finish(rec *Record, report *Report) error {
 		}
 		if rec.State == StateFinished {
 			if _, err := tx.Exec("INSERT INTO evidence (job_id, n) SELECT $1, MAX(n) FROM record", rec.Job.ID); err != nil {
+				return err
+			}
+			if err := beginLabel(tx, rec); err != nil {
 				return err
 			}
 		}
@@ -294,15 +326,22 @@ func (j *Journal) note(tx *sql.Tx, rec *Record, note string) error {
 // roomForAJob is more than one job adds to the file, in bytes.
 const roomForAJob = 64 << 10
 
-// Check writes as much as a job does and makes it durable, so that a full disk is
-// found before a unit is claimed.
+// Check is Writable before a unit is claimed, so that a full disk is found in time.
 func (j *Journal) Check(ctx context.Context) error {
 	crashpoint.Before(crashpoint.JournalRoom)
+	err := j.Writable(ctx)
+	if err == nil {
+		crashpoint.After(crashpoint.JournalRoom)
+	}
+	return err
+}
+
+// Writable writes as much as a job does and makes it durable.
+func (j *Journal) Writable(ctx context.Context) error {
 	_, err := j.db.ExecContext(ctx, "INSERT INTO room (id, filler) VALUES (1, randomblob($1)) ON CONFLICT (id) DO UPDATE SET filler = excluded.filler", roomForAJob)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	crashpoint.After(crashpoint.JournalRoom)
 	return nil
 }
 
@@ -324,9 +363,19 @@ func scanRecord(row interface{ Scan(...any) error }) (*Record, error) {
 	return &r, nil
 }
 
-// Jobs returns the records that the condition selects, oldest first.
+// reader is the journal, or a transaction of it, for what only looks.
+type reader interface {
+	Query(query string, args ...any) (*sql.Rows, error)
+	QueryRow(query string, args ...any) *sql.Row
+}
+
+// jobs returns the records that the condition selects, oldest first.
 func (j *Journal) jobs(where string, args ...any) ([]*Record, error) {
-	rows, err := j.db.Query("SELECT "+recordColumns+" FROM job WHERE "+where+" ORDER BY rowid", args...) // #nosec G202 -- conditions are written here, values are parameters
+	return jobsIn(j.db, where, args...)
+}
+
+func jobsIn(db reader, where string, args ...any) ([]*Record, error) {
+	rows, err := db.Query("SELECT "+recordColumns+" FROM job WHERE "+where+" ORDER BY rowid", args...) // #nosec G202 -- conditions are written here, values are parameters
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -343,6 +392,11 @@ func (j *Journal) jobs(where string, args ...any) ([]*Record, error) {
 
 // All returns every job, oldest first.
 func (j *Journal) All() ([]*Record, error) { return j.jobs("1 = 1") }
+
+// Latest returns the last n jobs that were made, oldest first.
+func (j *Journal) Latest(n int) ([]*Record, error) {
+	return j.jobs("rowid > (SELECT max(rowid) FROM job) - $1", n) // none is ever deleted
+}
 
 // Unfinished returns the jobs that are in no final state, oldest first.
 func (j *Journal) Unfinished() ([]*Record, error) {
@@ -381,7 +435,7 @@ func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err 
 		if inVain {
 			lots[r.Facts.Lot] = r.UpdatedAt
 		}
-		aside := r.State == StateQuarantined || inVain || r.State == StateFinished
+		aside := r.State == StateQuarantined && r.Facts.decision().Released == "" || inVain || r.State == StateFinished
 		if id := r.Token.Identity; aside && id.Serial != "" && id.SlotDescription == "" {
 			tokens = append(tokens, r.Token)
 		}

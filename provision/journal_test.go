@@ -79,6 +79,26 @@ func TestJournalRefusesTwice(t *testing.T) {
 	}
 }
 
+// TestJournalMakesAWave: all jobs of it are journalled, in their order, or none.
+func TestJournalMakesAWave(t *testing.T) {
+	j, _ := openTestJournal(t)
+	first, second := NewJob{sampleJob(1), 1, token("A1")}, NewJob{sampleJob(2), 1, token("A2")}
+	if _, err := j.CreateAll([]NewJob{first, second, {sampleJob(3), 1, token("A1")}}); !errors.Is(err, ErrJournal) {
+		t.Errorf("two on the same token: %v", err)
+	}
+	if all, err := j.All(); err != nil || len(all) != 0 {
+		t.Errorf("%d jobs are there (%v)", len(all), err)
+	}
+	made, err := j.CreateAll([]NewJob{first, second})
+	if err != nil || len(made) != 2 {
+		t.Fatal(made, err)
+	}
+	all, err := j.All()
+	if err != nil || len(all) != 2 || all[0].Job.ID != made[0].Job.ID || all[1].Token != second.Token {
+		t.Errorf("%+v (%v)", all, err)
+	}
+}
+
 // TestJournalRefusesAKeyTwice: two jobs never have one public key.
 func TestJournalRefusesAKeyTwice(t *testing.T) {
 	j, _ := openTestJournal(t)
@@ -175,6 +195,30 @@ func TestDamagedAndNewerJournals(t *testing.T) {
 	}
 	if _, err := OpenJournal(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("a journal that others may read: %v", err)
+	}
+}
+
+// backTo makes a journal one of an earlier schema.
+func backTo(t *testing.T, j *Journal, version int) {
+	t.Helper()
+	added := map[int][]string{ // by version, what came with it
+		4:  {"TABLE record", "TABLE anchor"},
+		5:  {"TABLE evidence"},
+		6:  {"TABLE stock", "TABLE delivery", "INDEX job_delivered"},
+		7:  {"TABLE parcel_act", "TABLE insertion", "INDEX job_order", "INDEX job_serial", "INDEX report_job"},
+		8:  {"INDEX job_certificate", "INDEX entry_end"},
+		9:  {"TABLE label", "INDEX job_of_unit"},
+		10: {"TABLE record_base", "INDEX job_whole"},
+	}
+	for v := version + 1; v <= journalVersion; v++ {
+		for _, what := range added[v] {
+			if _, err := j.db.Exec("DROP " + what); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := j.db.Exec(fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
+		t.Fatal(err)
 	}
 }
 

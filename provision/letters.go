@@ -46,8 +46,9 @@ type Letter struct {
 	At          time.Time `json:",omitzero"`
 	ConfirmedBy string    `json:",omitempty"`
 	ConfirmedAt time.Time `json:",omitzero"`
-	// Says is what is known of the sheet, for people.
-	Says string `json:",omitempty"`
+	// Says is what is known of the sheet, for people; Outcome classes it, as the printer does.
+	Says    string `json:",omitempty"`
+	Outcome string `json:",omitempty"`
 }
 
 // Why there is no letter, or no other one.
@@ -56,6 +57,7 @@ const (
 	ErrNotInstalled   Sentinel = "the central server has not taken the unit as installed"
 	ErrLetterPrinted  Sentinel = "the PIN may be on paper already"
 	ErrNothingPrinted Sentinel = "nothing was printed yet"
+	ErrSamePerson     Sentinel = "who has packed the unit's token must not have its letter in the hand"
 )
 
 // Letter is the last letter of a job, which is ready when there was none.
@@ -87,9 +89,10 @@ func (j *Journal) Mailable(unitID string) (*Record, error) {
 	return rec, nil
 }
 
-// Mailables are all finished jobs whose PINs go by mailer, oldest first.
+// Mailables are all finished jobs whose PINs go by mailer, oldest first, but those that
+// were compacted.
 func (j *Journal) Mailables() ([]*Record, error) {
-	return j.jobs("state = $1 AND json_extract(facts, '$.Delivery') = $2", StateFinished, DeliverMailer)
+	return j.jobs("state = $1 AND json_extract(facts, '$.Delivery') = $2 AND json_extract(facts, '$.Compacted') IS NULL", StateFinished, DeliverMailer)
 }
 
 // LetterPIN is the PIN that the unit's letter brings: the one that is on the token.
@@ -98,43 +101,43 @@ func (r *Runner) LetterPIN(rec *Record) (pkcs11.UserPIN, error) {
 }
 
 // BeginLetter makes it durable that the PIN is about to be handed to a printer, by a
-// person. ErrLetterPrinted when it may have been before.
+// person. ErrLetterPrinted when it may have been before, ErrSamePerson.
 func (r *Runner) BeginLetter(rec *Record, by string) error {
 	last := rec.Letter()
 	if last.State != LetterReady {
 		return fmt.Errorf("unit %s: %w (letter %d: %s)", rec.Job.UnitID(), ErrLetterPrinted, len(rec.Facts.Letters), last.State)
 	}
 	last.State, last.By, last.At = LetterUnknown, by, r.Now()
-	last.Says = "The station stopped while the sheet was handed to the printer. It may be there, whole or in part, or not."
-	return r.Journal.amendLetters(rec, fmt.Sprintf("letter about to be printed by %s", by), nil, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "begun", by))
+	last.Says, last.Outcome = "The station stopped while the sheet was handed to the printer. It may be there, whole or in part, or not.", ""
+	return r.Journal.amendLettersBy(by, rec, fmt.Sprintf("letter about to be printed by %s", by), nil, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "begun", by))
 }
 
 // LetterHanded notes what was said of a sheet that was handed to the printer.
-func (r *Runner) LetterHanded(rec *Record, says string) error {
+func (r *Runner) LetterHanded(rec *Record, outcome, says string) error {
 	last := rec.Letter()
-	last.Says = says
+	last.Says, last.Outcome = says, outcome
 	return r.Journal.amendLetters(rec, "letter handed to the printer", nil, withLast(rec, last))
 }
 
 // LetterNotSent notes that nothing was handed to the printer after all.
 func (r *Runner) LetterNotSent(rec *Record) error {
 	last := rec.Letter()
-	last.State, last.Says = LetterReady, ""
+	last.State, last.Says, last.Outcome = LetterReady, "", ""
 	return r.Journal.amendLetters(rec, "letter not printed", nil, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "not-sent", last.By))
 }
 
 // ConfirmLetter notes that a person has the sheet, and has the central server told, which
-// lets this person pack nothing of the unit. ErrNothingPrinted.
+// lets this person pack nothing of the unit. ErrNothingPrinted, ErrSamePerson.
 func (r *Runner) ConfirmLetter(rec *Record, by string) error {
 	last := rec.Letter()
 	if last.State != LetterUnknown {
 		return fmt.Errorf("unit %s: %w (letter: %s)", rec.Job.UnitID(), ErrNothingPrinted, last.State)
 	}
-	last.State, last.ConfirmedBy, last.ConfirmedAt, last.Says = LetterConfirmed, by, r.Now(), ""
+	last.State, last.ConfirmedBy, last.ConfirmedAt, last.Says, last.Outcome = LetterConfirmed, by, r.Now(), "", ""
 	report := &Report{
 		JobID: rec.Job.ID, Kind: ReportMailer, UnitID: rec.Job.UnitID(), Generation: rec.Job.Generation, Epoch: rec.Epoch, ConfirmedBy: by,
 	}
-	return r.Journal.amendLetters(rec, fmt.Sprintf("letter confirmed by %s", by), report, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "confirmed", by))
+	return r.Journal.amendLettersBy(by, rec, fmt.Sprintf("letter confirmed by %s", by), report, withLast(rec, last), letterAct(rec, audit.KindPINPrint, "confirmed", by))
 }
 
 // withLast puts a letter in the place of the last one, or of none. One that is ready is
@@ -155,18 +158,34 @@ const ErrChanged = Sentinel("somebody else changed this unit's letter meanwhile;
 // the journal now: the daemon beside may have changed other facts since rec was read. Where
 // the letters or the user PIN are others than in rec it is ErrChanged.
 func (j *Journal) amendLetters(rec *Record, note string, report *Report, change func(*Facts), acts ...audit.Entry) error {
+	return j.amendLettersBy("", rec, note, report, change, acts...)
+}
+
+// amendLettersBy is amendLetters for what gives a person, "" for nobody, a sheet into the
+// hand. ErrSamePerson for who has packed the token.
+func (j *Journal) amendLettersBy(by string, rec *Record, note string, report *Report, change func(*Facts), acts ...audit.Entry) error {
 	label := crashpoint.JournalIntent
 	if report != nil {
 		label = crashpoint.JournalEnd
 	}
 	var now *Record
-	changed := false
+	changed, packed := false, false
 	err := j.transact(label, func(tx *sql.Tx) (err error) {
+		changed, packed = false, false
 		if now, err = scanRecord(tx.QueryRow("SELECT "+recordColumns+" FROM job WHERE id = $1", rec.Job.ID)); err != nil {
 			return err
 		}
 		if changed = !sameLetters(now.Facts, rec.Facts); changed {
 			return ErrChanged
+		}
+		if by != "" {
+			packers, err := packedBy(tx, rec.Job.ID)
+			if err != nil {
+				return err
+			}
+			if packed = slices.Contains(packers, by); packed {
+				return ErrSamePerson
+			}
 		}
 		change(&now.Facts)
 		return errors.Join(j.save(tx, now, note), witness(tx, acts...), tell(tx, report, now.UpdatedAt))
@@ -174,6 +193,8 @@ func (j *Journal) amendLetters(rec *Record, note string, report *Report, change 
 	switch {
 	case changed:
 		return fmt.Errorf("unit %s: %w", rec.Job.UnitID(), ErrChanged)
+	case packed:
+		return fmt.Errorf("unit %s: %w", rec.Job.UnitID(), ErrSamePerson)
 	case err != nil:
 		return err
 	}
@@ -190,7 +211,7 @@ func sameLetters(a, b Facts) bool {
 // RenewPIN gives the token another user PIN, so that a sheet with the old one is worth
 // nothing, and leaves a letter that is ready. It may be called again after any failure,
 // and goes on with the same new PIN. The token must be in module; module is nobody else's.
-// ErrNothingPrinted when no sheet was ever handed on: then that one is to be printed.
+// ErrNothingPrinted when no sheet was ever handed on: then that one is to be printed. ErrSamePerson.
 func (r *Runner) RenewPIN(ctx context.Context, rec *Record, module pkcs11.Module, by string) error {
 	ctx = context.WithoutCancel(ctx)
 	if rec.Letter().State == LetterReady {
@@ -249,7 +270,7 @@ func (j *run) drawAgain(by string) error {
 	}
 	l := Letter{State: LetterSetting, PINBox: j.Vault.seal(j.rec.Job.ID, fieldNextUserPIN, pin), By: by, At: j.Now()}
 	letters := append(slices.Clone(j.rec.Facts.Letters), l)
-	return j.Journal.amendLetters(j.rec, fmt.Sprintf("user PIN about to be replaced for %s", by), nil,
+	return j.Journal.amendLettersBy(by, j.rec, fmt.Sprintf("user PIN about to be replaced for %s", by), nil,
 		func(f *Facts) { f.Letters = letters }, letterAct(j.rec, audit.KindPINSet, "begun", by))
 }
 

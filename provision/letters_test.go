@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/usbkeyd/usbkeyd/internal/packing"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -84,7 +85,7 @@ func TestLetterIsPrintedOnce(t *testing.T) {
 	if err := s.runner.BeginLetter(rec, "p2"); !errors.Is(err, ErrLetterPrinted) {
 		t.Errorf("printed again while it is unknown: %v", err)
 	}
-	s.must(s.runner.LetterHanded(rec, "job 7 is completed"))
+	s.must(s.runner.LetterHanded(rec, "completed", "job 7 is completed"))
 	s.must(s.runner.ConfirmLetter(s.mailable(), "p3"))
 	rec = s.mailable()
 	if l := rec.Letter(); l.State != LetterConfirmed || l.By != "p2" || l.ConfirmedBy != "p3" || l.ConfirmedAt.IsZero() {
@@ -169,7 +170,7 @@ func TestRecordOfALetter(t *testing.T) {
 	s.must(s.runner.BeginLetter(rec, "p1"))
 	s.must(s.runner.LetterNotSent(rec))
 	s.must(s.runner.BeginLetter(rec, "p2"))
-	s.must(s.runner.LetterHanded(rec, "job 7 is completed"))
+	s.must(s.runner.LetterHanded(rec, "completed", "job 7 is completed"))
 	s.must(s.runner.ConfirmLetter(rec, "p3"))
 	s.must(s.runner.RenewPIN(t.Context(), rec, s.module(), "p4"))
 	var got []string
@@ -335,4 +336,32 @@ func (s *station) renewOrDie(m pkcs11.Module) (died bool) {
 	}()
 	s.must(s.runner.RenewPIN(s.t.Context(), s.mailable(), m, "p1"))
 	return false
+}
+
+// TestWhoPackedHasNoLetter: who scanned a token into a parcel neither prints nor confirms its
+// letter, until that scan is undone.
+func TestWhoPackedHasNoLetter(t *testing.T) {
+	s, rec := mailed(t)
+	grammar, err := packing.NewGrammar(nil)
+	s.must(err)
+	table := Table{Journal: s.runner.Journal, Grammar: grammar, Anchored: 1 << 40, Now: s.runner.Now}
+	serial := string(rec.Token.Identity.Serial)
+	for _, code := range []string{rec.Job.Subject.OrderID, serial} {
+		if _, _, err := table.Scan(code, "p1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.runner.BeginLetter(rec, "p1"); !errors.Is(err, ErrSamePerson) {
+		t.Errorf("printed by who packed: %v", err)
+	}
+	s.must(s.runner.BeginLetter(rec, "p2"))
+	if err := s.runner.ConfirmLetter(rec, "p1"); !errors.Is(err, ErrSamePerson) {
+		t.Errorf("confirmed by who packed: %v", err)
+	}
+	if err := s.runner.RenewPIN(t.Context(), rec, s.module(), "p1"); !errors.Is(err, ErrSamePerson) {
+		t.Errorf("another PIN for who packed: %v", err)
+	}
+	_, _, err = table.Undo(serial, "p1")
+	s.must(err)
+	s.must(s.runner.ConfirmLetter(rec, "p1"))
 }

@@ -16,8 +16,11 @@ import (
 
 // PendingReports returns up to max reports that were not answered yet, oldest first.
 // A report whose checksum does not fit is an error that names it, never skipped.
-func (j *Journal) PendingReports(max int) ([]Report, error) {
-	rows, err := j.db.Query("SELECT id, body, sha256 FROM report WHERE sent_at IS NULL ORDER BY id LIMIT $1", max)
+func (j *Journal) PendingReports(max int) ([]Report, error) { return j.PendingReportsAfter(0, max) }
+
+// PendingReportsAfter is PendingReports for those that came after the one of an id.
+func (j *Journal) PendingReportsAfter(after int64, max int) ([]Report, error) {
+	rows, err := j.db.Query("SELECT id, body, sha256 FROM report WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT $2", after, max)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
@@ -63,10 +66,20 @@ const installedAnswer = "INSTALLED"
 // Answer is what the central server answered to a job's last report of a kind; "" when
 // there is none, or no answer yet.
 func (j *Journal) Answer(jobID string, kind ReportKind) (string, error) {
-	var answer sql.NullString
-	err := j.db.QueryRow("SELECT answer FROM report WHERE job_id = $1 AND json_extract(body, '$.Kind') = $2 ORDER BY id DESC LIMIT 1", jobID, string(kind)).Scan(&answer)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	_, answer, err := lastReport(j.db, jobID, kind)
+	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	return answer.String, nil
+	return answer, nil
+}
+
+// lastReport says whether there is a report of a kind about a job, and what the last one
+// was answered, "" for nothing yet.
+func lastReport(db reader, jobID string, kind ReportKind) (there bool, answer string, err error) {
+	var said sql.NullString
+	err = db.QueryRow("SELECT answer FROM report WHERE job_id = $1 AND json_extract(body, '$.Kind') = $2 ORDER BY id DESC LIMIT 1", jobID, string(kind)).Scan(&said)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, "", nil
+	}
+	return err == nil, said.String, err
 }

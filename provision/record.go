@@ -93,10 +93,15 @@ func (j *Journal) RecordRows(from int64, max int) ([]audit.Row, error) {
 	return out, errors.Join(recordFailed(rows.Err()), rows.Close())
 }
 
-// Record goes through the whole record.
+// Record goes through the record from its RecordBase on.
 func (j *Journal) Record() iter.Seq2[audit.Row, error] {
 	return func(yield func(audit.Row, error) bool) {
-		for from := int64(0); ; from += recordPage {
+		base, err := j.RecordBase()
+		if err != nil {
+			yield(audit.Row{}, err)
+			return
+		}
+		for from := base.Size; ; from += recordPage {
 			rows, err := j.RecordRows(from, recordPage)
 			if err != nil {
 				yield(audit.Row{}, err)
@@ -153,7 +158,13 @@ func (j *Journal) Started(configuration, version, tier string) (changed bool, er
 			return err
 		}
 		before, _ := audit.Decode(line)
-		if changed = before.Hashes["configuration"] != configuration; changed {
+		last, here := before.Hashes["configuration"]
+		if !here {
+			if err := tx.QueryRow("SELECT configuration FROM record_base").Scan(&last); err != nil {
+				return err
+			}
+		}
+		if changed = last != configuration; changed {
 			act.Kind = audit.KindConfigChange
 		}
 		return witness(tx, act)
@@ -242,15 +253,20 @@ func intended(rec *Record, note string) audit.Entry {
 }
 
 // letterAct is an act about a finished job's letter; code says how far it went.
-func letterAct(rec *Record, kind audit.Kind, code, person string) audit.Entry {
+func letterAct(rec *Record, kind audit.Kind, code, by string) audit.Entry {
 	act := about(rec, kind)
 	act.Code = code
-	if audit.IsID(person) {
-		act.IDs["by"] = person
-	} else {
-		hash(act, "by", []byte(person))
-	}
+	person(act, "by", by)
 	return act
+}
+
+// person names somebody in an act, whose id may have a form that an entry has no room for.
+func person(act audit.Entry, what, id string) {
+	if audit.IsID(id) {
+		act.IDs[what] = id
+	} else {
+		hash(act, what, []byte(id))
+	}
 }
 
 // ended is the act that a job's end stands for.

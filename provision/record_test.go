@@ -169,11 +169,7 @@ func TestAnOlderJournalGetsARecord(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, query := range []string{"DROP TABLE record", "DROP TABLE anchor", "DROP TABLE evidence", "PRAGMA user_version = 3"} {
-		if _, err := j.db.Exec(query); err != nil {
-			t.Fatal(err)
-		}
-	}
+	backTo(t, j, 3)
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +181,12 @@ func TestAnOlderJournalGetsARecord(t *testing.T) {
 	got := acts(t, again)
 	if len(got) != 1 || got[0].Kind != audit.KindInstalled || got[0].Unit != sampleJob(1).UnitID() || got[0].Code != "before-the-record" {
 		t.Errorf("its record: %+v", got)
+	}
+	if n, err := again.OnRecord(got[0].Job); err != nil || n != 0 {
+		t.Errorf("its end is at %d (%v)", n, err)
+	}
+	if wanted, err := again.Unstated(-1, 100, 10); err != nil || len(wanted) != 0 {
+		t.Errorf("statements are wanted: %+v (%v)", wanted, err)
 	}
 }
 

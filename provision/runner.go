@@ -95,6 +95,8 @@ type Runner struct {
 	TokenProfile func(pkcs11.TokenInfo) (TokenProfile, error)
 	// Recipients returns the checked recipients of both kinds of PIN.
 	Recipients func() (Recipients, error)
+	// DeliveredOnly says that a token is written only when it is on the list of delivered ones.
+	DeliveredOnly bool
 	// Settle is how long modules may take to notice that a token was pulled.
 	Settle time.Duration
 	// Now is time.Now outside tests.
@@ -119,8 +121,9 @@ type run struct {
 	product *Product
 	profile *TokenProfile
 	chain   *csr.Chain
-	waited  time.Duration // time spent on waiting for others
-	unsent  bool          // the request was never sent before this run
+	waited  time.Duration     // time spent on waiting for others
+	unsent  bool              // the request was never sent before this run
+	made    *pkcs11.KeyClaims // of the key that this run made, as the module gave it out
 }
 
 type login int

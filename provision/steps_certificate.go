@@ -218,7 +218,7 @@ func readBack(ctx context.Context, j *run) error {
 // nothing. A model whose keys have fixed places shows one, which is none, with each
 // certificate of the chain.
 func (j *run) readAll(ctx context.Context) (certificates []pkcs11.Object, err error) {
-	objects, err := j.stored(ctx, pkcs11.Query{})
+	objects, err := j.stored(ctx, pkcs11.Query{Shallow: true})
 	if err != nil {
 		return nil, err
 	}

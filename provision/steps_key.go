@@ -14,7 +14,8 @@ import (
 // The steps that make the key on the token and bind its request.
 
 // observeGenerateKey asks the token for the journalled CKA_ID: a whole pair was
-// made by this job; half a pair is removed; anything else is not ours.
+// made by this job; half a pair is removed, and what was left of an object that was being
+// made when its module died; anything else is not ours.
 func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 	token, err := j.loginAs(ctx, loginUser)
 	if err != nil {
@@ -47,7 +48,7 @@ func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 		return Done, nil
 	case private > 1 || public > 1:
 		return NotDone, fmt.Errorf("%w: more than one key with CKA_ID %s", ErrUnexpected, j.rec.Facts.KeyID)
-	case private+public == 0:
+	case private+public == 0 && !leavesRemains(profile, j.rec.Facts):
 		return NotDone, nil
 	}
 	j.rec.Facts.PublicKey = nil
@@ -57,8 +58,32 @@ func observeGenerateKey(ctx context.Context, j *run) (Observed, error) {
 	if token, err = j.loginAs(ctx, profile.writer()); err != nil {
 		return NotDone, err
 	}
-	_, err = token.Destroy(ctx, pkcs11.Query{ID: j.rec.Facts.KeyID})
-	return NotDone, err
+	if private+public > 0 {
+		if _, err = token.Destroy(ctx, pkcs11.Query{ID: j.rec.Facts.KeyID}); err != nil {
+			return NotDone, err
+		}
+	}
+	return NotDone, j.removeRemains(ctx, profile, token)
+}
+
+// leavesRemains says that there can be objects that were not finished, and all of them this
+// job's: SoftHSM writes an object down before it says that it belongs to the token, and has its
+// CKA_ID. Not on a model that shows objects of its own, nor on one that this job did not initialise.
+func leavesRemains(profile *TokenProfile, f Facts) bool {
+	return isInitialised(f) && len(profile.OwnLabels) == 0
+}
+
+// removeRemains destroys halves of keys that a module had not finished when it died.
+func (j *run) removeRemains(ctx context.Context, profile *TokenProfile, token pkcs11.Token) error {
+	if !leavesRemains(profile, j.rec.Facts) {
+		return nil
+	}
+	for _, class := range []pkcs11.ObjectClass{pkcs11.ClassPrivateKey, pkcs11.ClassPublicKey} {
+		if _, err := token.Destroy(ctx, pkcs11.Query{Class: &class, Passing: true}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func generateKey(ctx context.Context, j *run) error {
@@ -85,6 +110,9 @@ func generateKey(ctx context.Context, j *run) error {
 		return err
 	}
 	j.rec.Facts.KeyID, j.rec.Facts.PublicKey, j.dirty = key.ID, key.PublicKey, true
+	if isInitialised(j.rec.Facts) {
+		j.made = &key.Claims
+	}
 	return nil
 }
 
@@ -99,24 +127,14 @@ func checkKey(ctx context.Context, j *run) error {
 	if err := j.Keys.check(j.rec.Job.ID, j.rec.Facts.PublicKey, product.Algorithm); err != nil {
 		return err
 	}
-	token, err := j.loginAs(ctx, loginUser)
-	if err != nil {
-		return err
-	}
 	profile, err := j.tokenProfile(ctx)
 	if err != nil {
 		return err
 	}
-	class := pkcs11.ClassPrivateKey
-	keys, err := token.Objects(ctx, pkcs11.Query{Class: &class})
+	c, err := j.keyClaims(ctx, profile)
 	if err != nil {
 		return err
 	}
-	keys = profile.ours(keys)
-	if len(keys) != 1 || !keys[0].ID.Equal(j.rec.Facts.KeyID) {
-		return fmt.Errorf("%w: %d private keys, wanted the one just made", ErrUnexpected, len(keys))
-	}
-	c := keys[0].Claims
 	claims := map[string]string{}
 	for _, claim := range []struct {
 		name string
@@ -142,6 +160,29 @@ func checkKey(ctx context.Context, j *run) error {
 	}
 	j.rec.Facts.Claims, j.dirty = claims, true
 	return j.checkAttestation(ctx, profile)
+}
+
+// keyClaims is what the module claims of the key: from when it was made, if this run made it
+// on a token that it had initialised, which then has no other; else as it is read now, when
+// it must be the only one.
+func (j *run) keyClaims(ctx context.Context, profile *TokenProfile) (pkcs11.KeyClaims, error) {
+	if j.made != nil {
+		return *j.made, nil
+	}
+	token, err := j.loginAs(ctx, loginUser)
+	if err != nil {
+		return pkcs11.KeyClaims{}, err
+	}
+	class := pkcs11.ClassPrivateKey
+	keys, err := token.Objects(ctx, pkcs11.Query{Class: &class})
+	if err != nil {
+		return pkcs11.KeyClaims{}, err
+	}
+	keys = profile.ours(keys)
+	if len(keys) != 1 || !keys[0].ID.Equal(j.rec.Facts.KeyID) {
+		return pkcs11.KeyClaims{}, fmt.Errorf("%w: %d private keys, wanted the one just made", ErrUnexpected, len(keys))
+	}
+	return keys[0].Claims, nil
 }
 
 // checkAttestation has the statement of the token's maker say that this key was made

@@ -164,7 +164,7 @@ func proveWiped(ctx context.Context, j *run) error {
 func (j *run) withdrawn() error {
 	e := &StepError{
 		Step: StepProveWiped, Class: ClassTerminal, Err: fmt.Errorf("%w; the key on the token is destroyed", ErrCancelled),
-		Hint: "Put the token aside: it is empty, and opens only with the SO PIN in escrow.",
+		Hint: hintWiped,
 	}
 	state, err := Advance(j.rec.State, EventIsolate)
 	if err != nil {

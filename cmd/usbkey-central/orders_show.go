@@ -41,7 +41,7 @@ func (o ordersShowOptions) run(ctx context.Context, s streams, dial connect) err
 		r := status.Order
 		_, err := fmt.Fprintf(s.out, "%s: %s × %d, %d year(s), for %s (%s)\naccepted %s, due %s, home station %s\n\n",
 			r.OrderId, r.ProductCode, r.Quantity, r.ValidityYears, r.Company.Name, r.Company.Uscc,
-			when(status.AcceptedAt), when(r.DueAt), orDash(status.HomeStation))
+			when(status.AcceptedAt), when(status.DueAt), orDash(status.HomeStation))
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
+	"github.com/usbkeyd/usbkeyd/internal/manpage"
 )
 
 // Exit codes, documented in the root command's help.
@@ -83,7 +84,7 @@ func newRoot(s streams) *cobra.Command {
 (stations), has the keys certified that stations make, and takes the results.
 
 "serve" runs the server, "recover" comes before it when its store was restored from a
-backup, "ca check" looks at its CA. All other commands talk to a
+backup, "ca check" looks at its CA, "calendar" at its holidays. All other commands talk to a
 running server; they find it by --data, or by --admin-url and --token-file.
 
 ` + exitHelp,
@@ -120,12 +121,14 @@ running server; they find it by --data, or by --admin-url and --token-file.
 		group("events", "Look at what other systems are told", newEventsList(s, where.connect)),
 		group("audit", "Look at what stations have on record", newAuditVerify(s, where.connect, &where.data), newAuditShow(s, where.connect), newAuditExport(s, where.connect)),
 		group("ca", "Look at the CA of the customers' certificates", newCACheck(s, &where.data)),
+		group("calendar", "Look at the working days that due times are computed from", newCalendarShow(s), newCalendarCheck(s)),
 		group("certificates", "Look at what the CA issued", newCertificatesList(s, where.connect)),
 		group("station", "Enrol issuing workstations and look at them",
 			newStationInvite(s, where.connect), newStationApprove(s, where.connect), newStationPending(s, where.connect),
 			newStationAdd(s, where.connect), newStationList(s, where.connect),
 			newStationDrain(s, where.connect), newStationReset(s, where.connect), newStationRevoke(s, where.connect)),
 		buildinfo.NewCommand(s.out, "usbkey-central", api.ProtocolVersion, noArgs),
+		manpage.NewCommand(s.out, noArgs),
 	)
 	return root
 }

@@ -29,6 +29,7 @@ type serveOptions struct {
 	tpmMakers           []string
 	leaseSeconds        int
 	retainDays          int
+	calendar            string
 	ca                  caOptions
 }
 
@@ -49,6 +50,11 @@ station-root and ca in it are copies of the first server's.
 With --ca est or --ca drop another CA than the development CA certifies the keys;
 --ca-config says where it is. "ca check" tries the settings.
 
+An order without a due time is due on the third working day after its approval,
+by the holiday notices that are built in. --calendar adds those of other years
+from a file, which may be replaced while the server runs; "calendar check" tries
+it, and "calendar show" has its form.
+
 The addresses are printed, one per line, once requests are answered, and written
 to addresses.json in the data directory. The log goes to standard error as JSON.`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -66,6 +72,7 @@ to addresses.json in the data directory. The log goes to standard error as JSON.
 	f.StringArrayVar(&o.tpmMakers, "tpm-maker", nil, "`file` with the certificates (PEM) of a TPM maker's root, and of the issuers under it; may be repeated")
 	f.IntVar(&o.leaseSeconds, "lease-seconds", 120, "shortest lease, at least 2; a session's lease is never shorter than its worst key generation plus 60 s (or half of this, where that is less)")
 	f.IntVar(&o.retainDays, "retain-days", 0, "`days` after which names, addresses and numbers of persons are removed from orders that are shipped or cancelled; 0 keeps them")
+	f.StringVar(&o.calendar, "calendar", "", "`file` with holiday notices, beside the built-in ones and over them")
 	o.ca.addFlags(f)
 	return c
 }
@@ -107,7 +114,8 @@ func (o serveOptions) run(ctx context.Context, s streams) error {
 	err = serve(ctx, s, central.Config{
 		DataDir: o.data, Postgres: postgres, CA: authority, StationAddr: o.listen, AdminAddr: o.adminListen, ServerNames: o.names,
 		UserPINRecipients: users, SOPINRecipients: officers, TPMMakers: makers, LeaseBase: time.Duration(o.leaseSeconds) * time.Second, RetainDays: o.retainDays,
-		Logger: log, Version: buildinfo.Version(),
+		CalendarFile: o.calendar,
+		Logger:       log, Version: buildinfo.Version(),
 	})
 	return errors.Join(err, closeCA()) // after the server, which may still ask it
 }
@@ -125,6 +133,9 @@ func serve(ctx context.Context, s streams, cfg central.Config) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("print the addresses: %w", err), remove(), srv.Close())
 	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	go spare(serving)
 	return errors.Join(srv.Serve(ctx), remove())
 }
 

@@ -47,15 +47,20 @@ func withRecord(station *config.Station, read func(*provision.Journal) error) (e
 
 // entriesOf are the entries that a condition selects.
 func entriesOf(j *provision.Journal, wanted func(audit.Entry) bool) ([]audit.Entry, error) {
-	out := []audit.Entry{}
+	base, err := j.RecordBase()
+	if err != nil {
+		return nil, err
+	}
+	out, index := []audit.Entry{}, base.Size
 	for row, err := range j.Record() {
 		if err != nil {
 			return nil, err
 		}
 		e, err := audit.Decode(row.Line)
 		if err != nil {
-			return nil, &audit.BrokenError{Index: int64(len(out)), What: "its line is not one", Err: err}
+			return nil, &audit.BrokenError{Index: index, What: "its line is not one", Err: err}
 		}
+		index++
 		if wanted(e) {
 			out = append(out, e)
 		}

@@ -23,7 +23,7 @@ func newAuditShow(s streams, load func() (*config.Station, error)) *cobra.Comman
 				if err != nil {
 					return err
 				}
-				return format.Print(s.out, entryTable(entries), entries)
+				return s.print(format, entryTable(entries), entries)
 			})
 		},
 	}

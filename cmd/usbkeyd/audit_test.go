@@ -16,14 +16,7 @@ import (
 // each byte of an entry and of the anchor counts.
 func TestAuditCommands(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
-	must := func(args ...string) string {
-		t.Helper()
-		code, out, errOut := s.command(args...)
-		if code != exitOK {
-			t.Fatalf("usbkeyd %s: exit code %d: %s", strings.Join(args, " "), code, errOut)
-		}
-		return out
-	}
+	must := s.must
 	if code, _, errOut := s.command("audit", "verify"); code != exitFailure || !strings.Contains(errOut, "no record yet") {
 		t.Errorf("before the first run: %d %s", code, errOut)
 	}

@@ -17,7 +17,9 @@ import (
 type recordState struct {
 	Record  string `json:"record"`
 	Entries int64  `json:"entries"`
-	Root    string `json:"root"`
+	// From is the first entry of which the line is still here.
+	From int64  `json:"from"`
+	Root string `json:"root"`
 	// Anchored is how many of them the central server has signed, 0 for none.
 	Anchored int64 `json:"anchored"`
 	// EarlierKey says that the station signed that with a key that it had before.
@@ -38,6 +40,9 @@ elsewhere, as audit export --checkpoint writes it: then the record cannot have b
 put back to before that either, not even by whoever can change this station's files
 and the central server.
 
+Entries that were compacted are at the central server only, and count by their hashes:
+usbkey-central audit verify goes through them, and compares a checkpoint of before.
+
 Exit code 6 says that the record is broken.`,
 		RunE: func(*cobra.Command, []string) error {
 			station, err := load()
@@ -53,19 +58,19 @@ Exit code 6 says that the record is broken.`,
 				if err != nil {
 					return err
 				}
-				table := output.Rows{Header: []string{"RECORD", state.Record}, Rows: [][]string{
-					{"entries", strconv.FormatInt(state.Entries, 10)}, {"root", state.Root}, {"signed by the central server", strconv.FormatInt(state.Anchored, 10)},
+				table := output.Rows{Header: []string{"RECORD", state.Record}, Facts: true, Rows: [][]string{
+					{"entries", strconv.FormatInt(state.Entries, 10)}, {"here from entry", strconv.FormatInt(state.From, 10)}, {"root", state.Root}, {"signed by the central server", strconv.FormatInt(state.Anchored, 10)},
 				}}
 				if state.EarlierKey {
-					table.Rows = append(table.Rows, []string{"signed by the station", "with a key that it had before"})
+					table.Rows = append(table.Rows, []string{"signed by the station", s.words.Say("with a key that it had before")})
 				}
 				if state.Against != nil {
 					table.Rows = append(table.Rows, []string{"in " + against, strconv.FormatInt(*state.Against, 10)})
 				}
-				if err := format.Print(s.out, table, state); err != nil {
+				if err := s.print(format, table, state); err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(s.err, "The record holds.")
+				_, err = s.words.Fprintln(s.err, "The record holds.")
 				return err
 			})
 		},
@@ -100,10 +105,18 @@ func verifyRecord(j *provision.Journal, origin string, keys audit.Keys, against 
 		}
 		state.Against, known = &c.Size, append(known, c)
 	}
-	whole, err := audit.Verify(j.Record(), known...)
+	base, err := j.RecordBase()
 	if err != nil {
 		return nil, err
 	}
+	if state.Against != nil && *state.Against < base.Size {
+		return nil, fmt.Errorf("--against %s: it is of %d entries, and those up to %d were compacted: compare it at the central server, with usbkey-central audit verify --against", against, *state.Against, base.Size)
+	}
+	whole, err := audit.VerifyFrom(base, j.Record(), known...)
+	if err != nil {
+		return nil, err
+	}
+	state.From = base.Size
 	state.Entries, state.Root = whole.Size, base64.StdEncoding.EncodeToString(whole.Root[:])
 	return state, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/csr"
@@ -93,3 +94,10 @@ func (c *catalogue) label(code string) (*csr.Text, error) {
 	}
 	return l, nil
 }
+
+// shelf holds the catalogue that counts now: a reload puts another in its place.
+type shelf struct{ atomic.Pointer[catalogue] }
+
+func (s *shelf) product(code string) (provision.Product, error) { return s.Load().product(code) }
+
+func (s *shelf) label(code string) (*csr.Text, error) { return s.Load().label(code) }

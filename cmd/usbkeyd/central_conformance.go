@@ -73,7 +73,7 @@ func (o conformanceOptions) run(ctx context.Context, s streams, load func() (*co
 		for _, r := range conformance.Rules() {
 			table.Rows = append(table.Rows, []string{r.Name, r.Rule})
 		}
-		return o.format.Print(s.out, table, conformance.Rules())
+		return s.print(o.format, table, conformance.Rules())
 	}
 	c, tpm, err := o.config(load)
 	defer closeTPM(tpm)
@@ -93,10 +93,10 @@ func (o conformanceOptions) run(ctx context.Context, s streams, load func() (*co
 		count[r.Verdict]++
 		table.Rows = append(table.Rows, []string{r.Name, string(r.Verdict), r.Rule, r.Detail})
 	}
-	if err := o.format.Print(s.out, table, results); err != nil {
+	if err := s.print(o.format, table, results); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(s.err, "%d rules: %d hold, %d broken, %d not driven, in %s\n", len(results),
+	_, _ = s.words.Fprintf(s.err, "%d rules: %d hold, %d broken, %d not driven, in %s\n", len(results),
 		count[conformance.Holds], count[conformance.Broken], count[conformance.NotDriven], time.Since(begun).Round(time.Second))
 	if count[conformance.Holds] < len(results) {
 		return &codeError{exitUnfinished, errors.New("the server does not keep the whole contract")}

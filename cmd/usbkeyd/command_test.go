@@ -3,27 +3,41 @@ package main
 import (
 	"encoding/json"
 	"encoding/xml"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/csr"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
+// TestEveryCommandIsReached: by its own words, which no other has.
+func TestEveryCommandIsReached(t *testing.T) {
+	root := newRoot(streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard}, notShutIn)
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, sub := range c.Commands() {
+			path := strings.Fields(sub.CommandPath())[1:]
+			if found, rest, err := root.Find(path); err != nil || found != sub || len(rest) > 0 {
+				t.Errorf("%s leads to another command, or none: %v", sub.CommandPath(), err)
+			}
+			walk(sub)
+		}
+	}
+	walk(root)
+}
+
 func TestCommandsOfAWorkingStation(t *testing.T) {
 	s := newStation(t, 2, "ec-p256")
-	must := func(args ...string) string {
-		t.Helper()
-		code, out, errOut := s.command(args...)
-		if code != exitOK {
-			t.Fatalf("usbkeyd %s: exit code %d: %s", strings.Join(args, " "), code, errOut)
-		}
-		return out
-	}
+	must := s.must
 	if out := must("config", "check"); !strings.Contains(out, "is in order: station sample-station, 2 modules") {
 		t.Errorf("config check: %s", out)
 	}
@@ -57,6 +71,8 @@ func TestCommandsOfAWorkingStation(t *testing.T) {
 		t.Errorf("jobs show: %s", out)
 	}
 	checkJUnit(t, junit, 2)
+	speaksChinese(t, s)
+	completes(t, s, jobs[0].OrderID, jobs[0].JobID)
 }
 
 func checkJUnit(t *testing.T, path string, want int) {
@@ -172,6 +188,25 @@ func TestOneDaemonPerStateFolder(t *testing.T) {
 	}
 }
 
+// TestLockOfOneWhoIsDead: a daemon that was killed while it started a child leaves its lock
+// with that child for a moment; the next daemon starts all the same.
+func TestLockOfOneWhoIsDead(t *testing.T) {
+	dir := t.TempDir()
+	left, err := lockState(dir, tokensLock, otherUsbkeyd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	time.AfterFunc(50*time.Millisecond, func() { gone <- left.Close() })
+	st, err := openState(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-gone, st.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestLostJournalKey: without the key beside an existing journal nothing is begun.
 func TestLostJournalKey(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
@@ -260,6 +295,6 @@ func TestServiceUnit(t *testing.T) {
 
 func execute3(args ...string) (int, string, string) {
 	var o, e strings.Builder
-	code := execute(args, strings.NewReader(""), &o, &e, notShutIn)
+	code := execute(args, strings.NewReader(""), &o, &e, wording.Words{}, notShutIn)
 	return code, o.String(), e.String()
 }

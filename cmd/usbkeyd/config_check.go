@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
@@ -19,23 +18,29 @@ path of its field. Nothing is loaded, contacted or written.`,
 			if err != nil {
 				return err
 			}
-			_, productErr := newCatalogue(station)
-			_, profileErr := tokenProfiles(station)
-			_, trustErr := readCertificates("certificateTrust", station.CertificateTrust)
-			_, mailerErr := newMailers(station, cups.Supported)
-			if err := errors.Join(productErr, profileErr, trustErr, mailerErr); err != nil {
+			if err := checkStation(station); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.out, "%s is in order: station %s, %d modules, %d token profiles, %d products\n",
+			_, err = s.words.Fprintf(s.out, "%s is in order: station %s, %d modules, %d token profiles, %d products\n",
 				*path, station.Name, len(station.Modules), len(station.TokenProfiles), len(station.Products))
-			printNotes(s.out, moduleNotes(station))
+			printNotes(s.words, s.out, moduleNotes(station))
 			if station.Identity.Tier == config.TierFile {
-				_, _ = fmt.Fprintln(s.out, "The station's key:", lowerTier)
+				_, _ = s.words.Fprintln(s.out, "The station's key:", lowerTier)
 			}
 			if enrolled := station.Enrolled(); enrolled != nil {
-				_, _ = fmt.Fprintln(s.out, "The station has no credential yet:", enrolled)
+				_, _ = s.words.Fprintln(s.out, "The station has no credential yet:", enrolled)
 			}
 			return err
 		},
 	}
+}
+
+// checkStation looks at what loading leaves alone: all faults, joined.
+func checkStation(station *config.Station) error {
+	_, productErr := newCatalogue(station)
+	_, profileErr := tokenProfiles(station)
+	_, trustErr := readCertificates("certificateTrust", station.CertificateTrust)
+	_, mailerErr := newMailers(station, cups.Supported)
+	_, labelErr := newLabels(station, cups.Supported)
+	return errors.Join(productErr, profileErr, trustErr, mailerErr, labelErr)
 }

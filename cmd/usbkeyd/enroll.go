@@ -85,13 +85,13 @@ func (o *enrollOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(o.out, "This machine's TPM has the endorsement key (SHA-256)\n  %s\n", ek); err != nil {
+	if _, err := o.words.Fprintf(o.out, "This machine's TPM has the endorsement key (SHA-256)\n  %s\n", ek); err != nil {
 		return err
 	}
 	cert, err := agent.Enroll(ctx, agent.Enrolment{
 		URLs: station.Central.URLs, Roots: trust, Station: station.Name, JoinToken: agent.JoinToken(token), TPM: key,
 		Waits: func(shown string) {
-			_, _ = fmt.Fprintf(o.err, "The central server waits for somebody to approve it:\n  usbkey-central station approve %s --ek-sha256 %s --operator ID\n", station.Name, shown)
+			_, _ = o.words.Fprintf(o.err, "The central server waits for somebody to approve it:\n  usbkey-central station approve %s --ek-sha256 %s --operator ID\n", station.Name, shown)
 		},
 	})
 	if err != nil {
@@ -100,7 +100,7 @@ func (o *enrollOptions) run(ctx context.Context) (err error) {
 	if err := writeCertificate(station.Central.Certificate, cert); err != nil {
 		return fmt.Errorf("keep the station's certificate: %w", err)
 	}
-	_, err = fmt.Fprintf(o.out, "Station %s is enrolled until %s; its certificate is renewed by itself. The join token is used up: remove %s.\n",
+	_, err = o.words.Fprintf(o.out, "Station %s is enrolled until %s; its certificate is renewed by itself. The join token is used up: remove %s.\n",
 		station.Name, cert.NotAfter.Local().Format("2006-01-02 15:04"), o.token)
 	return err
 }

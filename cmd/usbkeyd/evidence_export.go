@@ -35,7 +35,7 @@ before that there is none. The file is never overwritten.`,
 			if err := writeNew(file, der); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.out, "The statement about %s is in %s.\n", args[0], file)
+			_, err = s.words.Fprintf(s.out, "The statement about %s is in %s.\n", args[0], file)
 			return err
 		},
 	}
@@ -59,6 +59,8 @@ func statement(station *config.Station, unitID string) (der []byte, err error) {
 		return nil, fmt.Errorf("no key was finished here for unit %q; usbkeyd jobs list shows what was done", unitID)
 	case der == nil:
 		return nil, fmt.Errorf("there is no statement about %s yet: it is made when the central server has the record of it; let usbkeyd run until then", unitID)
+	case len(der) == 0:
+		return nil, fmt.Errorf("the key of %s was finished before statements were made, so there is none", unitID)
 	}
 	return der, nil
 }

@@ -91,12 +91,12 @@ func (o evidenceVerifyOptions) run(s streams, file string) error {
 	for _, f := range st.Facts {
 		add(f.What, f.Grade, f.By)
 	}
-	if err := o.format.Print(s.out, rows, evidenceVerdict{v.Signer.Subject.CommonName, v.SignedAt, v.Anchored, v.Compared, st}); err != nil {
+	if err := s.print(o.format, rows, evidenceVerdict{v.Signer.Subject.CommonName, v.SignedAt, v.Anchored, v.Compared, st}); err != nil {
 		return err
 	}
 	if o.format == output.JSON {
 		return nil
 	}
-	_, err = fmt.Fprintf(s.out, "\nThe statement holds.\n")
+	_, err = s.words.Fprintf(s.out, "\nThe statement holds.\n")
 	return err
 }

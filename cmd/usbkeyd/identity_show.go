@@ -41,7 +41,7 @@ has no station's key yet, a key is made to ask the TPM with, and forgotten.`,
 			if trouble != nil {
 				shown.Trouble = trouble.Error()
 			}
-			rows := output.Rows{Header: []string{"WHAT", "IS"}}
+			rows := output.Rows{Header: []string{"WHAT", "IS"}, Facts: true}
 			add := func(what, is string) {
 				if is != "" {
 					rows.Rows = append(rows.Rows, []string{what, is})
@@ -49,9 +49,9 @@ has no station's key yet, a key is made to ask the TPM with, and forgotten.`,
 			}
 			add("station", shown.Station)
 			if shown.Tier == config.TierFile {
-				add("key", lowerTier)
+				add("key", s.words.Say(lowerTier))
 			} else {
-				add("key", "in the TPM, which it cannot leave")
+				add("key", s.words.Say("in the TPM, which it cannot leave"))
 			}
 			add("TPM", shown.Device)
 			add("maker", shown.Maker)
@@ -60,7 +60,7 @@ has no station's key yet, a key is made to ask the TPM with, and forgotten.`,
 			if shown.NotAfter != nil {
 				add("certificate until", shown.NotAfter.Local().Format("2006-01-02 15:04"))
 			}
-			if err := format.Print(s.out, rows, shown); err != nil {
+			if err := s.print(format, rows, shown); err != nil {
 				return err
 			}
 			return explainTPM(trouble)

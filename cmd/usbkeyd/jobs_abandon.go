@@ -50,7 +50,7 @@ it is the right job, name the token's serial (or - if it has none yet).`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(s.out, "%s is %s; its unit gets another token once the central server has been told\n", rec.Job.ID, rec.State)
+			_, err = s.words.Fprintf(s.out, "%s is %s; its unit gets another token once the central server has been told\n", rec.Job.ID, s.words.Name("is", string(rec.State)))
 			return err
 		},
 	}

@@ -33,6 +33,7 @@ type jobRow struct {
 	Waiting           string    `json:"waiting,omitempty"`
 	Seconds           float64   `json:"seconds"`
 	DueAt             time.Time `json:"dueAt"`
+	Urgent            bool      `json:"urgent,omitempty"`
 	UpdatedAt         time.Time `json:"updatedAt"`
 }
 
@@ -42,7 +43,7 @@ func newJobRow(r *provision.Record) jobRow {
 		Company: r.Job.Subject.Company.Name, State: string(r.State), Step: string(r.Step), Module: r.Token.Module,
 		TokenSerial: string(r.Token.Identity.Serial), TokenLabel: string(r.TokenLabel()), KeyID: r.Facts.KeyID.String(),
 		CertificateSerial: r.Facts.CertificateSerial, CertificateSHA256: r.Facts.CertificateSHA256, Subject: r.Facts.CertificateSubject, Attestation: r.Facts.Attestation,
-		Reason: r.Reason, Hint: r.Hint, Waiting: string(r.Waiting), Seconds: r.Busy.Seconds(), DueAt: r.Job.DueAt, UpdatedAt: r.UpdatedAt,
+		Reason: r.Reason, Hint: r.Hint, Waiting: string(r.Waiting), Seconds: r.Busy.Seconds(), DueAt: r.Job.DueAt, Urgent: r.Job.Urgent, UpdatedAt: r.UpdatedAt,
 	}
 	if r.State == provision.StateFinished {
 		row.Step = ""
@@ -68,10 +69,10 @@ func newJobsList(s streams, load func() (*config.Station, error)) *cobra.Command
 					continue
 				}
 				rows = append(rows, row)
-				table.Rows = append(table.Rows, []string{row.JobID, row.State, row.Step, row.Module, row.TokenSerial, row.Company,
-					fmt.Sprintf("%d/%d", row.Sequence, row.Of), row.Reason})
+				table.Rows = append(table.Rows, []string{row.JobID, s.words.Name("is", row.State), s.words.Name("step", row.Step), row.Module, row.TokenSerial, row.Company,
+					fmt.Sprintf("%d/%d", row.Sequence, row.Of), s.words.Told(row.Reason)})
 			}
-			return format.Print(s.out, table, rows)
+			return s.print(format, table, rows)
 		},
 	}
 	output.AddFlag(c.Flags(), &format)

@@ -38,12 +38,12 @@ func newJobsShow(s streams, load func() (*config.Station, error)) *cobra.Command
 				return fmt.Errorf("there is no job %q in this station's journal; usbkeyd jobs list shows all", args[0])
 			}
 			if format == output.JSON {
-				return format.Print(s.out, output.Rows{}, detail)
+				return s.print(format, output.Rows{}, detail)
 			}
-			facts := output.Rows{Header: []string{"JOB", detail.JobID}}
+			facts := output.Rows{Header: []string{"JOB", detail.JobID}, Facts: true}
 			for _, f := range [][]string{
-				{"unit", fmt.Sprintf("%s (%d of %d)", detail.UnitID, detail.Sequence, detail.Of)}, {"company", detail.Company},
-				{"state", detail.State}, {"step", detail.Step}, {"waits for", detail.Waiting}, {"reason", detail.Reason}, {"next action", detail.Hint},
+				{"unit", s.words.Sprintf("%s (%d of %d)", detail.UnitID, detail.Sequence, detail.Of)}, {"company", detail.Company},
+				{"state", s.words.Name("is", detail.State)}, {"step", s.words.Name("step", detail.Step)}, {"waits for", s.words.Name("wait", detail.Waiting)}, {"reason", s.words.Told(detail.Reason)}, {"next action", s.words.Told(detail.Hint)},
 				{"module", detail.Module}, {"token serial", detail.TokenSerial}, {"token label", detail.TokenLabel}, {"key id", detail.KeyID},
 				{"certificate serial", detail.CertificateSerial}, {"certificate SHA-256", detail.CertificateSHA256}, {"subject", detail.Subject}, {"attestation", detail.Attestation},
 				{"seconds", fmt.Sprintf("%.2f", detail.Seconds)},
@@ -54,11 +54,11 @@ func newJobsShow(s streams, load func() (*config.Station, error)) *cobra.Command
 			}
 			history := output.Rows{Header: []string{"AT", "STATE", "STEP", "EPOCH", "NOTE"}}
 			for _, h := range detail.History {
-				history.Rows = append(history.Rows, []string{h.At.Format(time.RFC3339), h.State, h.Step, fmt.Sprint(h.Epoch), h.Note})
+				history.Rows = append(history.Rows, []string{h.At.Format(time.RFC3339), s.words.Name("is", h.State), s.words.Name("step", h.Step), fmt.Sprint(h.Epoch), s.words.Told(h.Note)})
 			}
-			err = format.Print(s.out, facts, nil)
+			err = s.print(format, facts, nil)
 			_, blank := fmt.Fprintln(s.out)
-			return errors.Join(err, blank, format.Print(s.out, history, nil))
+			return errors.Join(err, blank, s.print(format, history, nil))
 		},
 	}
 	output.AddFlag(c.Flags(), &format)

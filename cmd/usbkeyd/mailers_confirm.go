@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +23,7 @@ cannot pack this unit's token, which somebody else has to do.`,
 			if err := confirmLetter(load, args[0], by); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(s.out, "The letter of %s is confirmed by %s, who must not pack its token.\n", args[0], by)
+			_, err := s.words.Fprintf(s.out, "The letter of %s is confirmed by %s, who must not pack its token.\n", args[0], by)
 			return err
 		},
 	}
@@ -46,9 +45,14 @@ func confirmLetter(load func() (*config.Station, error), unit, by string) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	rec, err := st.journal.Mailable(unit)
+	return confirmUnit(st.journal, unit, by)
+}
+
+// confirmUnit notes that a person has a unit's letter. Whoever calls sits at the desk.
+func confirmUnit(j *provision.Journal, unit, by string) error {
+	rec, err := j.Mailable(unit)
 	if err != nil {
 		return err
 	}
-	return (&provision.Runner{Journal: st.journal, Now: time.Now}).ConfirmLetter(rec, by)
+	return (&provision.Runner{Journal: j, Now: time.Now}).ConfirmLetter(rec, by)
 }

@@ -41,9 +41,9 @@ func newMailersList(s streams, load func() (*config.Station, error)) *cobra.Comm
 				if r.Refused != "" {
 					remark = r.Refused
 				}
-				table.Rows = append(table.Rows, []string{r.UnitID, r.State, fmt.Sprint(r.Sheets), r.By, r.ConfirmedBy, r.Company, remark})
+				table.Rows = append(table.Rows, []string{r.UnitID, s.words.Name("letter", r.State), fmt.Sprint(r.Sheets), r.By, r.ConfirmedBy, r.Company, s.words.Told(remark)})
 			}
-			return format.Print(s.out, table, rows)
+			return s.print(format, table, rows)
 		},
 	}
 	output.AddFlag(c.Flags(), &format)
@@ -57,22 +57,30 @@ func mailerRows(j *provision.Journal) ([]mailerRow, error) {
 	}
 	rows := []mailerRow{}
 	for _, r := range records {
-		l := r.Letter()
-		row := mailerRow{
-			UnitID: r.Job.UnitID(), Company: r.Job.Subject.Company.Name, TokenSerial: string(r.Token.Identity.Serial),
-			State: string(l.State), Sheets: len(r.Facts.Letters), By: l.By, ConfirmedBy: l.ConfirmedBy, Says: l.Says,
-		}
-		if !l.At.IsZero() {
-			row.At = &l.At
-		}
-		answer, err := j.Answer(r.Job.ID, provision.ReportMailer)
+		row, err := mailerRowOf(j, r)
 		if err != nil {
 			return nil, err
-		}
-		if strings.HasPrefix(answer, "refused: ") {
-			row.Refused = answer
 		}
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+func mailerRowOf(j *provision.Journal, r *provision.Record) (mailerRow, error) {
+	l := r.Letter()
+	row := mailerRow{
+		UnitID: r.Job.UnitID(), Company: r.Job.Subject.Company.Name, TokenSerial: string(r.Token.Identity.Serial),
+		State: string(l.State), Sheets: len(r.Facts.Letters), By: l.By, ConfirmedBy: l.ConfirmedBy, Says: l.Says,
+	}
+	if !l.At.IsZero() {
+		row.At = &l.At
+	}
+	answer, err := j.Answer(r.Job.ID, provision.ReportMailer)
+	if err != nil {
+		return row, err
+	}
+	if strings.HasPrefix(answer, "refused: ") {
+		row.Refused = answer
+	}
+	return row, nil
 }

@@ -16,7 +16,7 @@ with a character that the font cannot write is refused, as it is in print.`,
 				return err
 			}
 			return atDesk(s, load, func(d *desk) error {
-				rec, err := d.state.journal.Mailable(args[0])
+				rec, err := d.runner.Journal.Mailable(args[0])
 				if err != nil {
 					return err
 				}

@@ -2,11 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
-	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 func newMailersPrint(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
@@ -21,14 +19,11 @@ unknown until somebody confirms it, and another sheet means another PIN (reprint
 				return err
 			}
 			return atDesk(s, load, func(d *desk) error {
-				rec, err := d.state.journal.Mailable(args[0])
+				o, err := d.print(c.Context(), args[0], by)
 				if err != nil {
 					return err
 				}
-				if state := rec.Letter().State; state != provision.LetterReady {
-					return fmt.Errorf("unit %s: %w (its letter is %s); usbkeyd mailers reprint %[1]s gives the token another PIN", args[0], provision.ErrLetterPrinted, state)
-				}
-				return d.print(c.Context(), rec, by)
+				return sayPrinted(s, args[0], o)
 			})
 		},
 	}

@@ -2,13 +2,9 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
-	"github.com/usbkeyd/usbkeyd/internal/mailer"
-	"github.com/usbkeyd/usbkeyd/pkcs11"
-	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 func newMailersReprint(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
@@ -24,35 +20,14 @@ stopped. After a failure the same command goes on.`,
 				return err
 			}
 			return atDesk(s, load, func(d *desk) error {
-				rec, err := d.state.journal.Mailable(args[0])
+				o, err := d.reprint(c.Context(), args[0], by, func() error {
+					_, err := s.words.Fprintf(s.out, "The token of %s has another PIN; a sheet with the old one is worth nothing.\n", args[0])
+					return err
+				})
 				if err != nil {
 					return err
 				}
-				if rec.Letter().State == provision.LetterReady {
-					if len(rec.Facts.Letters) < 2 {
-						return fmt.Errorf("unit %s: %w: usbkeyd mailers print %[1]s", args[0], provision.ErrNothingPrinted)
-					}
-					return d.print(c.Context(), rec, by) // its token has another PIN already
-				}
-				// Whatever is known to be wrong is found before it costs a PIN.
-				l, err := d.letter(rec)
-				if err != nil {
-					return err
-				}
-				if err := errors.Join(mailer.Check(d.font, l), d.printer.Ready(c.Context())); err != nil {
-					return err
-				}
-				err = d.onToken(c.Context(), rec, func(m pkcs11.Module) error { return d.runner.RenewPIN(c.Context(), rec, m, by) })
-				if errors.Is(err, pkcs11.ErrNotFound) {
-					return fmt.Errorf("unit %s: plug in its token (serial %s), which is to get another PIN: %w", args[0], rec.Token.Identity.Serial, err)
-				}
-				if err != nil {
-					return err
-				}
-				if _, err := fmt.Fprintf(s.out, "The token of %s has another PIN; a sheet with the old one is worth nothing.\n", args[0]); err != nil {
-					return err
-				}
-				return d.print(c.Context(), rec, by)
+				return sayPrinted(s, args[0], o)
 			})
 		},
 	}

@@ -88,15 +88,21 @@ func newMailRoom(t *testing.T) *mailRoom {
 	more := "mailer: {printer: letters, server: " + m.cups.Socket + ", spool: " + m.cups.Spool + "}\n"
 	m.station = &station{stationtest.New(t, &centraltest.New(t, nil).Access, t.TempDir(), 1, "ec-p256", more), t}
 	m.Watch(m.cups.Dir())
-	m.rewrite(func(text string) string { // a station that seals no user PIN needs nobody to seal it to
-		text = strings.Replace(text, "userPin: {length: 12}", "userPin: {delivery: mailer}", 1)
-		return regexp.MustCompile(`userPin: \["[0-9a-f]+"\], `).ReplaceAllString(text, "")
-	})
+	m.byMailer()
 	return m
 }
 
+// byMailer has the product delivered by mailer. A station that seals no user PIN needs
+// nobody to seal it to.
+func (m *mailRoom) byMailer() {
+	m.rewrite(func(text string) string {
+		text = strings.Replace(text, "userPin: {length: 12}", "userPin: {delivery: mailer}", 1)
+		return regexp.MustCompile(`userPin: \["[0-9a-f]+"\], `).ReplaceAllString(text, "")
+	})
+}
+
 // want runs a command that must end with a code and say something.
-func (m *mailRoom) want(code int, says string, args ...string) string {
+func (m *station) want(code int, says string, args ...string) string {
 	m.t.Helper()
 	got, out, errOut := m.command(args...)
 	if got != code || !strings.Contains(out+errOut, says) {
@@ -105,7 +111,7 @@ func (m *mailRoom) want(code int, says string, args ...string) string {
 	return out
 }
 
-func (m *mailRoom) drain(code int) {
+func (m *station) drain(code int) {
 	m.t.Helper()
 	m.want(code, "", "run", "--drain", "--log", filepath.Join(m.Dir, "log"))
 }
@@ -127,8 +133,19 @@ func (m *mailRoom) printed() string {
 // opens asks pkcs11-tool, which shares no code with us, whether a PIN opens the token.
 func (m *mailRoom) opens(pin string) bool {
 	m.t.Helper()
-	cmd := exec.Command("pkcs11-tool", "--module", m.Bays[0].Path, "--login", "--pin", pin, "--token-label", m.unit(), "--list-objects")
-	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+m.Bays[0].Env["SOFTHSM2_CONF"])
+	return m.opensAt(jobRow{Module: "bay-01", UnitID: m.unit()}, pin)
+}
+
+// opensAt asks it of a job's token.
+func (m *mailRoom) opensAt(k jobRow, pin string) bool {
+	m.t.Helper()
+	var n int
+	if _, err := fmt.Sscanf(k.Module, "bay-%02d", &n); err != nil {
+		m.t.Fatal(err)
+	}
+	bay := m.Bays[n-1]
+	cmd := exec.Command("pkcs11-tool", "--module", bay.Path, "--login", "--pin", pin, "--token-label", k.UnitID, "--list-objects")
+	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+bay.Env["SOFTHSM2_CONF"])
 	out, err := cmd.CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "CKR_PIN_INCORRECT") {
 		m.t.Fatalf("%v: %s", err, out)
@@ -136,7 +153,21 @@ func (m *mailRoom) opens(pin string) bool {
 	return err == nil
 }
 
-func (m *mailRoom) unit() string { return string(m.Central.Units(m.t)[0].UnitId) }
+func (m *station) unit() string { return string(m.Central.Units(m.t)[0].UnitId) }
+
+// letterRow is what mailers list says of a unit.
+func (m *mailRoom) letterRow(unit string) mailerRow {
+	m.t.Helper()
+	var rows []mailerRow
+	if err := json.Unmarshal([]byte(m.want(exitOK, "", "mailers", "list", "-o", "json")), &rows); err != nil {
+		m.t.Fatal(err)
+	}
+	i := slices.IndexFunc(rows, func(r mailerRow) bool { return r.UnitID == unit })
+	if i < 0 {
+		m.t.Fatalf("no letter of %s: %+v", unit, rows)
+	}
+	return rows[i]
+}
 
 func (m *mailRoom) row() mailerRow {
 	m.t.Helper()
@@ -215,8 +246,8 @@ func TestMailers(t *testing.T) {
 	m.CheckNoPIN(first, second, m.printed())
 }
 
-// ship reports a parcel as the program at the packing table does.
-func (m *mailRoom) ship(unit, by string) int {
+// ship reports a parcel as another program at the packing table does.
+func (m *station) ship(unit, by string) int {
 	m.t.Helper()
 	file := func(name string) string { return filepath.Join(m.Central.StationDir, name) }
 	credential, err := tls.LoadX509KeyPair(file("station.crt"), file("station.key"))

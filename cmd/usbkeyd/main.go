@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/usbkeyd/usbkeyd/csr/envelope"
+	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 )
@@ -15,5 +17,5 @@ func main() {
 	// A module's process is this same program; it must do nothing else.
 	worker.ServeIfChild(cryptoki.Open)
 	envelope.ChooseAES256()
-	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, shutMemory))
+	os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, wording.For(os.Getenv, console.Chinese()), shutMemory))
 }

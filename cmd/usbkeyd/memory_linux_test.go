@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/usbkeyd/usbkeyd/internal/stationtest"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,7 +73,7 @@ func TestNoSecretWithoutAShutMemory(t *testing.T) {
 	s := newStation(t, 1, "ec-p256")
 	refused := errors.New("the system refuses")
 	var out lines
-	code := execute([]string{"--config", s.Config, "run", "--drain"}, os.Stdin, &out, &out, func() error { return refused })
+	code := execute([]string{"--config", s.Config, "run", "--drain"}, os.Stdin, &out, &out, wording.Words{}, func() error { return refused })
 	if _, err := os.Stat(filepath.Join(s.Dir, "state")); code != exitFailure || err == nil {
 		t.Errorf("exit code %d, state folder %v", code, err)
 	}

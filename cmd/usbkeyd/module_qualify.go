@@ -134,7 +134,7 @@ func (o *qualifyOptions) reading() (qualify.Options, error) {
 			return p, nil
 		},
 		Say: func(format string, args ...any) {
-			_, _ = fmt.Fprintln(o.err, output.Clean(fmt.Sprintf(format, args...)))
+			_, _ = fmt.Fprintln(o.err, output.Clean(o.words.Told(fmt.Sprintf(format, args...))))
 		},
 		HotPlug: time.Duration(o.hotPlug) * time.Second,
 	}, nil

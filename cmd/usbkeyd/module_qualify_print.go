@@ -13,17 +13,17 @@ import (
 // profile last, where it can be copied from.
 func (o *qualifyOptions) print(r *qualify.Report) error {
 	if o.format == output.JSON {
-		return o.format.Print(o.out, output.Rows{}, r)
+		return o.streams.print(o.format, output.Rows{}, r)
 	}
 	var errs []error
 	say := func(format string, args ...any) {
-		_, err := fmt.Fprintln(o.out, output.Clean(fmt.Sprintf(format, args...)))
+		_, err := fmt.Fprintln(o.out, output.Clean(o.words.Sprintf(format, args...)))
 		errs = append(errs, err)
 	}
 	table := func(t output.Rows) {
 		if len(t.Rows) > 0 {
 			say("")
-			errs = append(errs, o.format.Print(o.out, t, nil))
+			errs = append(errs, o.streams.print(o.format, t, nil))
 		}
 	}
 	m := r.Module

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/agent"
@@ -14,8 +17,9 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 )
 
-// instances makes a pool of processes for every configured module.
-func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, func(), error) {
+// instances makes a pool of processes for every configured module. failed, which may be nil,
+// hears of those that crash or hang.
+func instances(station *config.Station, log *slog.Logger, failed func(module string, err *pkcs11.Error)) ([]agent.Instance, func(), error) {
 	locks := filepath.Join(station.StateDir, "modules")
 	if err := os.MkdirAll(locks, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("state folder: %w", err)
@@ -24,8 +28,17 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 	var pools []*worker.Pool
 	sockets := pcscSockets(station.Modules)
 	buses := map[string]*worker.Bus{}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	program, err := moduleProgram(self)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, m := range station.Modules {
 		spec := moduleSpec(station, m)
+		spec.Program = program
 		if m.Tokens == 1 {
 			spec.MaxProcesses = 1 // whoever looks and whoever writes take turns
 		}
@@ -35,6 +48,9 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 		}
 		spec.Bus, spec.Refresh = buses[hub], refresh
 		spec.Lock = filepath.Join(locks, m.Name+".lock")
+		if failed != nil {
+			spec.Failed = func(err *pkcs11.Error) { failed(m.Name, err) }
+		}
 		p := worker.NewPool(spec)
 		pools = append(pools, p)
 		out = append(out, agent.Instance{Name: m.Name, Pool: pool{p, spec.MaxProcesses, log}, Tokens: m.Tokens, PCSC: sockets[m.Name], ModulePath: m.Path, ModuleSHA256: m.SHA256})
@@ -46,6 +62,22 @@ func instances(station *config.Station, log *slog.Logger) ([]agent.Instance, fun
 			}
 		}
 	}, nil
+}
+
+// moduleProgram is the program for modules' processes, which lies beside this one, self, or
+// where packages have it; nil without it: this program does the same, but takes longer to start.
+func moduleProgram(self string) (*worker.Program, error) {
+	name := "usbkeyd-module"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	for _, dir := range []string{".", "../lib/usbkeyd"} {
+		program, err := worker.OpenProgram(filepath.Join(filepath.Dir(self), dir, name))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return program, err
+		}
+	}
+	return nil, nil
 }
 
 // reaches names what a module gets its tokens from: modules of one pcscd, or of one

@@ -13,6 +13,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/internal/pcsc"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 )
 
 // pcscSockets is, by module name, the socket of the pcscd that a module needs; those
@@ -82,9 +83,9 @@ func distinct(modules []config.Module, sockets map[string]string) []string {
 }
 
 // printAlarms tells a person.
-func printAlarms(w io.Writer, alarms []agent.Alarm) {
+func printAlarms(words wording.Words, w io.Writer, alarms []agent.Alarm) {
 	for _, a := range alarms {
-		_, _ = fmt.Fprintf(w, "ALARM %s since %s: %s\n  %s\n", a.Code, a.Since.Format(time.TimeOnly), output.Clean(a.Text), a.Hint)
+		_, _ = words.Fprintf(w, "ALARM %s since %s: %s\n  %s\n", a.Code, a.Since.Format(time.TimeOnly), output.Clean(words.Told(a.Text)), words.Told(a.Hint))
 	}
 }
 
@@ -110,8 +111,8 @@ func moduleNotes(station *config.Station) []note {
 
 func (n note) String() string { return "Note: module " + n.Module + " has " + n.Text + "." }
 
-func printNotes(w io.Writer, notes []note) {
+func printNotes(words wording.Words, w io.Writer, notes []note) {
 	for _, n := range notes {
-		_, _ = fmt.Fprintln(w, output.Clean(n.String()))
+		_, _ = fmt.Fprintln(w, output.Clean(words.Told(n.String())))
 	}
 }

@@ -95,7 +95,7 @@ func TestPCSCDIsNotRunning(t *testing.T) {
 	log := filepath.Join(s.Dir, "log")
 	var said bytes.Buffer
 	o := &runOptions{
-		streams: streams{strings.NewReader(""), io.Discard, &said}, config: &s.Config, shutIn: notShutIn, drain: true, log: log,
+		streams: streams{in: strings.NewReader(""), out: io.Discard, err: &said}, config: &s.Config, shutIn: notShutIn, drain: true, log: log,
 		load: func() (*config.Station, error) { return config.Load(s.Config) }, alarmPatience: time.Second,
 	}
 	err := o.run(t.Context())
@@ -135,7 +135,7 @@ func TestWatchTellsOfPCSCD(t *testing.T) {
 	var out lines
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	root := newTokensWatch(streams{strings.NewReader(""), &out, &out}, func() (*config.Station, error) { return station, nil })
+	root := newTokensWatch(streams{in: strings.NewReader(""), out: &out, err: &out}, func() (*config.Station, error) { return station, nil })
 	root.SetArgs([]string{"-o", "json"})
 	done := make(chan error, 1)
 	go func() { done <- root.ExecuteContext(ctx) }()

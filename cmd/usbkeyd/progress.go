@@ -1,12 +1,12 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/output"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/provision"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -21,16 +21,17 @@ type progress interface {
 
 // newProgress: one that drains comes to an end, and keeps the line of each token on
 // the screen; a daemon lets go of those that are done.
-func newProgress(w io.Writer, interactive, drain bool) progress {
+func newProgress(words wording.Words, w io.Writer, interactive, drain bool) progress {
 	if interactive {
-		return newBars(w, drain)
+		return newBars(words, w, drain)
 	}
-	return &plainLines{w: w, begun: map[string]time.Time{}}
+	return &plainLines{words: words, w: w, begun: map[string]time.Time{}}
 }
 
 // plainLines prints a line when a job begins and when it stops.
 type plainLines struct {
 	mu    sync.Mutex
+	words wording.Words
 	w     io.Writer
 	begun map[string]time.Time // of the jobs that have not come to their end
 	known int
@@ -53,19 +54,22 @@ func (l *plainLines) observe(p provision.Progress) {
 		l.done++
 		l.say("%s  finished: token %s, %.1f s (%d of %d known)", p.Job.UnitID(), p.Token.Identity.Serial, time.Since(begun).Seconds(), l.done, l.known)
 	default:
-		l.say("%s  %s at %s: %s %s", p.Job.UnitID(), p.State, p.Step, p.Reason, p.Hint)
+		l.say("%s  %s at %s: %s %s", p.Job.UnitID(), l.words.Name("is", string(p.State)), l.words.Name("step", string(p.Step)), l.words.Told(p.Reason), l.words.Told(p.Hint))
 	}
 	if p.State.Final() {
 		delete(l.begun, p.Job.ID)
 	}
 }
 
-func (l *plainLines) say(format string, args ...any) { _, _ = fmt.Fprintf(l.w, format+"\n", args...) }
+func (l *plainLines) say(format string, args ...any) {
+	_, _ = l.words.Fprintf(l.w, format+"\n", args...)
+}
 
 func (l *plainLines) close() {}
 
 // bars draws on a terminal.
 type bars struct {
+	words wording.Words
 	mu    sync.Mutex
 	box   *mpb.Progress
 	total *mpb.Bar
@@ -76,23 +80,24 @@ type bars struct {
 }
 
 type jobBar struct {
-	bar  *mpb.Bar
-	now  provision.Progress
-	mu   sync.Mutex
-	last int
+	words wording.Words
+	bar   *mpb.Bar
+	now   provision.Progress
+	mu    sync.Mutex
+	last  int
 }
 
-func newBars(w io.Writer, drain bool) *bars {
+func newBars(words wording.Words, w io.Writer, drain bool) *bars {
 	options := []mpb.ContainerOption{mpb.WithOutput(w), mpb.WithWidth(24), mpb.WithAutoRefresh()}
 	if !drain {
 		options = append(options, mpb.PopCompletedMode()) // they scroll away
 	}
-	b := &bars{box: mpb.New(options...), jobs: map[string]*jobBar{}}
+	b := &bars{words: words, box: mpb.New(options...), jobs: map[string]*jobBar{}}
 	b.total = b.box.New(0, mpb.BarStyle().Rbound("|").Lbound("|"),
 		mpb.BarPriority(1<<20), // below all tokens
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return b.count() })),
 		mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.Name("  "),
-			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 6}), ""), decor.OnComplete(decor.Name(" left"), "")))
+			decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 6}), ""), decor.OnComplete(decor.Name(words.Say(" left")), "")))
 	return b
 }
 
@@ -100,7 +105,7 @@ func newBars(w io.Writer, drain bool) *bars {
 func (b *bars) count() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return output.Columns().FillRight(fmt.Sprintf("%d of %d keys", b.done, b.known), 52)
+	return output.Columns().FillRight(b.words.Sprintf("%d of %d keys", b.done, b.known), 52)
 }
 
 // head is the beginning of a token's line; tail its end.
@@ -118,18 +123,18 @@ func (j *jobBar) tail() string {
 	defer j.mu.Unlock()
 	switch j.now.State {
 	case provision.StateRunning:
-		return " " + string(j.now.Step)
+		return " " + j.words.Name("step", string(j.now.Step))
 	case provision.StateFinished:
 		return " ✓ " + string(j.now.Token.Identity.Serial)
 	}
-	return " ✗ " + string(j.now.State) + ": " + output.Columns().Truncate(j.now.Reason, 60, "…")
+	return " ✗ " + j.words.Name("is", string(j.now.State)) + ": " + output.Columns().Truncate(j.words.Told(j.now.Reason), 60, "…")
 }
 
 func (b *bars) observe(p provision.Progress) {
 	b.mu.Lock()
 	j := b.jobs[p.Job.ID]
 	if j == nil {
-		j = &jobBar{now: p}
+		j = &jobBar{words: b.words, now: p}
 		b.jobs[p.Job.ID] = j
 		b.known++
 		b.steps += int64(weight(p.Job, p.Steps))

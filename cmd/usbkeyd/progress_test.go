@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -29,7 +30,7 @@ func observeJobs(p progress, count int) {
 func TestProgressForgetsWhatIsDone(t *testing.T) {
 	const jobs, waiting = 40, 10
 	var text bytes.Buffer
-	lines, ok := newProgress(&text, false, false).(*plainLines)
+	lines, ok := newProgress(wording.Words{}, &text, false, false).(*plainLines)
 	if !ok {
 		t.Fatal("no plain lines where there is no terminal")
 	}
@@ -42,7 +43,7 @@ func TestProgressForgetsWhatIsDone(t *testing.T) {
 	}
 
 	for _, drain := range []bool{true, false} {
-		b := newBars(io.Discard, drain)
+		b := newBars(wording.Words{}, io.Discard, drain)
 		observeJobs(b, jobs)
 		if len(b.jobs) != waiting || b.known != jobs || b.done != jobs/4 {
 			t.Errorf("bars keep %d of %d jobs, %d finished (drain %t)", len(b.jobs), b.known, b.done, drain)

@@ -13,6 +13,9 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
+	"github.com/usbkeyd/usbkeyd/internal/manpage"
+	"github.com/usbkeyd/usbkeyd/internal/output"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 )
 
 // Exit codes, documented in the root command's help.
@@ -53,20 +56,30 @@ func (e *codeError) Unwrap() error { return e.err }
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	words    wording.Words // of whoever reads them
+}
+
+// print prints a table in the reader's language, or value as JSON, which has no language.
+func (s streams) print(format output.Format, rows output.Rows, value any) error {
+	return format.Print(s.out, rows.In(s.words.Say), value)
 }
 
 // execute runs the command line and returns the exit code. shutIn is called before
 // secrets are handled; it changes the process for good.
-func execute(args []string, in io.Reader, out, errOut io.Writer, shutIn func() error) int {
+func execute(args []string, in io.Reader, out, errOut io.Writer, words wording.Words, shutIn func() error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), stopSignals()...)
 	defer stop()
-	root := newRoot(streams{in, out, errOut}, shutIn)
+	root := newRoot(streams{in, out, errOut, words}, shutIn)
 	root.SetArgs(args)
+	// Manual pages are English; their layout knows no other script.
+	if c, _, err := root.Find(args); err != nil || c.Name() != "man" {
+		words.Commands(root)
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	_, _ = fmt.Fprintln(errOut, "usbkeyd:", err)
+	_, _ = fmt.Fprintln(errOut, "usbkeyd:", words.Told(err.Error()))
 	return exitCode(err)
 }
 
@@ -118,11 +131,22 @@ everything and reports the serial numbers.
 	}
 	root.AddCommand(
 		newRun(s, &path, load, shutIn),
+		newConsole(s), newConfirm(s), newApprove(s),
+		group("orders", "Look at orders, and what was done with them", newOrdersList(s, load), newOrdersShow(s, load)),
+		newQueue(s), newBays(s), newToday(s, load), newSearch(s, load),
 		group("tokens", "Look at the tokens that are plugged in", newTokensList(s, load), newTokensWatch(s, load)),
 		group("jobs", "Look at what was done with each unit", newJobsList(s, load), newJobsShow(s, load), newJobsAbandon(s, load)),
+		group("journal", "Keep the journal small", newJournalCompact(s, load)),
 		group("audit", "Look at the record of what this station did", newAuditVerify(s, load), newAuditShow(s, load), newAuditExport(s, load)),
 		group("mailers", "Print the letters that bring user PINs",
 			newMailersList(s, load), newMailersPreview(s, load, shutIn), newMailersPrint(s, load, shutIn), newMailersConfirm(s, load), newMailersReprint(s, load, shutIn)),
+		group("stock", "Take in delivered tokens, and look them up", newStockImport(s, load), newStockList(s, load), newStockCheck(s, load)),
+		group("quarantine", "Decide about tokens that must not be used", newQuarantineList(s), newQuarantineShow(s), newQuarantineWipe(s), newQuarantineRelease(s)),
+		group("pack", "Put finished keys into parcels, by scanning",
+			newPackOpen(s, load), newPackScan(s, load), newPackVerify(s, load), newPackLeaveOut(s, load), newPackUndo(s, load), newPackWaybill(s, load), newPackClose(s, load),
+			newPackList(s, load), newPackShow(s, load)),
+		group("labels", "Write what is stuck on keys and put into parcels",
+			newLabelsToken(s, load), newLabelsPackingList(s, load), newLabelsShipping(s, load), newLabelsPrint(s, load), newLabelsList(s, load), newLabelsConfirm(s, load), newLabelsSetAside(s, load)),
 		group("module", "Look at a vendor's PKCS#11 library", newModuleQualify(s, shutIn)),
 		group("evidence", "Signed statements about finished keys", newEvidenceExport(s, load), newEvidenceVerify(s)),
 		group("sopin", "Open an SO PIN from escrow", newSOPINOpen(s, shutIn)),
@@ -131,9 +155,12 @@ everything and reports the serial numbers.
 		group("identity", "Look at where this station's key is", newIdentityShow(s, load)),
 		group("state", "Work on the state folder", newStateReseal(s, load, shutIn)),
 		group("config", "Work on the configuration", newConfigCheck(s, &path, load)),
+		newDoctor(s, load, shutIn),
 		newService(s, &path),
 		buildinfo.NewCommand(s.out, "usbkeyd", api.ProtocolVersion, noArgs),
+		manpage.NewCommand(s.out, noArgs),
 	)
+	completions(root, s.words, load)
 	return root
 }
 

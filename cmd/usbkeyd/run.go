@@ -33,6 +33,8 @@ type runOptions struct {
 	junit  string
 	log    string
 	level  slog.Level
+	// managed says that standard error is nobody's, see underManager.
+	managed bool
 	// alarmPatience is agent.Config's, 0 for the default.
 	alarmPatience time.Duration
 }
@@ -46,11 +48,16 @@ func newRun(s streams, path *string, load func() (*config.Station, error), shutI
 step and is parked, and the next start goes on from there. With --drain, return
 once no work is left that this station can do now.`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return underManager(c.Context(), func(ctx context.Context, managed bool) error {
+				o.managed = managed
+				return o.run(ctx)
+			})
+		},
 	}
 	c.Flags().BoolVar(&o.drain, "drain", false, "return once no work is left")
 	c.Flags().StringVar(&o.junit, "junit", "", "write a JUnit report of the units to `file` at the end")
-	c.Flags().StringVar(&o.log, "log", "", "write the log (JSON lines) to `file`, - for standard error (default: standard error, or usbkeyd.log in the state folder when progress is shown on a terminal)")
+	c.Flags().StringVar(&o.log, "log", "", "write the log (JSON lines) to `file`, - for standard error (default: standard error, or usbkeyd.log in the state folder when progress is shown on a terminal, and as a service of Windows)")
 	c.Flags().TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	return c
 }
@@ -87,7 +94,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, closeLog()) }()
 	log := slog.New(slog.NewJSONHandler(logTo, &slog.HandlerOptions{Level: o.level})).With("station", station.Name)
 
-	progress := newProgress(o.err, interactive, o.drain)
+	progress := newProgress(o.words, o.err, interactive, o.drain)
 	observe := progress.observe
 	var records *unitRecord
 	if o.junit != "" {
@@ -97,15 +104,61 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 			records.observe(p)
 		}
 	}
+	taught, err := openPlaces(station)
+	if err != nil {
+		return err
+	}
+	operators, err := newPage(station, st, taught, o.drain, log)
+	if err != nil {
+		return err
+	}
+	if operators != nil {
+		defer func() { err = errors.Join(err, operators.Close()) }()
+		work := observe
+		observe = func(p provision.Progress) {
+			work(p)
+			operators.observe(p)
+		}
+	}
 	if err := o.recordStart(st.journal, string(station.Identity.Tier), log); err != nil {
 		return err
 	}
-	a, closeAgent, err := newAgent(station, tpm, st, log, observe)
+	post, products := newVitals(station, st.journal), &shelf{}
+	told := observe
+	observe = func(p provision.Progress) {
+		told(p)
+		post.observe(p)
+	}
+	a, closeAgent, err := newAgent(station, tpm, st, log, products, post, observe)
 	if err != nil {
 		return err
 	}
 	defer closeAgent()
+	a.Order, a.Paused = taught.order, taught.going
 	a.Drain, a.AlarmPatience = o.drain, cmp.Or(o.alarmPatience, a.AlarmPatience)
+	if operators != nil {
+		end, err := operators.begin(ctx, a, st.journal, log)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	endVitals, err := post.begin(ctx, station.Metrics.Port, log)
+	if err != nil {
+		return err
+	}
+	defer endVitals()
+	manager, err := openManager()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, manager.Close()) }()
+	defer manage(ctx, post, manager, log)()
+	if !interactive { // there the signal means that the terminal is gone
+		again := &reloader{load: o.load, running: station, products: products, reconfigure: a.Reconfigure, manager: manager, log: log}
+		again.record = func() error { return o.recordStart(st.journal, string(station.Identity.Tier), log) }
+		defer again.onSignal(ctx)()
+	}
 	for _, n := range moduleNotes(station) {
 		log.Warn("module", "module", n.Module, "code", n.Code, "note", n.Text)
 	}
@@ -156,16 +209,19 @@ func centralOr(err error) int {
 
 // conclude says how it ended and what a person has to do.
 func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
-	_, _ = fmt.Fprintf(o.err, "%d finished, %d failed, %d quarantined, %d waiting\n", s.Finished, s.Failed, s.Quarantined, len(s.Waiting))
+	_, _ = o.words.Fprintf(o.err, "%d finished, %d failed, %d quarantined, %d waiting\n", s.Finished, s.Failed, s.Quarantined, len(s.Waiting))
+	for _, u := range s.Unlisted {
+		_, _ = o.words.Fprintf(o.err, "  The token in %s is not written: %s.\n    %s\n", u.Token.Module, o.words.Told(u.Err.Error()), o.words.Told(unlistedHint))
+	}
 	if o.drain && s.FreeTokens == 0 && s.Finished == 0 && len(s.Alarms) == 0 {
-		_, _ = fmt.Fprintln(o.err, "No blank token is plugged in, so nothing was claimed; see usbkeyd tokens list.")
+		_, _ = o.words.Fprintln(o.err, "No blank token is plugged in, so nothing was claimed; see usbkeyd tokens list.")
 	}
 	for _, w := range s.Waiting {
 		if w.Reason != "" && ctx.Err() == nil {
-			_, _ = fmt.Fprintf(o.err, "  %s waits at %s: %s\n    %s\n", w.Job.UnitID(), w.Step, w.Reason, w.Hint)
+			_, _ = o.words.Fprintf(o.err, "  %s waits at %s: %s\n    %s\n", w.Job.UnitID(), o.words.Name("step", string(w.Step)), o.words.Told(w.Reason), o.words.Told(w.Hint))
 		}
 	}
-	printAlarms(o.err, s.Alarms)
+	printAlarms(o.words, o.err, s.Alarms)
 	if ctx.Err() != nil {
 		return nil // asked to stop: what is parked goes on at the next start
 	}
@@ -183,7 +239,7 @@ func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
 func (o *runOptions) openLog(stateDir string, interactive bool) (io.Writer, func() error, error) {
 	nothing := func() error { return nil }
 	path := o.log
-	if path == "-" || path == "" && !interactive {
+	if path == "-" || path == "" && !interactive && !o.managed {
 		return o.err, nothing, nil
 	}
 	if path == "" {
@@ -196,13 +252,19 @@ func (o *runOptions) openLog(stateDir string, interactive bool) (io.Writer, func
 	return f, f.Close, nil
 }
 
-// newAgent wires the daemon together.
-func newAgent(station *config.Station, tpm *identity.TPM, st *state, log *slog.Logger, observe func(provision.Progress)) (*agent.Agent, func(), error) {
+// newAgent wires the daemon together; its products are those on the shelf from now on, and
+// the vitals become its.
+func newAgent(station *config.Station, tpm *identity.TPM, st *state, log *slog.Logger, products *shelf, post *vitals, observe func(provision.Progress)) (*agent.Agent, func(), error) {
 	cat, err := newCatalogue(station)
 	if err != nil {
 		return nil, nil, err
 	}
+	products.Store(cat)
 	if _, err := newMailers(station, cups.Supported); err != nil {
+		return nil, nil, err
+	}
+	labels, err := newLabels(station, cups.Supported)
+	if err != nil {
 		return nil, nil, err
 	}
 	profile, err := tokenProfiles(station)
@@ -221,18 +283,20 @@ func newAgent(station *config.Station, tpm *identity.TPM, st *state, log *slog.L
 	if err != nil {
 		return nil, nil, err
 	}
-	modules, closeModules, err := instances(station, log)
+	modules, closeModules, err := instances(station, log, post.moduleFailed)
 	if err != nil {
 		return nil, nil, err
 	}
-	return agent.New(agent.Config{
+	post.agent = agent.New(agent.Config{
 		Central: central, Renewal: renewal, Instances: modules,
 		Runner: provision.Runner{
 			Journal: st.journal, Vault: st.vault, Keys: keys, Anchors: anchors,
-			Product: cat.product, TokenProfile: profile, Now: time.Now, Settle: settle,
+			Product: products.product, TokenProfile: profile, DeliveredOnly: station.Stock.DeliveredOnly, Now: time.Now, Settle: settle,
 		},
-		Label: cat.label, Products: cat.codes, Capabilities: capabilities(station),
+		Label: products.label, Products: cat.codes, Capabilities: capabilities(station),
 		UserPINRecipients: station.Recipients.UserPIN, SOPINRecipients: station.Recipients.SOPIN,
-		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe, Probe: probePCSC, Record: record,
-	}), closeModules, nil
+		InstanceID: st.instanceID, BootID: bootID(), Version: buildinfo.Version(), Log: log, Observe: observe, Stopped: post.stopped, Probe: probePCSC, Record: record, Keep: station.Journal.Keep,
+		PrintLabel: labels.oneAtATime(station),
+	})
+	return post.agent, closeModules, nil
 }

@@ -4,8 +4,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"text/template"
 
 	"github.com/kardianos/service"
 	"github.com/spf13/cobra"
@@ -43,7 +46,7 @@ func newService(s streams, config *string) *cobra.Command {
 		}
 		c.AddCommand(leaf)
 	}
-	c.AddCommand(&cobra.Command{
+	c.AddCommand(o.newUnit(), &cobra.Command{
 		Use: "status", Short: "Say whether the service runs", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return o.status() },
 	})
@@ -64,14 +67,19 @@ func (o *serviceOptions) service() (service.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return service.New(program{}, &service.Config{
+	return service.New(program{}, o.serviceConfig(path))
+}
+
+// serviceConfig is the service that runs with the configuration at an absolute path.
+func (o *serviceOptions) serviceConfig(path string) *service.Config {
+	return &service.Config{
 		Name:        "usbkeyd",
 		DisplayName: "usbkeyd",
 		Description: "Turns approved orders into finished USB keys",
 		Arguments:   []string{"run", "--config", path},
 		UserName:    o.user,
 		Option:      service.KeyValue{"SystemdScript": systemdUnit, "USB": o.usb},
-	})
+	}
 }
 
 func (o *serviceOptions) control(action string) error {
@@ -87,7 +95,7 @@ func (o *serviceOptions) control(action string) error {
 	if err := service.Control(s, action); err != nil {
 		return fmt.Errorf("service %s on %s: %w", action, s.Platform(), err)
 	}
-	_, err = fmt.Fprintf(o.out, "service usbkeyd: %s done (%s)\n", action, s.Platform())
+	_, err = o.words.Fprintf(o.out, "service usbkeyd: %s done (%s)\n", o.words.Name("service", action), s.Platform())
 	return err
 }
 
@@ -99,7 +107,7 @@ func (o *serviceOptions) status() error {
 	st, err := s.Status()
 	switch {
 	case errors.Is(err, service.ErrNotInstalled), err != nil && !installed(s.Platform()):
-		_, err = fmt.Fprintf(o.out, "not installed (%s)\n", s.Platform())
+		_, err = o.words.Fprintf(o.out, "not installed (%s)\n", s.Platform())
 		return err
 	case err != nil && s.Platform() == systemV:
 		// Its script answers "not running" by an exit status, which the library takes for a failure.
@@ -108,8 +116,40 @@ func (o *serviceOptions) status() error {
 		return fmt.Errorf("service status on %s: %w", s.Platform(), err)
 	}
 	word := map[service.Status]string{service.StatusRunning: "running", service.StatusStopped: "stopped", service.StatusUnknown: "unknown"}[st]
-	_, err = fmt.Fprintf(o.out, "%s (%s)\n", word, s.Platform())
+	_, err = fmt.Fprintf(o.out, "%s (%s)\n", o.words.Name("service", word), s.Platform())
 	return err
+}
+
+// newUnit is for packages, which install the unit by themselves.
+func (o *serviceOptions) newUnit() *cobra.Command {
+	var program string
+	c := &cobra.Command{
+		Use: "unit", Short: "Print the systemd unit that install would write", Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			path, err := filepath.Abs(*o.config)
+			if err != nil {
+				return err
+			}
+			return writeUnit(o.out, program, o.serviceConfig(path))
+		},
+	}
+	c.Flags().StringVar(&program, "program", "/usr/bin/usbkeyd", "the `file` that systemd is to start")
+	c.Flags().StringVar(&o.user, "user", "", "the system's `user` as which it runs")
+	c.Flags().BoolVar(&o.usb, "usb", false, "let the service at USB devices")
+	return c
+}
+
+// writeUnit writes the unit as the service library does.
+func writeUnit(w io.Writer, program string, c *service.Config) error {
+	same := func(s string) string { return s }
+	text, err := template.New("unit").Funcs(template.FuncMap{"cmd": strconv.Quote, "cmdEscape": same}).Parse(systemdUnit)
+	if err != nil {
+		return fmt.Errorf("service unit: %w", err)
+	}
+	return text.Execute(w, struct {
+		*service.Config
+		Path string
+	}{c, program})
 }
 
 // systemV is the library's name of it.

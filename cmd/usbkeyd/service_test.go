@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,35 +9,26 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"text/template"
 
-	"github.com/kardianos/service"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 )
 
-// unit writes the unit file as the service library does. The program is one that is
-// there, so that systemd has nothing to say about that.
+// unit writes the unit file. The program is one that is there, so that systemd has
+// nothing to say about that.
 func unit(t *testing.T, user string, usb bool) string {
 	t.Helper()
-	quote := func(s string) string { return strconv.Quote(s) }
-	text, err := template.New("unit").Funcs(template.FuncMap{"cmd": quote, "cmdEscape": func(s string) string { return s }}).Parse(systemdUnit)
-	if err != nil {
-		t.Fatal(err)
+	var out, errOut bytes.Buffer
+	args := []string{"service", "unit", "--program", "/bin/true", "--user", user, "--usb=" + strconv.FormatBool(usb)}
+	if code := execute(args, strings.NewReader(""), &out, &errOut, wording.Words{}, notShutIn); code != exitOK {
+		t.Fatalf("service unit: exit code %d\n%s", code, &errOut)
+	}
+	for _, want := range []string{`ExecStart=/bin/true "run" "--config" "/etc/usbkeyd/station.yaml"` + "\n", "Description=Turns approved"} {
+		if !strings.Contains(out.String(), want) {
+			t.Fatalf("the unit has no %q\n%s", want, &out)
+		}
 	}
 	path := filepath.Join(t.TempDir(), "usbkeyd.service")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = text.Execute(f, struct {
-		*service.Config
-		Path string
-	}{&service.Config{
-		Description: "sample", UserName: user, Arguments: []string{"run", "--config", "/etc/usbkeyd/station.yaml"}, Option: service.KeyValue{"USB": usb},
-	}, "/bin/true"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -78,21 +79,37 @@ func openDesk(dir string, key func(dir string) (*provision.Vault, error)) (*stat
 	return s, nil
 }
 
+// lockPatience is how long a lock may stay held by one who is dead already: a process that
+// is killed while it starts a child leaves its lock with that child until the child executes
+// its own program, about a millisecond.
+const lockPatience = 2 * time.Second
+
 // lockState makes the folder, if need be, and takes a lock of it; held, with a %s for the
-// folder, is what to say when somebody else has it.
+// folder, is what to say when somebody else has it and keeps it.
 func lockState(dir, name, held string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	lock, err := filelock.Exclusive(filepath.Join(dir, name))
+	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
+	defer cancel()
+	lock, err := filelock.WaitExclusive(ctx, filepath.Join(dir, name))
 	if errors.Is(err, filelock.ErrHeld) {
-		return nil, fmt.Errorf(held, dir)
+		return nil, &heldError{fmt.Sprintf(held, dir)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
 	return lock, nil
 }
+
+// heldError says that somebody else has a lock.
+type heldError struct{ says string }
+
+// Error implements error.
+func (e *heldError) Error() string { return e.says }
+
+// Unwrap makes it a filelock.ErrHeld.
+func (e *heldError) Unwrap() error { return filelock.ErrHeld }
 
 func (s *state) open(dir string, seal *provision.Sealing) error {
 	exists, err := provision.JournalExists(journalPath(dir))

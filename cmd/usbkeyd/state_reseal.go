@@ -65,7 +65,7 @@ func reseal(s streams, load func() (*config.Station, error), path string) (err e
 	if err := provision.Reseal(station.StateDir, key, seal); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "The journal's key is sealed to this machine as it is now. Remove %s.\n", path)
+	_, err = s.words.Fprintf(s.out, "The journal's key is sealed to this machine as it is now. Remove %s.\n", path)
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/csr/envelope"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/stationtest"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
 )
@@ -52,9 +53,25 @@ func notShutIn() error { return nil }
 // command runs usbkeyd in this process and returns its exit code and output.
 func (s *station) command(args ...string) (code int, out, errOut string) {
 	s.t.Helper()
+	return s.commandIn(wording.Words{}, args...)
+}
+
+// commandIn is command in a language.
+func (s *station) commandIn(words wording.Words, args ...string) (code int, out, errOut string) {
+	s.t.Helper()
 	var o, e bytes.Buffer
-	code = execute(append([]string{"--config", s.Config}, args...), strings.NewReader(""), &o, &e, notShutIn)
+	code = execute(append([]string{"--config", s.Config}, args...), strings.NewReader(""), &o, &e, words, notShutIn)
 	return code, o.String(), e.String()
+}
+
+// must is command for one that ends well; it returns what that has printed.
+func (s *station) must(args ...string) string {
+	s.t.Helper()
+	code, out, errOut := s.command(args...)
+	if code != exitOK {
+		s.t.Fatalf("usbkeyd %s: exit code %d: %s", strings.Join(args, " "), code, errOut)
+	}
+	return out
 }
 
 // start runs usbkeyd in a process of its own.

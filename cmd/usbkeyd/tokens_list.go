@@ -13,6 +13,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 // tokenRow is one slot as tokens list shows it.
@@ -48,14 +49,15 @@ json they are in the fields alarms and notes.`,
 				return err
 			}
 			list, err := listStation(c.Context(), station)
+			err = errors.Join(err, markUnlisted(station, list.Tokens))
 			table := output.Rows{Header: []string{"MODULE", "SLOT", "MODEL", "TOKEN SERIAL", "LABEL", "STATE", "PROFILE"}, Empty: "No tokens are plugged in."}
 			for _, r := range list.Tokens {
-				table.Rows = append(table.Rows, []string{r.Module, r.Slot, r.Model, r.Serial, r.Label, r.State, r.Profile})
+				table.Rows = append(table.Rows, []string{r.Module, r.Slot, r.Model, r.Serial, r.Label, s.words.Told(r.State), r.Profile})
 			}
-			err = errors.Join(format.Print(s.out, table, list), err)
+			err = errors.Join(s.print(format, table, list), err)
 			if format == output.Table {
-				printNotes(s.err, list.Notes)
-				printAlarms(s.err, list.Alarms)
+				printNotes(s.words, s.err, list.Notes)
+				printAlarms(s.words, s.err, list.Alarms)
 			}
 			return err
 		},
@@ -152,4 +154,32 @@ func describeToken(station *config.Station, m config.Module, s pkcs11.Slot) toke
 		row.State += ", no profile fits"
 	}
 	return row
+}
+
+// markUnlisted says of each token that it is not on the list of delivered ones, where
+// that keeps it from being written. One that was written is told by its job.
+func markUnlisted(station *config.Station, rows []tokenRow) error {
+	if !station.Stock.DeliveredOnly {
+		return nil
+	}
+	mark := func(j *provision.Journal) error {
+		for i, r := range rows {
+			known := false
+			if j != nil {
+				var err error
+				if known, err = j.KnowsToken(pkcs11.TokenSerial(r.Serial), r.Model); err != nil {
+					return err
+				}
+			}
+			if !known {
+				rows[i].State += ", not on the list of delivered tokens"
+			}
+		}
+		return nil
+	}
+	there, err := besideDaemon(station, mark)
+	if err == nil && !there {
+		err = mark(nil)
+	}
+	return err
 }

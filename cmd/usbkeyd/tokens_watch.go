@@ -71,21 +71,21 @@ func printEvent(s streams, format output.Format, e tokenEvent) error {
 	}
 	switch e.Event {
 	case eventNote:
-		printNotes(s.err, []note{*e.Note})
+		printNotes(s.words, s.err, []note{*e.Note})
 		return nil
 	case eventAlarm:
-		printAlarms(s.err, e.Alarms)
+		printAlarms(s.words, s.err, e.Alarms)
 		return nil
 	case eventAlarmEnded:
-		_, _ = fmt.Fprintf(s.err, "The alarm has ended at %s.\n", e.At.Format(time.TimeOnly))
-		printAlarms(s.err, e.Alarms)
+		_, _ = s.words.Fprintf(s.err, "The alarm has ended at %s.\n", e.At.Format(time.TimeOnly))
+		printAlarms(s.words, s.err, e.Alarms)
 		return nil
 	}
-	what := output.Clean(fmt.Sprintf("%s  %q  %s  %s", e.Serial, e.Label, e.Model, e.State))
+	what := output.Clean(fmt.Sprintf("%s  %q  %s  %s", e.Serial, e.Label, e.Model, s.words.Told(e.State)))
 	if e.Event == "fault" {
-		what = output.Clean(e.Error)
+		what = output.Clean(s.words.Told(e.Error))
 	}
-	_, err := fmt.Fprintf(s.out, "%s  %-8s  %s  %s\n", e.At.Format(time.TimeOnly), e.Event, e.Module, what)
+	_, err := fmt.Fprintf(s.out, "%s  %-8s  %s  %s\n", e.At.Format(time.TimeOnly), s.words.Name("event", e.Event), e.Module, what)
 	return err
 }
 

@@ -55,7 +55,7 @@ func TestWatchTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	station.Modules[0].Path, station.Modules[0].Env, station.Modules[0].Trust = shim.Path, shim.Env, "owner"
-	root := newTokensWatch(streams{strings.NewReader(""), &out, &out}, func() (*config.Station, error) { return station, nil })
+	root := newTokensWatch(streams{in: strings.NewReader(""), out: &out, err: &out}, func() (*config.Station, error) { return station, nil })
 	root.SetArgs([]string{"-o", "json"})
 	done := make(chan error, 1)
 	go func() { done <- root.ExecuteContext(ctx) }()

@@ -66,7 +66,7 @@ func wave(b *testing.B, tokens, want int, misbehave func(int, pkcs11test.Shim)) 
 	station := s.shimmed(b, misbehave)
 	ctx, stop := context.WithCancel(b.Context())
 	var out bytes.Buffer
-	run := newRun(streams{strings.NewReader(""), &out, &out}, &s.Config, func() (*config.Station, error) { return station, nil }, notShutIn)
+	run := newRun(streams{in: strings.NewReader(""), out: &out, err: &out}, &s.Config, func() (*config.Station, error) { return station, nil }, notShutIn)
 	run.SetArgs([]string{"--log", filepath.Join(s.Dir, "log")})
 	ended := make(chan error, 1)
 	go func() { ended <- run.ExecuteContext(ctx) }()
@@ -91,18 +91,12 @@ func wave(b *testing.B, tokens, want int, misbehave func(int, pkcs11test.Shim)) 
 // shimmed puts a slow module before every token of the station.
 func (s *station) shimmed(b *testing.B, misbehave func(int, pkcs11test.Shim)) *config.Station {
 	b.Helper()
-	station, err := config.Load(s.Config)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for i, bay := range s.Bays {
-		shim := pkcs11test.NewShim(b, bay)
-		shim.Rules(b, fmt.Sprintf("C_GenerateKeyPair wait %d", slow.Milliseconds()))
+	station := s.load()
+	for i := range s.Bays {
+		shim := s.behindShim(station, i, fmt.Sprintf("C_GenerateKeyPair wait %d", slow.Milliseconds()))
 		if misbehave != nil {
 			misbehave(i, shim)
 		}
-		m := &station.Modules[i]
-		m.Path, m.Env, m.Trust = shim.Path, shim.Env, config.TrustOwner
 	}
 	for i := range station.TokenProfiles { // what hangs is waited for at the end
 		station.TokenProfiles[i].Deadlines.KeyGeneration = 3 * slow

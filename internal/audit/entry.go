@@ -30,6 +30,10 @@ const (
 	KindInstalled        Kind = "installed"         // a unit is finished
 	KindReleased         Kind = "released"          // a unit is given back
 	KindGivenUp          Kind = "given-up"          // a job ended in another way
+	KindScanned          Kind = "scanned"           // a key was put into a parcel, was verified there, or taken out
+	KindPacked           Kind = "packed"            // the parcel with a unit's key was closed
+	KindQuarantine       Kind = "quarantine"        // a decision about a token in quarantine, by its code
+	KindLabel            Kind = "label"             // a key's label was printed, stuck on, mixed up or put aside
 )
 
 // Kinds of acts of the station itself.
@@ -42,6 +46,8 @@ const (
 	KindCancelled    Kind = "cancelled"     // the server withdrew a unit
 	KindRefusal      Kind = "refusal"       // the server refused a report for good
 	KindRecovery     Kind = "recovery"      // a unit that was lost was taken back
+	KindIntake       Kind = "intake"        // a delivery of tokens was taken into stock
+	KindParcel       Kind = "parcel"        // something else was done to a parcel
 )
 
 // Entry is one act.

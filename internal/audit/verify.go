@@ -42,7 +42,11 @@ type Row struct{ Line, Hashes []byte }
 // as it was: then whatever they cover is what it was when they were made. It returns the
 // root of the whole. A record that does not hold is a *BrokenError.
 func Verify(rows iter.Seq2[Row, error], checkpoints ...Checkpoint) (Checkpoint, error) {
-	var whole edge
+	return VerifyFrom(Base{}, rows, checkpoints...)
+}
+
+// verify goes on from an edge.
+func verify(whole edge, rows iter.Seq2[Row, error], checkpoints []Checkpoint) (Checkpoint, error) {
 	pending := slices.SortedFunc(slices.Values(checkpoints), func(x, y Checkpoint) int { return int(x.Size - y.Size) })
 	passed := func() (err error) {
 		for len(pending) > 0 && pending[0].Size == whole.size && err == nil {

@@ -2,6 +2,7 @@ package canary
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -54,8 +55,21 @@ func (s *Search) In(where string, data []byte) {
 }
 
 // Folder looks through every regular file below a folder, and through the names of all;
-// not below those left out, in which secrets may be.
+// not below those left out, in which secrets may be. A program may be at work in it: if what
+// is listed is gone when it is to be read, all is looked through again.
 func (s *Search) Folder(root string, leftOut ...string) error {
+	const tries = 20
+	for n := 1; ; n++ {
+		before := *s
+		err := s.once(root, leftOut)
+		if n == tries || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		*s = before
+	}
+}
+
+func (s *Search) once(root string, leftOut []string) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -24,10 +24,8 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central"
-	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
 	"github.com/usbkeyd/usbkeyd/internal/central/stationroot"
-	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
 // forge signs a client certificate with any root, name, usage and validity.
@@ -93,18 +91,7 @@ func testClientCertificates(t *testing.T, e engine) {
 		{"of a known station, but not its own", forge(t, root, rootKey, "bay-1", client, now.Add(-time.Hour), now.Add(time.Hour)), 403, api.ProblemForbidden},
 		{"revoked", nil, 403, api.ProblemForbidden},
 	}
-	at := database.File(filepath.Join(r.dir, "central.db"))
-	if r.postgres.Given() {
-		at = r.postgres.Schema("usbkey_central")
-	}
-	st, err := store.Open(t.Context(), at, time.Now, store.DefaultRules())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := st.RevokeStation(t.Context(), "bay-2"); err != nil {
-		t.Fatal(err)
-	}
-	if err := st.Close(); err != nil {
+	if _, err := r.admin.RevokeStation(t.Context(), "bay-2"); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range rows {

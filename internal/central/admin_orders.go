@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/api/adminserver"
@@ -14,7 +15,11 @@ import (
 func (s *adminAPI) PutOrder(ctx context.Context, r adminserver.PutOrderRequestObject) (adminserver.PutOrderResponseObject, error) {
 	o := *r.Body
 	// The content is compared as it will be kept: in one form, times in UTC.
-	o.DueAt, o.Approval.ApprovedAt = o.DueAt.UTC(), o.Approval.ApprovedAt.UTC()
+	o.Approval.ApprovedAt = o.Approval.ApprovedAt.UTC()
+	if o.DueAt != nil {
+		named := o.DueAt.UTC()
+		o.DueAt = &named
+	}
 	revision := 1
 	if o.Revision != nil {
 		revision = *o.Revision
@@ -28,8 +33,12 @@ func (s *adminAPI) PutOrder(ctx context.Context, r adminserver.PutOrderRequestOb
 	if err != nil {
 		return nil, fmt.Errorf("encode order %s: %w", r.OrderId, err)
 	}
+	due, err := s.dueAt(ctx, o, content)
+	if err != nil {
+		return nil, err
+	}
 	revised, err := s.store.PutOrder(ctx, store.Order{
-		ID: o.OrderId, ProductCode: o.ProductCode, Company: o.Company.Name, Quantity: o.Quantity, DueAt: o.DueAt, Content: content,
+		ID: o.OrderId, ProductCode: o.ProductCode, Company: o.Company.Name, Quantity: o.Quantity, DueAt: due, Content: content,
 		Revision: revision, FixedSHA256: fixed,
 	})
 	if err != nil {
@@ -72,7 +81,7 @@ func (s *Server) orderStatus(ctx context.Context, id string) (api.OrderStatus, e
 		return api.OrderStatus{}, err
 	}
 	status := api.OrderStatus{
-		Order: o, AcceptedAt: row.AcceptedAt, HomeStation: optional(row.HomeStation), Hold: row.Hold, Urgent: row.Urgent,
+		Order: o, AcceptedAt: row.AcceptedAt, DueAt: row.DueAt, HomeStation: optional(row.HomeStation), Hold: row.Hold, Urgent: row.Urgent,
 		CancelledAt: optionalTime(row.CancelledAt), Blocked: optional(row.Blocked), PersonalDataRemovedAt: optionalTime(row.ClearedAt),
 		Units: unitsOf(units),
 	}
@@ -110,9 +119,10 @@ func (s *adminAPI) ListOrders(ctx context.Context, r adminserver.ListOrdersReque
 }
 
 // fixedDigest is over what a revision may not change once a unit of the order was
-// leased: everything but the quantity, the due time and the approval.
+// leased: everything but the quantity, the due time and the approval. Digests are
+// kept, so it stays as it was when every order had a due time.
 func fixedDigest(o api.Order) (string, error) {
-	fixed := api.Order{OrderId: o.OrderId, ProductCode: o.ProductCode, ValidityYears: o.ValidityYears, Company: o.Company, Handler: o.Handler, Shipping: o.Shipping}
+	fixed := api.Order{DueAt: &time.Time{}, OrderId: o.OrderId, ProductCode: o.ProductCode, ValidityYears: o.ValidityYears, Company: o.Company, Handler: o.Handler, Shipping: o.Shipping}
 	text, err := json.Marshal(fixed)
 	if err != nil {
 		return "", fmt.Errorf("digest of order %s: %w", o.OrderId, err)

@@ -95,6 +95,8 @@ func (s *Server) grow(ctx context.Context, known int64) error {
 // keepAge grows if something changed. It ends the server when the store was set back
 // beneath it.
 func (s *Server) keepAge(ctx context.Context) error {
+	s.ageing.Lock() // there is one file, and who stops the server need not be who sweeps
+	defer s.ageing.Unlock()
 	if !s.store.Changed() {
 		return nil
 	}

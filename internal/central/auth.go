@@ -69,7 +69,7 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 	if err != nil {
 		return nil, problem(api.ProblemUnauthenticated, "the client certificate is not accepted: "+err.Error())
 	}
-	station, err := s.store.Station(r.Context(), name)
+	station, err := s.store.Caller(r.Context(), name)
 	var refusal *store.Refusal
 	switch {
 	case errors.As(err, &refusal):

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -191,9 +190,7 @@ func testAWaitingClaimIsRevoked(t *testing.T, e engine) {
 	if got := unitIDs(s.claim(1)); len(got) != 1 {
 		t.Fatalf("claimed %v", got)
 	}
-	waits := make(chan answer, 1)
-	go func() { waits <- s.claimAs(uuid.NewString(), 1, 3) }()
-	time.Sleep(200 * time.Millisecond) // until it waits; earlier, it is refused at once
+	waits := s.waits(uuid.NewString(), 1, 3)
 	if _, err := r.admin.RevokeStation(t.Context(), "bay-1"); err != nil {
 		t.Fatal(err)
 	}

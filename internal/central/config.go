@@ -52,6 +52,9 @@ type Config struct {
 	// RetainDays is how many days personal data are kept once an order is done with: all
 	// units SHIPPED or CANCELLED. Zero keeps them for ever.
 	RetainDays int
+	// CalendarFile adds notices of holidays to those that are built in, or replaces them. It
+	// is read whenever a due time is computed. Empty means the built-in ones alone.
+	CalendarFile string
 	// IssueWait is how long PUT …/csr waits for the certificate before it answers 202; 2 s if zero.
 	IssueWait time.Duration
 	// CATimeout bounds one call of the CA; 60 s if zero. Past it the outcome is unknown.
@@ -97,6 +100,9 @@ func (c Config) complete() (Config, error) {
 	orDefault(&c.Rules.BlockedAfter, "the wait before an order is told to be blocked", def.BlockedAfter, time.Millisecond)
 	if c.Rules.BreakerFailures == 0 {
 		c.Rules.BreakerFailures = def.BreakerFailures
+	}
+	if _, err := c.calendar(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.RetainDays < 0 {
 		errs = append(errs, fmt.Errorf("personal data are to be kept for %d days, must be 0 (for ever) or more", c.RetainDays))

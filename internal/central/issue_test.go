@@ -3,6 +3,7 @@ package central_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -122,23 +123,25 @@ func testSlowCA(t *testing.T, e engine) {
 		<-release
 		return authority.Development.Issue(ctx, q)
 	}
-	w := r.station("bay-1").one("SLOW").escrowed()
-	for range 3 { // repeats while it goes on do not begin it again
-		must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
-	}
-	must[api.UnitState](t, w.getCertificate(0), http.StatusAccepted)
-	collected := make(chan answer)
-	go func() { collected <- w.getCertificate(20) }()
-	time.Sleep(50 * time.Millisecond)
-	begun := time.Now()
-	close(release)
-	must[api.IssuedCertificate](t, <-collected, http.StatusOK)
-	if took := time.Since(begun); took > 1500*time.Millisecond {
-		t.Errorf("the waiting answer came %s after the certificate", took)
-	}
-	if authority.asked.Load() != 1 {
-		t.Errorf("the CA was told %d times", authority.asked.Load())
-	}
+	s := r.station("bay-1")
+	promptly(t, "the waiting answer came", 1500*time.Millisecond, func(try int) time.Duration {
+		w := s.one(fmt.Sprint("SLOW-", try)).escrowed()
+		for range 3 { // repeats while it goes on do not begin it again
+			must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+		}
+		must[api.UnitState](t, w.getCertificate(0), http.StatusAccepted)
+		collected := make(chan answer)
+		go func() { collected <- w.getCertificate(20) }()
+		time.Sleep(50 * time.Millisecond)
+		begun := time.Now()
+		release <- struct{}{}
+		must[api.IssuedCertificate](t, <-collected, http.StatusOK)
+		took := time.Since(begun)
+		if got := authority.asked.Load(); got != int32(try)+1 {
+			t.Errorf("the CA was told %d times", got)
+		}
+		return took
+	})
 }
 
 // An answer that was lost is asked for, not blindly asked again.
@@ -239,7 +242,7 @@ func testCertificateThatComesTooLate(t *testing.T, e engine) {
 	w.result = api.ResultRequest{Epoch: 1, Outcome: api.Destroyed, TokenSerial: w.csr.TokenSerial}
 	must[api.UnitState](t, w.putResult(), http.StatusOK)
 	close(release)
-	for deadline := time.Now().Add(5 * time.Second); r.unit("TOOLATE-001").CertificateSerial == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); r.unit("TOOLATE-001").CertificateSerial == nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the certificate was not kept")
 		}

@@ -2,14 +2,12 @@ package central
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
@@ -108,7 +106,7 @@ func (i *issuer) run(id, unitID string, generation int32) {
 	i.changed.ring(unitID)
 	i.changed.ring(outgoingEvents)
 	if err != nil && i.ctx.Err() == nil {
-		i.log.Error("no certificate yet", "request", id, "error", err)
+		i.log.Error("no certificate yet", "unit", unitID, "request", id, "error", err)
 	}
 }
 
@@ -184,7 +182,7 @@ func (i *issuer) issue(unitID string, generation int32) error {
 			return err
 		}
 	}
-	request, err := i.request(ctx, task)
+	request, err := request(task)
 	if err != nil {
 		return err
 	}
@@ -205,13 +203,13 @@ func (i *issuer) without(task store.Task, err error) error {
 	var twice *ca.TwiceError
 	switch {
 	case errors.As(err, &refused):
-		i.log.Warn("the CA refused a request for good", "request", task.Binding.RequestID)
+		i.log.Warn("the CA refused a request for good", "unit", task.Unit.ID, "request", task.Binding.RequestID)
 		return i.store.RefusedByCA(i.detached(), unitID, generation, i.self, refused.Reason)
 	case errors.As(err, &pending):
-		i.log.Info("the CA has not decided", "request", task.Binding.RequestID, "reason", pending.Reason)
+		i.log.Info("the CA has not decided", "unit", task.Unit.ID, "request", task.Binding.RequestID, "reason", pending.Reason)
 		return i.store.Pending(i.detached(), unitID, generation, i.self, store.Wait{Why: pending.Reason, After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
 	case errors.As(err, &twice):
-		i.log.Error("ALARM: the CA issued more than one certificate for one request", "request", task.Binding.RequestID, "certificateSerials", twice.Serials)
+		i.log.Error("ALARM: the CA issued more than one certificate for one request", "unit", task.Unit.ID, "request", task.Binding.RequestID, "certificateSerials", twice.Serials)
 	}
 	return i.unknown(task, err)
 }
@@ -246,14 +244,10 @@ func (i *issuer) unknown(task store.Task, cause error) error {
 // detached is for what must be written down even though the time of the call is up.
 func (i *issuer) detached() context.Context { return context.WithoutCancel(i.ctx) }
 
-func (i *issuer) request(ctx context.Context, task store.Task) (ca.Request, error) {
-	o, err := i.store.Order(ctx, task.Unit.OrderID)
+func request(task store.Task) (ca.Request, error) {
+	order, err := orderOf(task.Order)
 	if err != nil {
 		return ca.Request{}, err
-	}
-	var order api.Order
-	if err := json.Unmarshal(o.Content, &order); err != nil {
-		return ca.Request{}, fmt.Errorf("read order %s: %w", o.ID, err)
 	}
 	return ca.Request{ID: task.Binding.RequestID, CSR: task.Binding.CSR, Profile: ca.UserKey(order.ValidityYears), Product: order.ProductCode}, nil
 }
@@ -267,12 +261,12 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
 	var twice *store.TwiceError
 	if errors.As(err, &twice) {
-		i.log.Error("ALARM: the CA issued more than one certificate for one request", "request", task.Binding.RequestID,
+		i.log.Error("ALARM: the CA issued more than one certificate for one request", "unit", task.Unit.ID, "request", task.Binding.RequestID,
 			"certificateSerials", []string{twice.First, twice.Second})
 		return nil // both are kept; a person decides
 	}
 	if err == nil {
-		i.log.Info("certificate issued", "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
+		i.log.Info("certificate issued", "unit", task.Unit.ID, "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
 	}
 	return err
 }

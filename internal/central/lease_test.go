@@ -277,3 +277,40 @@ func testEscrowFollowsItsUnit(t *testing.T, e engine) {
 		t.Errorf("request under the new epoch: %d %s", a.status, a.body)
 	}
 }
+
+// TestHeartbeatTellsWhatIsUrgent: an order that becomes urgent after its lease, and is not any more.
+func TestHeartbeatTellsWhatIsUrgent(t *testing.T) { onBothEngines(t, testHeartbeatTellsWhatIsUrgent) }
+
+func testHeartbeatTellsWhatIsUrgent(t *testing.T, e engine) {
+	t.Parallel()
+	r := newRig(t, e, nil)
+	s := r.station("bay-1")
+	w := s.one("RUSH").escrowed()
+	other := s.one("PLAIN")
+	tells := func(when string, want bool) {
+		t.Helper()
+		for unit, urgent := range map[string]bool{w.lease.UnitId: want, other.lease.UnitId: false} {
+			if got := s.beat(unit, 1); got.Status != api.Ok || got.Urgent == nil || *got.Urgent != urgent {
+				t.Errorf("%s: of %s: %+v", when, unit, got)
+			}
+		}
+	}
+	flag := func(f api.OrderFlags) {
+		t.Helper()
+		if _, err := r.admin.FlagOrder(t.Context(), "RUSH", f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tells("at first", false)
+	flag(api.OrderFlags{Urgent: true})
+	tells("leased", true)
+	if a := w.putCSR(); a.status != http.StatusOK && a.status != http.StatusAccepted {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	tells("bound", true)
+	if got := s.beat("RUSH-001", 9); got.Status != api.Lost || got.Urgent != nil {
+		t.Errorf("of what is lost: %+v", got)
+	}
+	flag(api.OrderFlags{})
+	tells("not urgent any more", false)
+}

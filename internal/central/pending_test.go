@@ -27,7 +27,7 @@ func notYet(after time.Duration) error {
 // waitAsked waits until the CA was told a number of times, and then a few sweeps.
 func waitAsked(t *testing.T, authority *faultyCA, want int32) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); authority.asked.Load() < want && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); authority.asked.Load() < want && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	time.Sleep(100 * time.Millisecond)
@@ -118,7 +118,7 @@ func testLostAnswerAfterNotYet(t *testing.T, e engine) {
 				return
 			}
 			waitAsked(t, authority, 2)
-			deadline := time.Now().Add(5 * time.Second)
+			deadline := time.Now().Add(patience)
 			for r.wantState("CUTOFF-001", api.ISSUING).PendingUntil == nil {
 				if time.Now().After(deadline) {
 					t.Fatal("the unit waits for nothing")
@@ -230,7 +230,7 @@ func testESTServer(t *testing.T, e engine) {
 	w := station.one("LATER").escrowed()
 	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
 	for n := 1; n <= 2; n++ {
-		for deadline := time.Now().Add(5 * time.Second); s.Asked(w.csr.Csr) < n; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); s.Asked(w.csr.Csr) < n; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("asked %d times, want %d", s.Asked(w.csr.Csr), n)
 			}

@@ -135,6 +135,49 @@ func TestEveryProblemTypeIsMapped(t *testing.T) {
 	}
 }
 
+// What the document says beside its schemas is what the server does: who may call, how large a
+// body may be, and what a problem type looks like.
+func TestTheDocumentSaysWhatTheServerDoes(t *testing.T) {
+	t.Parallel()
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(api.Document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{}
+	policies := s.stationPolicies()
+	maps.Copy(policies, s.adminPolicies())
+	callers := map[any]caller{"anybody": anybody, "station-expired": aStationOnce, "station": aStation, "admin": anAdmin}
+	n := 0
+	for path, item := range doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			n++
+			p := policies[strings.ToUpper(op.OperationID[:1])+op.OperationID[1:]]
+			var who any = op.Tags[0]
+			if other, ok := op.Extensions["x-caller"]; ok {
+				who = other
+			}
+			if callers[who] != p.caller {
+				t.Errorf("%s %s: the document says %v may call it, the server's policy is %d", method, path, who, p.caller)
+			}
+			if kib, _ := op.Extensions["x-max-body-kib"].(float64); int64(kib)<<10 != p.limit {
+				t.Errorf("%s %s: the document says %v KiB, the server takes %d bytes", method, path, kib, p.limit)
+			}
+		}
+	}
+	if n != len(policies) {
+		t.Errorf("%d operations, %d policies", n, len(policies))
+	}
+	kinds := doc.Components.Schemas["ProblemType"].Value
+	said, _ := kinds.Extensions["x-problems"].(map[string]any)
+	for _, v := range kinds.Enum {
+		pt := api.ProblemType(v.(string))
+		row, _ := said[shortType(pt)].(map[string]any)
+		if k := kindOf(pt); row["status"] != float64(k.status) || row["retryable"] != k.retryable {
+			t.Errorf("%s is %v in the document, at the server %+v", pt, row, k)
+		}
+	}
+}
+
 func TestLeaseFollowsTheWorstKeyGeneration(t *testing.T) {
 	t.Parallel()
 	rows := []struct {

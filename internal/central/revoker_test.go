@@ -54,7 +54,7 @@ func TestASlowRevocationHoldsUpNothing(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("a sweep waits for the CA to revoke")
 	}
 	release()

@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -32,6 +33,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/pgtest"
 )
@@ -64,12 +66,21 @@ func onBothEngines(t *testing.T, test func(t *testing.T, e engine)) {
 
 func postgres(t *testing.T) database.Postgres {
 	t.Helper()
-	db, err := database.ParsePostgres(pgtest.Database(t))
+	db, err := database.ParsePostgres(withStore(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return db
 }
+
+// withStore makes a database with an empty store where a server keeps it.
+var withStore = pgtest.Like(func(url string) error {
+	db, err := database.ParsePostgres(url)
+	if err != nil {
+		return err
+	}
+	return centraltest.MakeStore(db.Schema("usbkey_central"))
+})
 
 // newRig starts a server in a directory of its own; change may alter its configuration.
 func newRig(t *testing.T, e engine, change func(*central.Config)) *rig {
@@ -82,6 +93,10 @@ func newRig(t *testing.T, e engine, change func(*central.Config)) *rig {
 // start starts a server on the rig's directory, as after a restart.
 func (r *rig) start(change func(*central.Config)) {
 	r.t.Helper()
+	centraltest.LayCA(r.t, filepath.Join(r.dir, "ca"))
+	if !r.postgres.Given() {
+		centraltest.LayStore(r.t, r.dir)
+	}
 	cfg := central.Config{DataDir: r.dir, Postgres: r.postgres, Clock: r.clock.now, SweepInterval: 20 * time.Millisecond, StopGrace: 100 * time.Millisecond}
 	if change != nil {
 		change(&cfg)
@@ -114,6 +129,7 @@ func (r *rig) developmentCA() *ca.Development { return openCA(r.t, r.dir, r.cloc
 
 func openCA(t *testing.T, dir string, c *clock) *ca.Development {
 	t.Helper()
+	centraltest.LayCA(t, filepath.Join(dir, "test-ca"))
 	d, err := ca.OpenDevelopment(t.Context(), filepath.Join(dir, "test-ca"), ca.DevelopmentRecord(filepath.Join(dir, "test-ca")), c.now)
 	if err != nil {
 		t.Fatal(err)
@@ -166,10 +182,14 @@ func (r *rig) wantState(id string, want api.UnitStateName) api.Unit {
 	return u
 }
 
-// waitState waits a few seconds for background work.
+// patience is how long a test waits in vain for what needs no time of its own: the machine may
+// be busy.
+const patience = time.Minute
+
+// waitState waits for background work.
 func (r *rig) waitState(id string, want api.UnitStateName) api.Unit {
 	r.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		if u := r.unit(id); u.State == want || time.Now().After(deadline) {
 			return r.wantState(id, want)
 		}
@@ -292,6 +312,7 @@ func send(t *testing.T, spec routers.Router, client *http.Client, base, method, 
 		if err := json.Unmarshal(a.body, &a.problem); err != nil || !a.problem.Type.Valid() || a.problem.Status != a.status {
 			t.Fatalf("%s %s: not a problem of the contract: %s", method, path, a.body)
 		}
+		refuses(t, spec, req, a.problem)
 		return a
 	}
 	conforms(t, spec, req, a)
@@ -327,6 +348,20 @@ func conforms(t *testing.T, spec routers.Router, req *http.Request, a answer) {
 	})
 	if err != nil {
 		t.Fatalf("%s %s: the answer is not that of the contract: %v", req.Method, req.URL.Path, err)
+	}
+}
+
+// refuses fails the test when an operation answers a problem that the document does not say of it.
+func refuses(t *testing.T, spec routers.Router, req *http.Request, p api.Problem) {
+	t.Helper()
+	route, _, err := spec.FindRoute(req)
+	if err != nil || p.Type == api.ProblemNotFound && p.Detail != nil && *p.Detail == "there is no such path" {
+		return // no operation of this listener
+	}
+	own, _ := route.Operation.Extensions["x-problems"].([]any)
+	common, _ := route.Spec.Components.Responses["Problem"].Value.Extensions["x-problems"].([]any)
+	if short := strings.TrimPrefix(string(p.Type), "urn:usbkeyd:problem:"); !slices.Contains(own, any(short)) && !slices.Contains(common, any(short)) {
+		t.Errorf("%s %s answers %s, which is not among the problems of %s in the contract", req.Method, req.URL.Path, short, route.Operation.OperationID)
 	}
 }
 

@@ -39,6 +39,7 @@ type Server struct {
 	neighbours *neighbours
 	claims     *claimFlights
 	strangers  chan struct{} // see admit
+	ageing     sync.Mutex    // held while the age grows
 	// stopping is done when Close begins, so that long polls end.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -123,6 +124,7 @@ func (s *Server) openListeners(ctx context.Context) error {
 		Certificates: []tls.Certificate{cert},
 		// Asked for, and verified by each operation: renewal alone will take an expired one.
 		ClientAuth: tls.RequestClientCert,
+		NextProtos: []string{"h2", "http/1.1"},
 	}
 	s.adminHTTP = s.httpServer(withLog(s.cfg.Logger, "admin", withHosts(adminHosts(s.adminListener.Addr()), admin)))
 	return nil
@@ -134,7 +136,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h,
 		// Connections are many and quiet: what each keeps is bounded.
-		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 512},
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 16 << 10},
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		WriteTimeout:      90 * time.Second,
@@ -146,7 +148,8 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 
 // Start answers requests and works in the background, until Close.
 func (s *Server) Start() {
-	s.background.Go(func() { s.serve("stations", s.stationHTTP.ServeTLS(s.stationListener, "", "")) })
+	stations := newHandshakes(s.stationListener, s.stationHTTP.TLSConfig, s.stationHTTP.ErrorLog)
+	s.background.Go(func() { s.serve("stations", s.stationHTTP.Serve(stations)) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.Work()
 }

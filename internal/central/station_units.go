@@ -38,30 +38,29 @@ func (s *stationAPI) PutEscrowToken(ctx context.Context, r stationserver.PutEscr
 	if err != nil {
 		return nil, err
 	}
+	infoOf(ctx).unit = e.UnitID
 	return stationserver.PutEscrowToken200JSONResponse(escrowOf(e)), nil
 }
 
 // PutCsr implements the operation.
 func (s *stationAPI) PutCsr(ctx context.Context, r stationserver.PutCsrRequestObject) (stationserver.PutCsrResponseObject, error) {
-	row, err := s.store.OrderOfUnit(ctx, r.UnitId)
-	if err != nil {
-		return nil, err
-	}
-	order, err := orderOf(row)
-	if err != nil {
-		return nil, err
-	}
 	request, err := csr.ParseRequest(r.Body.Csr)
 	if err != nil {
-		return nil, problem(api.ProblemCsrInvalid, err.Error())
-	}
-	if err := checkSubject(request, order); err != nil {
 		return nil, problem(api.ProblemCsrInvalid, err.Error())
 	}
 	u, b, err := s.store.Bind(ctx, store.Binding{
 		UnitID: r.UnitId, Generation: r.Generation, Epoch: r.Body.Epoch, Station: stationOf(ctx),
 		CSR: request.Raw, PublicKeySHA256: hexSHA256(request.SPKI),
 		TokenSerial: r.Body.TokenSerial, TokenModel: r.Body.TokenModel, KeyID: r.Body.KeyId, EscrowID: r.Body.EscrowId,
+	}, func(o store.Order) error {
+		order, err := orderOf(o)
+		if err != nil {
+			return err
+		}
+		if err := checkSubject(request, order); err != nil {
+			return problem(api.ProblemCsrInvalid, err.Error())
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -83,6 +83,9 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 	if err != nil {
 		return nil, err
 	}
+	for _, l := range leases {
+		s.cfg.Logger.Info("unit leased", "station", claim.Station, "unit", l.Unit.ID, "generation", l.Unit.Generation, "epoch", l.Unit.Epoch, "order", l.Order.ID)
+	}
 	return claimAnswer(leases)
 }
 
@@ -182,7 +185,7 @@ func (s *stationAPI) PostHeartbeat(ctx context.Context, r stationserver.PostHear
 		case pulses[i].Cancel:
 			status.Status = api.Cancel
 		case pulses[i].Left > 0:
-			status.Status, status.LeaseSeconds = api.Ok, seconds(pulses[i].Left)
+			status.Status, status.LeaseSeconds, status.Urgent = api.Ok, seconds(pulses[i].Left), &pulses[i].Urgent
 		}
 		answer.Units[i] = status
 	}

@@ -26,7 +26,8 @@ func TestStrangers(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()
 		testStrangers(t, database.Postgres{}, "BEGIN IMMEDIATE", func(dir string) (driver, dsn string) {
-			return "sqlite", filepath.Join(dir, "central.db")
+			// What the server is just writing is waited for.
+			return "sqlite", filepath.Join(dir, "central.db") + "?_pragma=busy_timeout(10000)"
 		})
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
@@ -81,7 +82,7 @@ func testStrangers(t *testing.T, at database.Postgres, lock string, source func(
 	for range cap(begun) {
 		go func() { begun <- a.begin() }()
 	}
-	for deadline := time.Now().Add(3 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		go func() { late <- stranger() }()
 		select {
 		case <-late: // those two have not come yet

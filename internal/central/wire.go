@@ -37,7 +37,7 @@ func leaseOf(l store.Lease) (api.Lease, error) {
 		Epoch: l.Unit.Epoch, Generation: l.Unit.Generation,
 		// One second is the least that the contract can say; a lost lease of a repeated claim gets it.
 		LeaseSeconds: max(seconds(l.Left), 1),
-		DueAt:        &o.DueAt, Kind: api.Initial, ProductCode: o.ProductCode, ValidityYears: o.ValidityYears,
+		DueAt:        &l.Order.DueAt, Urgent: &l.Order.Urgent, Kind: api.Initial, ProductCode: o.ProductCode, ValidityYears: o.ValidityYears,
 		Company: o.Company, Handler: o.Handler, Shipping: o.Shipping,
 	}, nil
 }

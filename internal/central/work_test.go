@@ -3,6 +3,9 @@ package central_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -38,6 +41,41 @@ func (s *station) claimAs(key string, limit, wait int) answer {
 func (s *station) claim(limit int) []api.Lease {
 	s.t.Helper()
 	return must[api.ClaimAnswer](s.t, s.claimAs(uuid.NewString(), limit, 0), http.StatusOK, http.StatusNoContent).Leases
+}
+
+// waits claims in vain, and returns once that was tried, so that from then on it waits.
+func (s *station) waits(key string, limit, wait int) <-chan answer {
+	s.t.Helper()
+	seen := func() time.Time {
+		all, err := s.admin.Stations(s.t.Context())
+		at := slices.IndexFunc(all, func(st api.Station) bool { return st.Name == s.name })
+		if err != nil || at < 0 || all[at].LastSeenAt == nil {
+			s.t.Fatalf("station %s was not seen: %v", s.name, err)
+		}
+		return *all[at].LastSeenAt
+	}
+	before := seen()
+	s.clock.advance(5 * time.Second) // so long after the last time it is written down that a station was seen
+	got := make(chan answer, 1)
+	go func() { got <- s.claimAs(key, limit, wait) }()
+	for deadline := time.Now().Add(patience); !seen().After(before); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("the claim does not arrive")
+		}
+	}
+	return got
+}
+
+// promptly runs what should take no longer than most: on a busy machine some of five runs may.
+func promptly(t *testing.T, what string, most time.Duration, run func(try int) time.Duration) {
+	t.Helper()
+	var took []time.Duration
+	for len(took) < 5 && (len(took) == 0 || slices.Min(took) > most) {
+		took = append(took, run(len(took)))
+	}
+	if slices.Min(took) > most {
+		t.Errorf("%s after %s", what, took)
+	}
 }
 
 func (s *station) beat(unitID string, epoch int64) api.HeartbeatStatus {

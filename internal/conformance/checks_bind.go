@@ -39,11 +39,7 @@ func escrowChecks() []check {
 			if other.soPIN, err = envelope.Seal(s.so, []byte("another sample SO PIN")); err != nil {
 				return before(err)
 			}
-			a, err := other.putEscrow()
-			if err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemEscrowConflict); err != nil {
+			if err := refused(api.ProblemEscrowConflict)(other.putEscrow()); err != nil {
 				return err
 			}
 			again, err = t.putEscrow()
@@ -58,33 +54,15 @@ func escrowChecks() []check {
 				return err
 			}
 			t.soPIN = []byte("123456")
-			a, err := t.putEscrow()
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemInvalidContent)
+			return refused(api.ProblemInvalidContent)(t.putEscrow())
 		}},
-		{"escrow-token", "An escrow is named one token, once.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.escrowed(); err != nil {
-				return err
-			}
-			a, err := t.nameEscrow()
-			if err == nil {
-				err = a.is(nil, 200)
-			}
-			if err != nil {
+		{"escrow-token", "An escrow is named one token, once.", at((*token).escrowed, func(t *token) error {
+			if err := ok(t.nameEscrow()); err != nil {
 				return err
 			}
 			t.serial += "X"
-			if a, err = t.nameEscrow(); err != nil {
-				return err
-			}
-			return a.refused(api.ProblemEscrowConflict)
-		}},
+			return refused(api.ProblemEscrowConflict)(t.nameEscrow())
+		})},
 	}
 }
 
@@ -93,11 +71,7 @@ func (t *token) refusals(rows map[string]func(*api.CsrRequest), want ...api.Prob
 	for name, change := range rows {
 		r := t.csrRequest()
 		change(&r)
-		a, err := t.putCSR(r)
-		if err == nil {
-			err = a.refused(want...)
-		}
-		if err != nil {
+		if err := refused(want...)(t.putCSR(r)); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := t.stays(t.lease.UnitId, api.LEASED); err != nil {
@@ -114,23 +88,12 @@ func bindChecks() []check {
 			if err != nil {
 				return err
 			}
-			a, err := t.putCSR(t.csrRequest())
-			if err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemEscrowConflict, api.ProblemInvalidContent, api.ProblemNotFound); err != nil {
+			if err := refused(api.ProblemEscrowConflict, api.ProblemInvalidContent, api.ProblemNotFound)(t.putCSR(t.csrRequest())); err != nil {
 				return err
 			}
 			return s.stays(t.lease.UnitId, api.LEASED)
 		}},
-		{"bind-invalid", "A request with a bad signature, trailing bytes, or another subject than was ordered is csr-invalid, and nothing is bound.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.escrowed(); err != nil {
-				return err
-			}
+		{"bind-invalid", "A request with a bad signature, trailing bytes, or another subject than was ordered is csr-invalid, and nothing is bound.", at((*token).escrowed, func(t *token) error {
 			cn, err := csr.ParseAttributeType("CN")
 			if err != nil {
 				return before(err)
@@ -148,15 +111,8 @@ func bindChecks() []check {
 				"cut off":         func(r *api.CsrRequest) { r.Csr = r.Csr[:len(r.Csr)/2] },
 				"another subject": func(r *api.CsrRequest) { r.Csr = foreign },
 			}, api.ProblemCsrInvalid, api.ProblemInvalidContent)
-		}},
-		{"bind-key-type", "A key of a curve or kind that nobody ordered is csr-invalid.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.escrowed(); err != nil {
-				return err
-			}
+		})},
+		{"bind-key-type", "A key of a curve or kind that nobody ordered is csr-invalid.", at((*token).escrowed, func(t *token) error {
 			good, err := x509.ParseCertificateRequest(t.csr)
 			if err != nil {
 				return before(err)
@@ -170,15 +126,8 @@ func bindChecks() []check {
 				return before(err)
 			}
 			return t.refusals(map[string]func(*api.CsrRequest){"P-224": func(r *api.CsrRequest) { r.Csr = der }}, api.ProblemCsrInvalid, api.ProblemInvalidContent)
-		}},
-		{"bind-epoch", "A request under another epoch is stale-epoch, for another unit not-found, for another generation unit-state.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.escrowed(); err != nil {
-				return err
-			}
+		})},
+		{"bind-epoch", "A request under another epoch is stale-epoch, for another unit not-found, for another generation unit-state.", at((*token).escrowed, func(t *token) error {
 			if err := t.refusals(map[string]func(*api.CsrRequest){
 				"older epoch": func(r *api.CsrRequest) { r.Epoch-- },
 				"later epoch": func(r *api.CsrRequest) { r.Epoch++ },
@@ -187,31 +136,17 @@ func bindChecks() []check {
 			}
 			other := *t
 			other.generation++
-			a, err := other.putCSR(t.csrRequest())
-			if err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemUnitState, api.ProblemNotFound); err != nil {
+			if err := refused(api.ProblemUnitState, api.ProblemNotFound)(other.putCSR(t.csrRequest())); err != nil {
 				return err
 			}
 			other = *t
 			other.lease.UnitId = "NO-SUCH-UNIT-001"
-			if a, err = other.putCSR(t.csrRequest()); err != nil {
+			if err := refused(api.ProblemNotFound)(other.putCSR(t.csrRequest())); err != nil {
 				return err
 			}
-			if err := a.refused(api.ProblemNotFound); err != nil {
-				return err
-			}
-			return s.stays(t.lease.UnitId, api.LEASED)
-		}},
-		{"bind-again", "The same request again is answered alike; another request for a bound generation is csr-conflict, and the first one's certificate comes.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.bound(); err != nil {
-				return err
-			}
+			return t.stays(t.lease.UnitId, api.LEASED)
+		})},
+		{"bind-again", "The same request again is answered alike; another request for a bound generation is csr-conflict, and the first one's certificate comes.", at((*token).bound, func(t *token) error {
 			a, err := t.putCSR(t.csrRequest())
 			if err == nil {
 				err = a.is(nil, 200, 202)
@@ -219,26 +154,23 @@ func bindChecks() []check {
 			if err != nil {
 				return err
 			}
-			key, err := s.NewKey()
+			key, err := t.NewKey()
 			if err != nil {
 				return before(err)
 			}
 			r := t.csrRequest()
-			if r.Csr, err = s.request(key, t.lease); err != nil {
+			if r.Csr, err = t.request(key, t.lease); err != nil {
 				return before(err)
 			}
-			if a, err = t.putCSR(r); err != nil {
+			if err := refused(api.ProblemCsrConflict)(t.putCSR(r)); err != nil {
 				return err
 			}
-			if err := a.refused(api.ProblemCsrConflict); err != nil {
-				return err
-			}
-			if err := t.collect(s.ctx); err != nil {
+			if err := t.collect(t.ctx); err != nil {
 				return err
 			}
 			_, err = t.leaf()
 			return err
-		}},
+		})},
 		{"bind-key-reused", "A key that is bound anywhere is never bound again: key-reused.", func(s *scene) error {
 			order, err := s.order(2)
 			if err != nil {
@@ -263,31 +195,16 @@ func bindChecks() []check {
 			if r.Csr, err = s.request(first.key, second.lease); err != nil {
 				return before(err)
 			}
-			a, err := second.putCSR(r)
-			if err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemKeyReused); err != nil {
+			if err := refused(api.ProblemKeyReused)(second.putCSR(r)); err != nil {
 				return err
 			}
 			return s.stays(second.lease.UnitId, api.LEASED)
 		}},
-		{"bind-then-release", "A bound unit cannot be released: its key is on a token.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
+		{"bind-then-release", "A bound unit cannot be released: its key is on a token.", at((*token).bound, func(t *token) error {
+			if err := refused(api.ProblemUnitState)(t.a().release(t.ctx, t.lease.UnitId, t.epoch)); err != nil {
 				return err
 			}
-			if err := t.bound(); err != nil {
-				return err
-			}
-			a, err := s.a().release(s.ctx, t.lease.UnitId, t.epoch)
-			if err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemUnitState); err != nil {
-				return err
-			}
-			return s.stays(t.lease.UnitId, api.BOUND, api.ISSUING, api.ISSUEUNKNOWN, api.ISSUED)
-		}},
+			return t.stays(t.lease.UnitId, api.BOUND, api.ISSUING, api.ISSUEUNKNOWN, api.ISSUED)
+		})},
 	}
 }

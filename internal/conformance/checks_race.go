@@ -22,22 +22,14 @@ func inputChecks() []check {
 				"another type":       `{"sessionId":7,"units":[]}`,
 				"an unknown field":   `{"sessionId":"` + id + `","units":[],"surprise":1}`,
 			} {
-				a, err := s.a().send(s.ctx, "POST", "/heartbeat", []byte(body))
-				if err == nil {
-					err = a.refused(api.ProblemBadRequest, api.ProblemInvalidContent)
-				}
-				if err != nil {
+				if err := refused(api.ProblemBadRequest, api.ProblemInvalidContent)(s.a().send(s.ctx, "POST", "/heartbeat", []byte(body))); err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
 			}
 			return nil
 		}},
 		{"input-content-type", "A body of another type than application/json is unsupported-media-type.", func(s *scene) error {
-			a, err := s.a().send(s.ctx, "POST", "/heartbeat", []byte("<x/>"), "Content-Type", "text/xml")
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemUnsupportedMediaType)
+			return refused(api.ProblemUnsupportedMediaType)(s.a().send(s.ctx, "POST", "/heartbeat", []byte("<x/>"), "Content-Type", "text/xml"))
 		}},
 		{"input-large", "A body of 10 MB is content-too-large, and the server goes on.", func(s *scene) error {
 			a, err := s.a().send(s.ctx, "POST", "/heartbeat", io.LimitReader(spaces{}, 10<<20))
@@ -59,24 +51,13 @@ func inputChecks() []check {
 				return err
 			}
 			body := fmt.Sprintf(`{"unitId":%q,"epoch":%d,"sealedSoPin":"!!!","recipients":[%q]}`, t.lease.UnitId, t.epoch, strings.Repeat("a", 64))
-			a, err := s.a().send(s.ctx, "PUT", "/escrows/"+t.escrow, []byte(body))
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemBadRequest, api.ProblemInvalidContent)
+			return refused(api.ProblemBadRequest, api.ProblemInvalidContent)(s.a().send(s.ctx, "PUT", "/escrows/"+t.escrow, []byte(body)))
 		}},
 		{"input-unknown-operation", "An operation that the contract does not know is not-found, another method method-not-allowed.", func(s *scene) error {
-			a, err := s.a().send(s.ctx, "GET", "/no-such-thing", nil)
-			if err != nil {
+			if err := refused(api.ProblemNotFound)(s.a().send(s.ctx, "GET", "/no-such-thing", nil)); err != nil {
 				return err
 			}
-			if err := a.refused(api.ProblemNotFound); err != nil {
-				return err
-			}
-			if a, err = s.a().send(s.ctx, "DELETE", "/session", nil); err != nil {
-				return err
-			}
-			return a.refused(api.ProblemMethodNotAllowed)
+			return refused(api.ProblemMethodNotAllowed)(s.a().send(s.ctx, "DELETE", "/session", nil))
 		}},
 	}
 }
@@ -146,21 +127,14 @@ func raceChecks() []check {
 			}
 			return err
 		}},
-		{"race-bind", "Of eight requests with different keys for one unit at once, exactly one is bound, and its certificate comes.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.escrowed(); err != nil {
-				return err
-			}
+		{"race-bind", "Of eight requests with different keys for one unit at once, exactly one is bound, and its certificate comes.", at((*token).escrowed, func(t *token) error {
 			var mu sync.Mutex
 			var won []*token
-			err = all(8, func(int) error {
+			err := all(8, func(int) error {
 				mine := *t
 				var err error
-				if mine.key, err = s.NewKey(); err == nil {
-					mine.csr, err = s.request(mine.key, t.lease)
+				if mine.key, err = t.NewKey(); err == nil {
+					mine.csr, err = t.request(mine.key, t.lease)
 				}
 				if err != nil {
 					return before(err)
@@ -183,30 +157,20 @@ func raceChecks() []check {
 			if len(won) != 1 {
 				return fmt.Errorf("%d of the eight are bound", len(won))
 			}
-			if err := won[0].collect(s.ctx); err != nil {
+			if err := won[0].collect(t.ctx); err != nil {
 				return err
 			}
 			_, err = won[0].leaf()
 			return err
-		}},
-		{"race-same-bind", "Eight copies of one request at once are all answered well, and there is one certificate.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.escrowed(); err != nil {
-				return err
-			}
+		})},
+		{"race-same-bind", "Eight copies of one request at once are all answered well, and there is one certificate.", at((*token).escrowed, func(t *token) error {
 			var mu sync.Mutex
 			serials := map[string]bool{}
-			err = all(8, func(int) error {
+			err := all(8, func(int) error {
 				mine := *t
-				a, err := mine.putCSR(mine.csrRequest())
+				err := answered(nil, 200, 202)(mine.putCSR(mine.csrRequest()))
 				if err == nil {
-					err = a.is(nil, 200, 202)
-				}
-				if err == nil {
-					err = mine.collect(s.ctx)
+					err = mine.collect(t.ctx)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -217,26 +181,15 @@ func raceChecks() []check {
 				err = fmt.Errorf("there are %d certificates", len(serials))
 			}
 			return err
-		}},
-		{"race-result", "Eight copies of one result at once are all taken for one.", func(s *scene) error {
-			t, err := s.token(s.a())
-			if err != nil {
-				return err
-			}
-			if err := t.issued(); err != nil {
-				return err
-			}
+		})},
+		{"race-result", "Eight copies of one result at once are all taken for one.", at((*token).issued, func(t *token) error {
 			if err := all(8, func(int) error {
-				a, err := t.putResult(t.resultRequest(api.Installed))
-				if err == nil {
-					err = a.is(nil, 200)
-				}
-				return err
+				return ok(t.putResult(t.resultRequest(api.Installed)))
 			}); err != nil {
 				return err
 			}
-			return s.stays(t.lease.UnitId, api.INSTALLED)
-		}},
+			return t.stays(t.lease.UnitId, api.INSTALLED)
+		})},
 		{"race-cancel-bind", "A cancel and a request at the same time: either the request is refused and the unit CANCELLED, or it is bound and the unit on its way there. Never is it forgotten.", func(s *scene) error {
 			for range 5 {
 				t, err := s.token(s.a())
@@ -249,11 +202,7 @@ func raceChecks() []check {
 				var bound bool
 				if err := all(2, func(i int) error {
 					if i == 0 {
-						a, err := s.cancel(t.lease.OrderId)
-						if err == nil {
-							err = a.is(nil, 200)
-						}
-						return err
+						return ok(s.cancel(t.lease.OrderId))
 					}
 					a, err := t.putCSR(t.csrRequest())
 					if err != nil {

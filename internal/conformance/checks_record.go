@@ -159,10 +159,7 @@ func recordChecks() []check {
 			if err := l.has(1, a, err); err != nil {
 				return before(err)
 			}
-			if a, err = l.put(2, 4); err == nil {
-				err = a.refused(api.ProblemInvalidContent)
-			}
-			if err != nil {
+			if err := refused(api.ProblemInvalidContent)(l.put(2, 4)); err != nil {
 				return fmt.Errorf("a gap: %w", err)
 			}
 			thief, err := s.ledger(s.b())
@@ -202,10 +199,7 @@ func recordChecks() []check {
 				}
 			}
 			for range 2 {
-				if a, err = l.put(4, 7); err == nil {
-					err = a.refused(api.ProblemRecordForked)
-				}
-				if err != nil {
+				if err := refused(api.ProblemRecordForked)(l.put(4, 7)); err != nil {
 					return err
 				}
 			}

@@ -28,11 +28,7 @@ func sessionChecks() []check {
 		}},
 		{"session-without-certificate", "Without a client certificate nothing else is answered: unauthenticated.", func(s *scene) error {
 			for _, path := range []string{"/trust", "/units/X-001/generations/1/certificate"} {
-				a, err := s.nobody.send(s.ctx, "GET", path, nil)
-				if err != nil {
-					return err
-				}
-				if err := a.refused(api.ProblemUnauthenticated); err != nil {
+				if err := refused(api.ProblemUnauthenticated)(s.nobody.send(s.ctx, "GET", path, nil)); err != nil {
 					return err
 				}
 			}
@@ -46,18 +42,10 @@ func sessionChecks() []check {
 			if old.session.SessionId == s.a().session.SessionId {
 				return fmt.Errorf("the session's id %s is the same as before", old.session.SessionId)
 			}
-			a, err := old.send(s.ctx, "POST", "/heartbeat", api.HeartbeatRequest{SessionId: old.session.SessionId, Units: []api.HeartbeatUnit{}})
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemSessionUnknown)
+			return refused(api.ProblemSessionUnknown)(old.send(s.ctx, "POST", "/heartbeat", api.HeartbeatRequest{SessionId: old.session.SessionId, Units: []api.HeartbeatUnit{}}))
 		}},
 		{"session-conflict", "Another instance with the same certificate, while the first is at work, is session-conflict.", func(s *scene) error {
-			a, err := s.a().sessionAs(s.ctx, uuid.NewString(), api.ProtocolVersion)
-			if err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemSessionConflict); err != nil {
+			if err := refused(api.ProblemSessionConflict)(s.a().sessionAs(s.ctx, uuid.NewString(), api.ProtocolVersion)); err != nil {
 				return err
 			}
 			if _, err := s.a().beat(s.ctx, "NO-SUCH-UNIT-001", 1); err != nil {
@@ -66,11 +54,7 @@ func sessionChecks() []check {
 			return nil
 		}},
 		{"session-version", "A protocol version that the server does not know is protocol-unsupported, at the session and not in the middle of a unit.", func(s *scene) error {
-			a, err := s.a().sessionAs(s.ctx, s.a().instance, 9999)
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemProtocolUnsupported)
+			return refused(api.ProblemProtocolUnsupported)(s.a().sessionAs(s.ctx, s.a().instance, 9999))
 		}},
 		{"session-held", "Opening the session lists the unbound leases that the station holds, and no bound ones.", func(s *scene) error {
 			order, err := s.order(2)
@@ -121,11 +105,7 @@ func sessionChecks() []check {
 func claimChecks() []check {
 	return []check{
 		{"claim-key-missing", "A claim without Idempotency-Key is idempotency-key-missing.", func(s *scene) error {
-			a, err := s.a().send(s.ctx, "POST", "/claims?wait=0", s.wants(1))
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemIdempotencyKeyMissing)
+			return refused(api.ProblemIdempotencyKeyMissing)(s.a().send(s.ctx, "POST", "/claims?wait=0", s.wants(1)))
 		}},
 		{"claim-empty", "A claim for which there is nothing is 204 with Retry-After.", func(s *scene) error {
 			a, leases, err := s.b().claim(s.ctx, uuid.NewString(), 0, 1, "NO-SUCH-PRODUCT")
@@ -181,11 +161,7 @@ func claimChecks() []check {
 			if len(again) != 1 || again[0].UnitId != leases[0].UnitId || again[0].Epoch != leases[0].Epoch {
 				return fmt.Errorf("the same claim again gives %v, first it gave %s under epoch %d", again, leases[0].UnitId, leases[0].Epoch)
 			}
-			a, err := s.a().send(s.ctx, "POST", "/claims?wait=0", s.wants(2), "Idempotency-Key", key)
-			if err != nil {
-				return err
-			}
-			return a.refused(api.ProblemIdempotencyKeyReused)
+			return refused(api.ProblemIdempotencyKeyReused)(s.a().send(s.ctx, "POST", "/claims?wait=0", s.wants(2), "Idempotency-Key", key))
 		}},
 		{"claim-affinity", "The other units of an order go to the station that got its first one, and to no other.", func(s *scene) error {
 			order, err := s.order(3)
@@ -208,15 +184,10 @@ func claimChecks() []check {
 			return err
 		}},
 		{"claim-due", "What is due earlier is given out earlier.", func(s *scene) error {
-			late, early := s.draft(1), s.draft(1)
-			early.DueAt = early.DueAt.Add(-48 * time.Hour)
+			late, early := s.draft(1), due(s.draft(1), 24*time.Hour)
 			for _, o := range []api.Order{late, early} {
-				a, err := s.put(o)
-				if err == nil {
-					err = a.is(nil, 200, 201)
-				}
-				if err != nil {
-					return before(err)
+				if err := s.submitted(o); err != nil {
+					return err
 				}
 			}
 			_, leases, err := s.a().claim(s.ctx, uuid.NewString(), 5, 1, s.Order.ProductCode)
@@ -229,23 +200,17 @@ func claimChecks() []check {
 			return nil
 		}},
 		{"claim-urgent-and-hold", "An urgent order is given out first, a held one not at all.", func(s *scene) error {
-			plain, urgent := s.draft(1), s.draft(1)
-			urgent.DueAt = urgent.DueAt.Add(48 * time.Hour)
-			held := s.draft(1)
-			held.DueAt = held.DueAt.Add(-48 * time.Hour)
+			plain, urgent, held := s.draft(1), due(s.draft(1), 120*time.Hour), due(s.draft(1), 24*time.Hour)
 			// Held before it can be claimed: with the other flag's order, in this order.
 			for _, o := range []api.Order{held, plain, urgent} {
-				a, err := s.put(o)
-				if err == nil {
-					err = a.is(nil, 200, 201)
+				if err := s.submitted(o); err != nil {
+					return err
 				}
-				if err == nil && o.OrderId != plain.OrderId {
-					a, err = s.admin.send(s.ctx, "PUT", "/orders/"+o.OrderId+"/flags", api.OrderFlags{Hold: o.OrderId == held.OrderId, Urgent: o.OrderId == urgent.OrderId})
-					if err == nil {
-						err = a.is(nil, 200)
-					}
+				if o.OrderId == plain.OrderId {
+					continue
 				}
-				if err != nil {
+				flags := api.OrderFlags{Hold: o.OrderId == held.OrderId, Urgent: o.OrderId == urgent.OrderId}
+				if err := ok(s.admin.send(s.ctx, "PUT", "/orders/"+o.OrderId+"/flags", flags)); err != nil {
 					return before(err)
 				}
 			}
@@ -292,11 +257,7 @@ func leaseChecks() []check {
 			if err != nil {
 				return err
 			}
-			a, err := s.a().release(s.ctx, l.UnitId, l.Epoch)
-			if err == nil {
-				err = a.is(nil, 200)
-			}
-			if err != nil {
+			if err := ok(s.a().release(s.ctx, l.UnitId, l.Epoch)); err != nil {
 				return err
 			}
 			if err := s.stays(l.UnitId, api.READY); err != nil {
@@ -309,10 +270,8 @@ func leaseChecks() []check {
 			if again[0].UnitId != l.UnitId || again[0].Epoch <= l.Epoch {
 				return fmt.Errorf("%s comes back under epoch %d, first it was %d", again[0].UnitId, again[0].Epoch, l.Epoch)
 			}
-			if a, err = s.a().release(s.ctx, l.UnitId, l.Epoch); err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemStaleEpoch); err != nil {
+			a, err := s.a().release(s.ctx, l.UnitId, l.Epoch)
+			if err := refused(api.ProblemStaleEpoch)(a, err); err != nil {
 				return err
 			}
 			if a.problem.CurrentEpoch == nil || *a.problem.CurrentEpoch != again[0].Epoch {
@@ -326,23 +285,13 @@ func leaseChecks() []check {
 				return err
 			}
 			t.by = s.b()
-			a, err := s.b().release(s.ctx, t.lease.UnitId, t.epoch)
-			if err != nil {
+			if err := refused(api.ProblemForbidden, api.ProblemStaleEpoch)(s.b().release(s.ctx, t.lease.UnitId, t.epoch)); err != nil {
 				return err
 			}
-			if err := a.refused(api.ProblemForbidden, api.ProblemStaleEpoch); err != nil {
+			if err := refused(api.ProblemForbidden, api.ProblemStaleEpoch)(t.putEscrow()); err != nil {
 				return err
 			}
-			if a, err = t.putEscrow(); err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemForbidden, api.ProblemStaleEpoch); err != nil {
-				return err
-			}
-			if a, err = t.putCSR(t.csrRequest()); err != nil {
-				return err
-			}
-			if err := a.refused(api.ProblemForbidden, api.ProblemStaleEpoch); err != nil {
+			if err := refused(api.ProblemForbidden, api.ProblemStaleEpoch)(t.putCSR(t.csrRequest())); err != nil {
 				return err
 			}
 			return s.stays(t.lease.UnitId, api.LEASED)

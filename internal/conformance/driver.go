@@ -146,3 +146,12 @@ func (s *station) beat(ctx context.Context, unit string, epoch int64) (api.Heart
 	}
 	return got.Units[0], nil
 }
+
+// hears wants a status for a unit in the station's heartbeat.
+func (s *station) hears(ctx context.Context, unit string, epoch int64, want api.HeartbeatStatusStatus) error {
+	got, err := s.beat(ctx, unit, epoch)
+	if err == nil && got.Status != want {
+		err = fmt.Errorf("the heartbeat says %s, want %s", got.Status, want)
+	}
+	return err
+}

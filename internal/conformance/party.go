@@ -155,3 +155,26 @@ func (a answer) refused(want ...api.ProblemType) error {
 	}
 	return fmt.Errorf("%v; want the problem %s", a, strings.Join(names, " or "))
 }
+
+// ok wants an operation to be done.
+func ok(a answer, err error) error { return answered(nil, http.StatusOK)(a, err) }
+
+// answered wants one of several statuses and decodes what came with it, if into is given.
+func answered(into any, want ...int) func(answer, error) error {
+	return func(a answer, err error) error {
+		if err != nil {
+			return err
+		}
+		return a.is(into, want...)
+	}
+}
+
+// refused wants an operation to be refused with one of several problems.
+func refused(want ...api.ProblemType) func(answer, error) error {
+	return func(a answer, err error) error {
+		if err != nil {
+			return err
+		}
+		return a.refused(want...)
+	}
+}

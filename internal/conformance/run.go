@@ -69,7 +69,7 @@ func checks() []check {
 	var all []check
 	for _, group := range [][]check{
 		sessionChecks(), claimChecks(), leaseChecks(), escrowChecks(), bindChecks(), resultChecks(),
-		inputChecks(), raceChecks(), cancelChecks(), adoptChecks(), personChecks(), recordChecks(), shipmentChecks(),
+		inputChecks(), raceChecks(), cancelChecks(), adoptChecks(), reissueChecks(), recordChecks(), shipmentChecks(),
 	} {
 		all = append(all, group...)
 	}

@@ -29,7 +29,13 @@ func (s *scene) draft(quantity int) api.Order {
 	o := s.Order
 	o.OrderId = fmt.Sprintf("CONF-%s-%04d", strings.ToUpper(s.run), s.orders)
 	o.Quantity = quantity
-	o.DueAt = time.Now().Add(72 * time.Hour).UTC().Truncate(time.Second)
+	return due(o, 72*time.Hour)
+}
+
+// due is an order that is due some time from now.
+func due(o api.Order, in time.Duration) api.Order {
+	at := time.Now().Add(in).UTC().Truncate(time.Second)
+	o.DueAt = &at
 	return o
 }
 
@@ -44,12 +50,11 @@ func (s *scene) put(o api.Order) (answer, error) {
 // order submits an order and gives its id.
 func (s *scene) order(quantity int) (string, error) {
 	o := s.draft(quantity)
-	a, err := s.put(o)
-	if err == nil {
-		err = a.is(nil, 200, 201)
-	}
-	return o.OrderId, before(err)
+	return o.OrderId, s.submitted(o)
 }
+
+// submitted puts an order that a check needs.
+func (s *scene) submitted(o api.Order) error { return before(answered(nil, 200, 201)(s.put(o))) }
 
 // lease has a station claim units of an order of this check. What it gets beside them
 // it gives back.

@@ -44,6 +44,20 @@ func (s *scene) token(by *station) (*token, error) {
 	return s.tokenOf(by, l)
 }
 
+// at begins a check with a token of the first station that has come to a stage.
+func at(stage, then func(*token) error) func(*scene) error {
+	return func(s *scene) error {
+		t, err := s.token(s.a())
+		if err == nil {
+			err = stage(t)
+		}
+		if err != nil {
+			return err
+		}
+		return then(t)
+	}
+}
+
 func (s *scene) tokenOf(by *station, l api.Lease) (*token, error) {
 	t := &token{scene: s, by: by, lease: l, epoch: l.Epoch, generation: l.Generation}
 	return t, before(t.blank())
@@ -106,11 +120,7 @@ func (t *token) nameEscrow() (answer, error) {
 // escrowed puts the SO PIN into escrow and names the token.
 func (t *token) escrowed() error {
 	for _, call := range []func() (answer, error){t.putEscrow, t.nameEscrow} {
-		a, err := call()
-		if err == nil {
-			err = a.is(nil, 200)
-		}
-		if err != nil {
+		if err := ok(call()); err != nil {
 			return before(err)
 		}
 	}
@@ -134,11 +144,7 @@ func (t *token) bound() error {
 	if err := t.escrowed(); err != nil {
 		return err
 	}
-	a, err := t.putCSR(t.csrRequest())
-	if err == nil {
-		err = a.is(nil, 200, 202)
-	}
-	return before(err)
+	return before(answered(nil, 200, 202)(t.putCSR(t.csrRequest())))
 }
 
 // collect waits for the certificate.
@@ -209,11 +215,7 @@ func (t *token) installed() error {
 	if err := t.issued(); err != nil {
 		return err
 	}
-	a, err := t.putResult(t.resultRequest(api.Installed))
-	if err == nil {
-		err = a.is(nil, 200)
-	}
-	return before(err)
+	return before(ok(t.putResult(t.resultRequest(api.Installed))))
 }
 
 // adopts proves with a key that the unit's token is here.

@@ -20,6 +20,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/internal/filelock"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 )
 
 // program is which of the two dies.
@@ -82,12 +83,12 @@ func (c cell) run(t testing.TB) (runs [][]point, labels map[crashpoint.Label]boo
 		runs = w.passed(central) // what the checks ask for is no part of it
 	}
 	w.checkEnd()
-	if err := w.server.stop(); err != nil {
-		t.Errorf("the server did not stop cleanly: %v\n%s", err, tail(w.serverLog()))
+	if err := w.server.Stop(); err != nil {
+		t.Errorf("the server did not stop cleanly: %v\n%s", err, stationtest.Tail(w.serverLog()))
 	}
 	w.checkFiles()
 	if t.Failed() {
-		t.Logf("usbkeyd:\n%s\nusbkey-central:\n%s", tail(w.daemonLog()), tail(w.serverLog()))
+		t.Logf("usbkeyd:\n%s\nusbkey-central:\n%s", stationtest.Tail(w.daemonLog()), stationtest.Tail(w.serverLog()))
 	}
 	labels = map[crashpoint.Label]bool{}
 	for _, points := range append(w.passed(daemon), w.passed(central)...) {
@@ -112,8 +113,8 @@ func (c cell) killDaemon(w *world) {
 	}
 	if len(c.kills) > 0 && c.setting.person == nil { // who may want a daemon after it has no work
 		// A job that ended badly has another exit code; checkEnd judges it.
-		if err := w.startDaemon(nil, "--drain").wait(); err != nil && !c.setting.mayEndBadly() {
-			w.t.Fatalf("the last run: %v\n%s", err, tail(w.daemonLog()))
+		if err := w.startDaemon(nil, "--drain").Wait(); err != nil && !c.setting.mayEndBadly() {
+			w.t.Fatalf("the last run: %v\n%s", err, stationtest.Tail(w.daemonLog()))
 		}
 		w.eventually("nothing to be left", w.settled)
 		return
@@ -124,8 +125,8 @@ func (c cell) killDaemon(w *world) {
 	if c.setting.first() {
 		w.eventually("a heartbeat", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "POST /v1/heartbeat") })
 	}
-	if err := p.stop(); err != nil {
-		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
+	if err := p.Stop(); err != nil {
+		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, stationtest.Tail(w.daemonLog()))
 	}
 }
 
@@ -141,7 +142,7 @@ func (c cell) killServer(w *world) {
 		w.revive()
 	}
 	if w.at != nil {
-		w.t.Fatalf("%s was not reached\n%s", w.at, tail(w.serverLog()))
+		w.t.Fatalf("%s was not reached\n%s", w.at, stationtest.Tail(w.serverLog()))
 	}
 }
 
@@ -162,8 +163,8 @@ func (c cell) liveThrough(w *world) {
 	if slices.ContainsFunc(c.kills, func(k point) bool { return k.label == "PutRecord" || k.label == "keep the record of station *" }) {
 		w.eventually("some of the record to be at the server", func() bool { return w.count("SELECT COUNT(*) FROM record_entries") > 0 })
 	}
-	if err := w.daemon.stop(); err != nil {
-		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
+	if err := w.daemon.Stop(); err != nil {
+		w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, stationtest.Tail(w.daemonLog()))
 	}
 	w.ask()
 }
@@ -185,9 +186,9 @@ func (w *world) firstRun() {
 func (w *world) dieAt(k point) {
 	w.t.Helper()
 	p := w.startDaemon(&k)
-	w.eventually(k.String()+" to be reached", func() bool { return !p.alive() })
-	if !p.killed() {
-		w.t.Fatalf("%s was not reached\n%s", k, tail(w.daemonLog()))
+	w.eventually(k.String()+" to be reached", func() bool { return !p.Alive() })
+	if !p.Killed() {
+		w.t.Fatalf("%s was not reached\n%s", k, stationtest.Tail(w.daemonLog()))
 	}
 }
 

@@ -180,10 +180,10 @@ func (w *world) checkFiles() {
 			t.Error(err)
 		}
 	}
-	if text := tail(w.serverLog()); strings.Contains(text, "panic") {
+	if text := stationtest.Tail(w.serverLog()); strings.Contains(text, "panic") {
 		t.Errorf("the server panicked:\n%s", text)
 	}
-	if text := tail(w.daemonLog()); strings.Contains(text, "panic") {
+	if text := stationtest.Tail(w.daemonLog()); strings.Contains(text, "panic") {
 		t.Errorf("the daemon panicked:\n%s", text)
 	}
 }

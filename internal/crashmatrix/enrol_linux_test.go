@@ -12,6 +12,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 	"github.com/usbkeyd/usbkeyd/internal/identity/tpmtest"
+	"github.com/usbkeyd/usbkeyd/internal/stationtest"
 )
 
 // TestCrashWhileEnrolling kills each program before and after everything that it cannot
@@ -68,7 +69,7 @@ func enrolByTPM(t *testing.T, p program, k point) {
 	died := p == central
 	for n := 0; ; n++ {
 		if n == 10 {
-			t.Fatalf("it does not enrol\n%s", tail(w.daemonLog()))
+			t.Fatalf("it does not enrol\n%s", stationtest.Tail(w.daemonLog()))
 		}
 		var at *point
 		if p == daemon && n == 0 {
@@ -77,11 +78,11 @@ func enrolByTPM(t *testing.T, p program, k point) {
 		w.runs++
 		run := launch(t, "usbkeyd", w.daemonLog(), w.daemonTrace(w.runs), at, nil,
 			"--config", w.Config, "enroll", "--join-token-file", filepath.Join(invitation, adminclient.JoinToken))
-		w.eventually("the end of enroll", func() bool { return !run.alive() })
-		if at != nil && run.killed() {
+		w.eventually("the end of enroll", func() bool { return !run.Alive() })
+		if at != nil && run.Killed() {
 			died = true
 		}
-		if run.err == nil || strings.Contains(tail(w.daemonLog()), "has a certificate already") {
+		if run.Err() == nil || strings.Contains(stationtest.Tail(w.daemonLog()), "has a certificate already") {
 			break
 		}
 	}
@@ -98,14 +99,14 @@ func enrolByTPM(t *testing.T, p program, k point) {
 	}
 	// The TPM's key and the certificate fit, and the server takes them.
 	show := launch(t, "usbkeyd", w.daemonLog(), filepath.Join(w.Dir, "show.trace"), nil, nil, "--config", w.Config, "identity", "show")
-	if err := show.wait(); err != nil {
-		t.Errorf("%v\n%s", err, tail(w.daemonLog()))
+	if err := show.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, stationtest.Tail(w.daemonLog()))
 	}
 	w.access.Order(t, 1)
 	w.daemon = w.startDaemon(nil, "--drain")
 	w.eventually("the end of the job", w.settled)
-	if err := w.daemon.wait(); err != nil {
-		t.Errorf("%v\n%s", err, tail(w.daemonLog()))
+	if err := w.daemon.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, stationtest.Tail(w.daemonLog()))
 	}
 	w.takeJoinTokens()
 	w.CheckNoPIN()

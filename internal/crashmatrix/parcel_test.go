@@ -27,9 +27,11 @@ func parcel() setting {
 		name: "parcel leaves and comes back", worst: 10, lease: 12, dies: &point{crashpoint.AfterIt, 1, crashpoint.OutboxSent},
 		meanwhile: func(w *world) {
 			p := w.startDaemon(nil)
+			// It may be on record already, and a daemon that has not begun is not stopped cleanly.
+			w.eventually("the start of the daemon", func() bool { return passedLabel(w.t, w.daemonTrace(w.runs), "PUT /v1/session") })
 			w.eventually("the unit's end to be on record", w.anchored)
-			if err := p.stop(); err != nil {
-				w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, tail(w.daemonLog()))
+			if err := p.Stop(); err != nil {
+				w.t.Errorf("the daemon did not stop cleanly: %v\n%s", err, stationtest.Tail(w.daemonLog()))
 			}
 			w.try("ship the parcel", w.ship)
 		},
@@ -41,7 +43,7 @@ func (w *world) anchored() bool {
 	return w.count("SELECT COUNT(*) FROM record_entries WHERE kind = 'installed'") == 1
 }
 
-// ship tells the server that the parcel has left, as the program at the packing table does.
+// ship tells the server that the parcel has left, as a program of somebody else's at the packing table does.
 func (w *world) ship() error {
 	records := w.Records()
 	if len(records) != 1 {

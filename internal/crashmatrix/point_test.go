@@ -70,9 +70,18 @@ func rhythmic() []crashpoint.Label {
 	}
 }
 
+// untimely labels are those of the record, which is sent when there is time: where in a
+// unit's life that falls, and how often, differs from run to run.
+func untimely() []crashpoint.Label {
+	return []crashpoint.Label{
+		crashpoint.JournalAnchor, crashpoint.JournalStatement, "PUT /v1/records/*",
+		"PutRecord", "keep the record of station *",
+	}
+}
+
 // killable leaves out the points that the next run may not pass again.
 func killable(points []point) []point {
 	return slices.DeleteFunc(slices.Clone(points), func(p point) bool {
-		return p.n > 1 && slices.Contains(rhythmic(), p.label)
+		return p.n > 1 && slices.Contains(append(rhythmic(), untimely()...), p.label)
 	})
 }

@@ -29,11 +29,11 @@ type world struct {
 	host               string // where the server listens
 	station            string // host:port of its listeners
 	admin              string
-	server             *process
+	server             *stationtest.Process
 	at                 *point  // where the server is to die
 	later              []point // and where after that
 	starts             int     // of the server
-	daemon             *process
+	daemon             *stationtest.Process
 	runs               int // of the daemon
 }
 
@@ -89,8 +89,8 @@ func (w *world) copyServer() {
 	defer makeBlankServer.Unlock()
 	if _, err := os.Stat(from); err != nil {
 		first := launch(w.t, "usbkey-central", from+".log", from+".trace", nil, announces(nil, nil), w.serve(from)...)
-		if err := first.stop(); err != nil {
-			w.t.Fatalf("first start of the server: %v\n%s", err, tail(from+".log"))
+		if err := first.Stop(); err != nil {
+			w.t.Fatalf("first start of the server: %v\n%s", err, stationtest.Tail(from+".log"))
 		}
 	}
 	if err := os.CopyFS(w.access.DataDir, os.DirFS(from)); err != nil {
@@ -147,7 +147,7 @@ func (w *world) startServer() {
 	if w.Station != nil {
 		return
 	}
-	if !w.server.alive() {
+	if !w.server.Alive() {
 		w.revive() // it has died on its first start
 		return
 	}
@@ -172,11 +172,11 @@ func (w *world) startServer() {
 // revive starts the server again when it has died as it was to.
 func (w *world) revive() {
 	w.t.Helper()
-	if w.server.alive() {
+	if w.server.Alive() {
 		return
 	}
-	if w.at == nil || !w.server.killed() {
-		w.t.Fatalf("the server ended by itself: %v\n%s", w.server.err, tail(w.serverLog()))
+	if w.at == nil || !w.server.Killed() {
+		w.t.Fatalf("the server ended by itself: %v\n%s", w.server.Err(), stationtest.Tail(w.serverLog()))
 	}
 	w.startServer()
 }
@@ -209,7 +209,7 @@ func (w *world) passed(p program) (runs [][]point) {
 }
 
 // startDaemon starts the daemon; more are flags of run.
-func (w *world) startDaemon(at *point, more ...string) *process {
+func (w *world) startDaemon(at *point, more ...string) *stationtest.Process {
 	w.t.Helper()
 	w.runs++
 	args := append([]string{"--config", w.Config, "run", "--log", "-", "--log-level", "debug"}, more...)
@@ -242,7 +242,7 @@ func (w *world) try(what string, call func() error) {
 	deadline := time.Now().Add(patience)
 	for err := call(); err != nil; err = call() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("%s: %v\n%s", what, err, tail(w.serverLog()))
+			w.t.Fatalf("%s: %v\n%s", what, err, stationtest.Tail(w.serverLog()))
 		}
 		w.revive()
 		time.Sleep(20 * time.Millisecond)
@@ -256,7 +256,7 @@ func (w *world) eventually(what string, holds func() bool) {
 	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("waited in vain for %s\nusbkeyd:\n%s\nusbkey-central:\n%s", what, tail(w.daemonLog()), tail(w.serverLog()))
+			w.t.Fatalf("waited in vain for %s\nusbkeyd:\n%s\nusbkey-central:\n%s", what, stationtest.Tail(w.daemonLog()), stationtest.Tail(w.serverLog()))
 		}
 		w.revive()
 		if w.setting.person != nil {

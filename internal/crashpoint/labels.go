@@ -47,6 +47,8 @@ const (
 	JournalAnchor Label = "journal: anchor"
 	// JournalStatement is the signed statement about a finished key.
 	JournalStatement Label = "journal: statement"
+	// JournalCompact takes out what nobody needs here any more.
+	JournalCompact Label = "journal: compaction"
 )
 
 // What a job has a module or a token do; reading and writing alike.
@@ -91,7 +93,7 @@ const (
 func Daemon() []Label {
 	return []Label{
 		StateFile, JournalSchema, JournalRoom, JournalJob, JournalIntent, JournalEnd, OutboxSent, JournalDestroy,
-		JournalRecord, JournalAnchor, JournalStatement,
+		JournalRecord, JournalAnchor, JournalStatement, JournalCompact,
 		TokenSlots, TokenOpen, TokenInfo, TokenInit, TokenLoginSO, TokenLoginUser, TokenLogout, TokenInitUserPIN,
 		TokenSetSOPIN, TokenSetUserPIN, TokenObjects, TokenGenerateKeyPair, TokenSign, TokenWriteCertificate,
 		TokenDestroy, TokenClose,
@@ -100,7 +102,7 @@ func Daemon() []Label {
 		"GET /v1/units/*/generations/*/certificate", "PUT /v1/units/*/generations/*/result",
 		"POST /v1/units/*/adopt", "POST /v1/shipped", "GET /v1/records/*", "PUT /v1/records/*",
 		"POST /v1/enrollments", "POST /v1/enrollments/*/proof", "POST /v1/station/renew",
-		"PUT /v1/units/*/generations/*/mailer",
+		"PUT /v1/units/*/generations/*/mailer", "PUT /v1/units/*/shipment",
 	}
 }
 

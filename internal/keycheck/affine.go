@@ -62,6 +62,37 @@ func (c affine) through(a, b point, rise, run *big.Int) point {
 	return point{x, y.Mod(y.Sub(y, a.y), c.p)}
 }
 
+// sums gives the x of a + b and of a - b for each of some points b, none of them the identity;
+// not apart if one of them is a or -a. All slopes are divided by one inversion (Montgomery 1987,
+// 10.3.1): a product of all runs is inverted, and the others taken out of it.
+func (c affine) sums(a point, others []point) (xs []*big.Int, apart bool) {
+	runs, before := make([]*big.Int, len(others)), make([]*big.Int, len(others))
+	product := big.NewInt(1)
+	for i, b := range others {
+		runs[i] = new(big.Int).Sub(b.x, a.x)
+		before[i] = product
+		product = new(big.Int).Mul(product, runs[i])
+		product.Mod(product, c.p)
+	}
+	if product.Sign() == 0 {
+		return nil, false
+	}
+	rest := new(big.Int).ModInverse(product, c.p)
+	for i := len(others) - 1; i >= 0; i-- {
+		inverse := new(big.Int).Mul(rest, before[i])
+		inverse.Mod(inverse, c.p)
+		rest.Mod(rest.Mul(rest, runs[i]), c.p)
+		for _, b := range []point{others[i], c.negate(others[i])} {
+			slope := new(big.Int).Sub(b.y, a.y)
+			slope.Mod(slope.Mul(slope, inverse), c.p)
+			x := slope.Mul(slope, slope)
+			x.Sub(x, a.x)
+			xs = append(xs, x.Mod(x.Sub(x, b.x), c.p))
+		}
+	}
+	return xs, true
+}
+
 func (c affine) multiply(k *big.Int, a point) point {
 	sum := point{}
 	for i := k.BitLen() - 1; i >= 0; i-- {

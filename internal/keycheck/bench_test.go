@@ -8,7 +8,11 @@ import (
 
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
-		newGate()
+		g := newGate()
+		g.rsa()
+		for _, c := range g.curves {
+			c.guess()
+		}
 	}
 }
 
@@ -40,7 +44,7 @@ func BenchmarkParts(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, n := gate(), key.rsa.n
+	g, n := gate().rsa(), key.rsa.n
 	for _, part := range []struct {
 		name string
 		run  func()

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"fmt"
 	"math/big"
+	"sync"
 )
 
 const (
@@ -18,13 +19,19 @@ const (
 
 // curve is a named curve that may be ordered. Another one is another row in curves.
 type curve struct {
-	name      string
-	params    []byte // DER of its OID
-	group     affine
-	key       ecdh.Curve
-	order     *big.Int
-	guessable map[string]struct{} // x of points whose private key is easily guessed
-	giant     point               // (2·babySteps + 1)·G
+	name   string
+	params []byte // DER of its OID
+	group  affine
+	key    ecdh.Curve
+	order  *big.Int
+	guess  func() *guesses
+}
+
+// guesses are the points whose private key is easily guessed.
+type guesses struct {
+	group  affine
+	xs     map[string]struct{} // their x
+	giants []point             // i·(2·babySteps + 1)·G for i of 1 … giantSteps
 }
 
 // curves are those of RFC 5480, 2.1.1.1, that the product's algorithms name.
@@ -38,27 +45,35 @@ func curves() []*curve {
 
 func newCurve(params []byte, named elliptic.Curve, key ecdh.Curve) *curve {
 	p := named.Params()
-	c := &curve{
-		name: p.Name, params: params, key: key, order: p.N, guessable: map[string]struct{}{},
-		group: affine{p: p.P, size: (p.BitSize + 7) / 8},
+	group := affine{p: p.P, size: (p.BitSize + 7) / 8}
+	return &curve{
+		name: p.Name, params: params, group: group, key: key, order: p.N,
+		guess: sync.OnceValue(func() *guesses { return newGuesses(group, point{p.Gx, p.Gy}) }),
 	}
-	g := point{p.Gx, p.Gy}
-	last := c.remember(g, point{}, babySteps)
-	c.giant = c.group.add(c.group.add(last, last), g)
+}
+
+// newGuesses works the table of a group out from its base point.
+func newGuesses(group affine, g point) *guesses {
+	t := &guesses{group: group, xs: map[string]struct{}{}}
+	last := t.remember(g, point{}, babySteps)
+	giant := group.add(group.add(last, last), g)
+	for at := giant; len(t.giants) < giantSteps; at = group.add(at, giant) {
+		t.giants = append(t.giants, at)
+	}
 	// A generator that is stuck gives a private key of one repeated byte b, which is
 	// b·0x0101…01, or one more than that (FIPS 186-5, A.2.2, adds one).
-	ones := c.group.multiply(new(big.Int).SetBytes(bytes.Repeat([]byte{1}, c.group.size)), g)
-	c.remember(ones, point{}, 0xff)
-	c.remember(ones, g, 0xff)
-	return c
+	ones := group.multiply(new(big.Int).SetBytes(bytes.Repeat([]byte{1}, group.size)), g)
+	t.remember(ones, point{}, 0xff)
+	t.remember(ones, g, 0xff)
+	return t
 }
 
 // remember notes 1·step + offset … count·step + offset as guessable, and returns the last.
-func (c *curve) remember(step, offset point, count int) point {
+func (t *guesses) remember(step, offset point, count int) point {
 	at := offset
 	for range count {
-		at = c.group.add(at, step)
-		c.guessable[c.group.key(at)] = struct{}{}
+		at = t.group.add(at, step)
+		t.xs[t.group.key(at)] = struct{}{}
 	}
 	return at
 }
@@ -93,7 +108,7 @@ func (g *Gate) checkEC(key *ecKey, params []byte) error {
 	if q.x.Sign() == 0 {
 		return fmt.Errorf("%w: x is zero", ErrPoint)
 	}
-	if c.easilyGuessed(q) {
+	if c.guess().include(q) {
 		return fmt.Errorf("%w: it is within ±%d, or one byte repeated", ErrGuessable, smallScalar)
 	}
 	return nil
@@ -149,17 +164,17 @@ func (c *curve) checkOrder(q *ecdh.PublicKey) error {
 	return nil
 }
 
-// easilyGuessed finds k of Q = k·G by baby steps and giant steps (Shanks 1971): some
+// include finds k of Q = k·G by baby steps and giant steps (Shanks 1971): some
 // Q ± i·giant is then among the baby steps. Only x is compared, so k and -k are one.
-func (c *curve) easilyGuessed(q point) bool {
-	up, down, back := q, q, c.group.negate(c.giant)
-	for range giantSteps + 1 {
-		for _, at := range []point{up, down} {
-			if _, ok := c.guessable[c.group.key(at)]; ok || at.x == nil {
-				return true
-			}
+func (t *guesses) include(q point) bool {
+	xs, apart := t.group.sums(q, t.giants)
+	if !apart {
+		return true // Q is ±i·giant
+	}
+	for _, x := range append(xs, q.x) {
+		if _, ok := t.xs[t.group.key(point{x: x})]; ok {
+			return true
 		}
-		up, down = c.group.add(up, c.giant), c.group.add(down, back)
 	}
 	return false
 }

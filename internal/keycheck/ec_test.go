@@ -74,6 +74,18 @@ func TestAffine(t *testing.T) {
 				t.Errorf("%s: %d·G + %d·G is wrong", c.name, a, b)
 			}
 		}
+		a, b := c.group.multiply(below(t, c.order), g), c.group.multiply(below(t, c.order), g)
+		xs, apart := c.group.sums(a, []point{b, g})
+		for i, want := range []point{c.group.add(a, g), c.group.add(a, c.group.negate(g)), c.group.add(a, b), c.group.add(a, c.group.negate(b))} {
+			if !apart || len(xs) != 4 || xs[i].Cmp(want.x) != 0 {
+				t.Errorf("%s: the sums are %v, %v", c.name, xs, apart)
+			}
+		}
+		for _, same := range []point{a, c.group.negate(a)} {
+			if _, apart := c.group.sums(a, []point{b, same, g}); apart {
+				t.Errorf("%s: a point is apart from itself", c.name)
+			}
+		}
 		none := point{}
 		for what, got := range map[string]point{
 			"n·G": c.group.multiply(c.order, g), "G - G": c.group.add(g, c.group.negate(g)),

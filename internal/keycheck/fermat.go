@@ -8,7 +8,7 @@ const fermatRounds = 1 << 12
 
 // closePrimes is Fermat's method: n = a² - b² with a the middle between the factors,
 // which is just above √n when they are close. n is odd.
-func (g *Gate) closePrimes(n *big.Int, rounds int) bool {
+func (g *rsaTables) closePrimes(n *big.Int, rounds int) bool {
 	one := big.NewInt(1)
 	a := new(big.Int).Sqrt(n)
 	if new(big.Int).Mul(a, a).Cmp(n) < 0 {
@@ -19,28 +19,36 @@ func (g *Gate) closePrimes(n *big.Int, rounds int) bool {
 	// (a+1)² - n is b² + 2a + 1, and the step then grows by 2.
 	step := new(big.Int).Lsh(a, 1)
 	step.Add(step, one)
-	two := big.NewInt(2)
-	for range rounds {
-		if g.fermatMask.isSquare(b2) {
-			return true
+	// Only residues are stepped along with; the numbers are worked out where they may be squares.
+	mask := &g.fermatMask
+	residue, rise := mask.residue(b2), mask.residue(step)
+	for k := range int64(rounds) {
+		if mask.allows(residue) {
+			at := new(big.Int).Mul(step, big.NewInt(k))
+			at.Add(at, big.NewInt(k*(k-1)))
+			if mask.isSquare(at.Add(at, b2)) {
+				return true
+			}
 		}
-		b2.Add(b2, step)
-		step.Add(step, two)
+		residue, rise = (residue+rise)%maskBase, (rise+2)%maskBase
 	}
 	return false
 }
 
 // squareMask holds which residues squares have, to spare nearly all square roots.
 type squareMask struct {
-	low  [64]bool // modulo 64
-	odd  []bool   // modulo oddBase
-	base *big.Int
+	low [lowBase]bool // modulo lowBase
+	odd []bool        // modulo oddBase
 }
 
-const oddBase = 3 * 3 * 5 * 7 * 11 * 13
+const (
+	lowBase  = 64
+	oddBase  = 3 * 3 * 5 * 7 * 11 * 13
+	maskBase = lowBase * oddBase
+)
 
 func newSquareMask() squareMask {
-	m := squareMask{odd: make([]bool, oddBase), base: big.NewInt(oddBase)}
+	m := squareMask{odd: make([]bool, oddBase)}
 	for i := range m.low {
 		m.low[i*i%len(m.low)] = true
 	}
@@ -50,17 +58,21 @@ func newSquareMask() squareMask {
 	return m
 }
 
+// residue is x modulo maskBase.
+func (m *squareMask) residue(x *big.Int) uint64 {
+	return new(big.Int).Rem(x, big.NewInt(maskBase)).Uint64()
+}
+
+// allows reports whether a number of that residue may be a square.
+func (m *squareMask) allows(residue uint64) bool {
+	return m.low[residue%lowBase] && m.odd[residue%oddBase]
+}
+
 func (m *squareMask) isSquare(x *big.Int) bool {
-	if x.Sign() == 0 {
-		return true
-	}
-	if !m.low[x.Bits()[0]%64] {
+	if !m.allows(m.residue(x)) {
 		return false
 	}
 	var r big.Int
-	if !m.odd[r.Rem(x, m.base).Uint64()] {
-		return false
-	}
 	r.Sqrt(x)
 	return r.Mul(&r, &r).Cmp(x) == 0
 }

@@ -20,29 +20,33 @@ type Want struct {
 	ECParams []byte
 }
 
-// Gate checks keys one by one. It holds what is worked out once, never changes
-// after New and is safe for concurrent use.
+// Gate checks keys one by one. Its tables are worked out once, by the first key that
+// they are for; it is safe for concurrent use.
 type Gate struct {
+	rsa    func() *rsaTables
+	curves []*curve
+}
+
+// rsaTables are what keys of any size are compared with.
+type rsaTables struct {
 	primes     []uint64 // all below smallFactorBound
 	primorial  *big.Int // their product
 	roca       []rocaPrime
-	curves     []*curve
 	fermatMask squareMask
 }
 
-// New gives the gate, the same one every time. The first call works out the tables, which
-// takes a fraction of a second.
+// New gives the gate, the same one every time. The first key of each kind takes some tens
+// of milliseconds longer than the others.
 func New() *Gate { return theGate() }
 
 // theGate is a constant that is not worked out before somebody wants it.
 var theGate = sync.OnceValue(newGate)
 
-func newGate() *Gate {
+func newGate() *Gate { return &Gate{rsa: sync.OnceValue(newRSATables), curves: curves()} }
+
+func newRSATables() *rsaTables {
 	primes := primesBelow(smallFactorBound)
-	return &Gate{
-		primes: primes, primorial: productOf(primes),
-		roca: rocaPrimes(primes), curves: curves(), fermatMask: newSquareMask(),
-	}
+	return &rsaTables{primes: primes, primorial: productOf(primes), roca: rocaPrimes(primes), fermatMask: newSquareMask()}
 }
 
 // Check looks at the SubjectPublicKeyInfo (DER) of a new key by itself. It returns nil
@@ -58,7 +62,7 @@ func (g *Gate) Check(spki []byte, want Want) error {
 	}
 	switch {
 	case key.rsa != nil && want.ModulusBits > 0:
-		return g.checkRSA(key.rsa, want.ModulusBits)
+		return g.rsa().check(key.rsa, want.ModulusBits)
 	case key.ec != nil && want.ECParams != nil:
 		return g.checkEC(key.ec, want.ECParams)
 	case key.rsa != nil:

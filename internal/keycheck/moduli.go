@@ -142,7 +142,7 @@ func (m *Moduli) check(key Known, public publicKey) error {
 		return nil
 	}
 	n := public.rsa.n
-	r := newReducer(n)
+	r := newReducer(n, chunkBits)
 	if !shares(m.residue(r), n) {
 		return nil
 	}

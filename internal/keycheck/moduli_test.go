@@ -168,7 +168,7 @@ func TestLoad(t *testing.T) {
 func TestReducer(t *testing.T) {
 	for _, bits := range []int{2, 63, 64, 65, 512, 2047, 2048, 4096, 16384} {
 		n := odd(t, bits)
-		r := newReducer(n)
+		r := newReducer(n, chunkBits)
 		for _, length := range []int{2, bits, bits + 1, 2 * bits, 5000, chunkBits / 2, chunkBits, chunkBits + 16384} {
 			x := odd(t, length)
 			before := new(big.Int).Set(x)

@@ -3,6 +3,7 @@ package keycheck
 import (
 	"math/big"
 	"math/bits"
+	"slices"
 )
 
 // reducer takes very long numbers modulo one n. math/big divides word by word when
@@ -16,13 +17,19 @@ type reducer struct {
 	sums  [2]big.Int // what mod works in, by turns
 }
 
-// newReducer prepares for numbers of up to chunkBits and a little more.
-func newReducer(n *big.Int) *reducer {
+// newReducer prepares for numbers of up to so many bits and a little more.
+func newReducer(n *big.Int, length int) *reducer {
 	r := &reducer{n: n}
-	for words := chunkBits / bits.UintSize / 2; words > len(n.Bits()); words /= 2 {
-		fold := new(big.Int).Lsh(big.NewInt(1), uint(words*bits.UintSize))
-		r.words, r.folds = append(r.words, words), append(r.folds, fold.Rem(fold, n))
+	words := len(n.Bits()) + 1
+	fold := new(big.Int).Lsh(big.NewInt(1), uint(words*bits.UintSize))
+	fold.Rem(fold, n)
+	for ; words < length/bits.UintSize; words *= 2 {
+		r.words, r.folds = append(r.words, words), append(r.folds, fold)
+		fold = new(big.Int).Mul(fold, fold)
+		fold.Rem(fold, n)
 	}
+	slices.Reverse(r.words)
+	slices.Reverse(r.folds)
 	return r
 }
 

@@ -10,7 +10,7 @@ import (
 // product of so many first primes (Nemec et al. 2017, section 2).
 func rocaNumber(t *testing.T, bits, count int) *big.Int {
 	t.Helper()
-	m := productOf(gate().primes[:count])
+	m := productOf(gate().rsa().primes[:count])
 	k := odd(t, bits-m.BitLen()+1)
 	a := below(t, new(big.Int).Lsh(big.NewInt(1), 256))
 	p := new(big.Int).Exp(f4(), a, m)
@@ -34,7 +34,7 @@ func TestROCASizes(t *testing.T) {
 	for _, size := range []struct{ bits, primes int }{{512, 39}, {1024, 71}, {2048, 126}, {3072, 126}, {4096, 225}} {
 		for range 20 {
 			n := mul(rocaNumber(t, size.bits/2, size.primes), rocaNumber(t, size.bits/2, size.primes))
-			if !rocaShaped(n, gate().roca) {
+			if !rocaShaped(n, gate().rsa().roca) {
 				t.Fatalf("RSA-%d of M with %d primes was not found", size.bits, size.primes)
 			}
 		}
@@ -44,12 +44,12 @@ func TestROCASizes(t *testing.T) {
 // TestROCANearMisses: wrong modulo a single prime, and right modulo each prime but
 // with logarithms that contradict each other.
 func TestROCANearMisses(t *testing.T) {
-	m := productOf(gate().primes[:39])
+	m := productOf(gate().rsa().primes[:39])
 	power := new(big.Int).Exp(f4(), below(t, m), m)
-	if !rocaShaped(power, gate().roca) {
+	if !rocaShaped(power, gate().rsa().roca) {
 		t.Fatal("a power of 65537 was not found")
 	}
-	for _, p := range gate().roca {
+	for _, p := range gate().rsa().roca {
 		if p.order == int(p.prime)-1 {
 			continue // 65537 generates everything: no residue is wrong
 		}
@@ -57,13 +57,13 @@ func TestROCANearMisses(t *testing.T) {
 		for p.log[wrong] >= 0 {
 			wrong++
 		}
-		if rocaShaped(with(power, m, p.prime, wrong), gate().roca) {
+		if rocaShaped(with(power, m, p.prime, wrong), gate().rsa().roca) {
 			t.Errorf("no logarithm modulo %d, and still found", p.prime)
 		}
 	}
 	// 65537 has order 2 modulo 3 and an even one modulo 167: turn one parity.
 	other := new(big.Int).Mod(new(big.Int).Mul(power, f4()), big.NewInt(3)).Uint64()
-	if rocaShaped(with(power, m, 3, other), gate().roca) {
+	if rocaShaped(with(power, m, 3, other), gate().rsa().roca) {
 		t.Error("contradicting logarithms, and still found")
 	}
 }
@@ -83,11 +83,11 @@ func with(x, m *big.Int, p, r uint64) *big.Int {
 // is taken for one. The rates are those of Nemec et al. 2017.
 func TestROCAFalsePositives(t *testing.T) {
 	t.Parallel()
-	if got := len(gate().roca); got != 38 {
+	if got := len(gate().rsa().roca); got != 38 {
 		t.Errorf("%d primes, wanted the first 39 but 2", got)
 	}
 	residues, subgroups, together := 0.0, 0.0, big.NewInt(1)
-	for _, p := range gate().roca {
+	for _, p := range gate().rsa().roca {
 		residues += math.Log2(float64(p.prime - 1))
 		subgroups += math.Log2(float64(p.order))
 		order := big.NewInt(int64(p.order))
@@ -101,7 +101,7 @@ func TestROCAFalsePositives(t *testing.T) {
 		t.Errorf("2^%.1f of random moduli are found, wanted 2^-154", rate)
 	}
 	for range 20000 {
-		if n := odd(t, 2048); rocaShaped(n, gate().roca) {
+		if n := odd(t, 2048); rocaShaped(n, gate().rsa().roca) {
 			t.Errorf("%x", n)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 // two primes of 1024 bits has none.
 const smallFactorBound = 1 << 20
 
-// checkRSA runs the tests in the order of their cost. Those that follow the test for
+// check runs the tests in the order of their cost. Those that follow the test for
 // small factors rely on an odd modulus.
-func (g *Gate) checkRSA(key *rsaKey, bits int) error {
+func (g *rsaTables) check(key *rsaKey, bits int) error {
 	// BitLen counts from the top bit that is set: this says that it is the bits-th.
 	if got := key.n.BitLen(); got != bits {
 		return fmt.Errorf("%w: %d bits, ordered were %d", ErrModulusSize, got, bits)
@@ -54,8 +54,8 @@ func checkExponent(e *big.Int) error {
 }
 
 // smallFactor finds the smallest prime factor of n below smallFactorBound.
-func (g *Gate) smallFactor(n *big.Int) (p uint64, found bool) {
-	rest := new(big.Int).Rem(g.primorial, n)
+func (g *rsaTables) smallFactor(n *big.Int) (p uint64, found bool) {
+	rest := newReducer(n, g.primorial.BitLen()).mod(g.primorial)
 	common := rest.GCD(nil, nil, rest, n)
 	if common.Cmp(big.NewInt(1)) == 0 {
 		return 0, false
@@ -71,7 +71,7 @@ func (g *Gate) smallFactor(n *big.Int) (p uint64, found bool) {
 
 // power returns a prime k >= 2 for which n is a k-th power, or 0. n has no factor
 // below smallFactorBound, so that k is bounded.
-func (g *Gate) power(n *big.Int) uint64 {
+func (g *rsaTables) power(n *big.Int) uint64 {
 	bound := uint64(n.BitLen() / (bitLen(smallFactorBound) - 1))
 	var z big.Int
 	for _, k := range g.primes {

@@ -128,10 +128,10 @@ func TestRoot(t *testing.T) {
 func TestPowers(t *testing.T) {
 	for _, k := range []uint64{2, 3, 5, 7, 13, 53, 97} {
 		n := new(big.Int).Exp(odd(t, 2048/int(k)), new(big.Int).SetUint64(k), nil)
-		if got := gate().power(n); got != k {
+		if got := gate().rsa().power(n); got != k {
 			t.Errorf("a power of %d was taken for one of %d", k, got)
 		}
-		if got := gate().power(n.Add(n, big.NewInt(2))); got != 0 {
+		if got := gate().rsa().power(n.Add(n, big.NewInt(2))); got != 0 {
 			t.Errorf("a power of %d plus 2 was taken for one of %d", k, got)
 		}
 	}
@@ -140,7 +140,7 @@ func TestPowers(t *testing.T) {
 // TestFermatRounds: the number of rounds is what it says. With the middle a at
 // ceil(√n) + i, round i (from 0) finds it.
 func TestFermatRounds(t *testing.T) {
-	g := &Gate{fermatMask: newSquareMask()}
+	g := &rsaTables{fermatMask: newSquareMask()}
 	a := odd(t, 200)
 	for _, distance := range []uint{20, 90, 101, 103, 105} {
 		b := new(big.Int).Lsh(big.NewInt(1), distance)

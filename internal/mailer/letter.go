@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
@@ -46,24 +45,7 @@ const (
 	ErrIncomplete Sentinel = "the letter is incomplete"
 	// ErrNoRoom: the recipient does not fit into the window.
 	ErrNoRoom Sentinel = "no room on the page"
-	// ErrFont: the file is no TrueType font of its own.
-	ErrFont Sentinel = "the font cannot be used"
 )
-
-// GlyphError says that a letter is not printed, because the font cannot write one of its
-// characters: a name with a gap in it is the name of somebody else.
-type GlyphError struct {
-	Rune rune
-	Font string
-}
-
-// Error implements error.
-func (e *GlyphError) Error() string {
-	if unicode.IsPrint(e.Rune) {
-		return fmt.Sprintf("the font %s has no glyph for %c (U+%04X)", e.Font, e.Rune, e.Rune)
-	}
-	return fmt.Sprintf("the font %s has no glyph for U+%04X", e.Font, e.Rune)
-}
 
 // content is all that is on the page but the PIN, by the thirds of the page.
 type content struct {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/usbkeyd/usbkeyd/internal/typeface"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"golang.org/x/image/font/sfnt"
 )
@@ -24,18 +25,28 @@ import (
 // fonts is where Debian's package fonts-lxgw-wenkai puts them.
 const fonts = "/usr/share/fonts/truetype/lxgw-wenkai/"
 
-func testFont(t *testing.T) *Font {
+func testFont(t *testing.T) *typeface.Font {
 	t.Helper()
 	const file = fonts + "LXGWWenKai-Regular.ttf"
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatalf("%v; apt-get install fonts-lxgw-wenkai", err)
 	}
-	f, err := ParseFont(filepath.Base(file), data)
+	f, err := typeface.Parse(filepath.Base(file), data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// glyphs reads a font's file once more.
+func glyphs(t *testing.T, f *typeface.Font) *sfnt.Font {
+	t.Helper()
+	out, err := sfnt.Parse(f.Data())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func sample() Letter {
@@ -56,7 +67,7 @@ func tool(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-func (l Letter) file(t *testing.T, f *Font) string {
+func (l Letter) file(t *testing.T, f *typeface.Font) string {
 	t.Helper()
 	page, err := Render(f, l)
 	if err != nil {
@@ -167,9 +178,10 @@ func TestBeyondTheBasicPlane(t *testing.T) {
 	}
 	var want []string
 	var buf sfnt.Buffer
+	glyphs := glyphs(t, f)
 	for _, line := range lines {
 		for _, r := range line.text {
-			index, err := f.glyphs.GlyphIndex(&buf, r)
+			index, err := glyphs.GlyphIndex(&buf, r)
 			if err != nil || index == 0 {
 				t.Fatalf("no glyph for %c", r)
 			}
@@ -221,7 +233,7 @@ func TestMissingGlyphs(t *testing.T) {
 			l := sample()
 			row.change(&l)
 			page, err := Render(f, l)
-			var missing *GlyphError
+			var missing *typeface.GlyphError
 			if !errors.As(err, &missing) || missing.Rune != row.want || missing.Font != "LXGWWenKai-Regular.ttf" || page != nil {
 				t.Errorf("%d bytes, %v", len(page), err)
 			}
@@ -267,31 +279,15 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-func TestFonts(t *testing.T) {
-	data, err := os.ReadFile(fonts + "LXGWWenKai-Regular.ttf")
-	if err != nil {
-		t.Fatal(err)
-	}
-	collection := append([]byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x00\x10"), data...)
-	for name, bad := range map[string][]byte{
-		"empty": {}, "collection": collection, "PostScript outlines": append([]byte("OTTO"), data[4:]...),
-		"cut off": data[:1000], "text": []byte("no font at all"),
-	} {
-		if _, err := ParseFont(name, bad); !errors.Is(err, ErrFont) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // TestEmptyGlyphs: a font that has glyphs for digits with nothing in them leaves them out
 // without a word.
 func TestEmptyGlyphs(t *testing.T) {
 	f := testFont(t)
-	index, err := f.glyphs.GlyphIndex(&sfnt.Buffer{}, '7')
+	index, err := glyphs(t, f).GlyphIndex(&sfnt.Buffer{}, '7')
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := bytes.Clone(f.data)
+	data := bytes.Clone(f.Data())
 	table := func(tag string) []byte { // of the table directory, OpenType 1.9
 		for at := 12; ; at += 16 {
 			if string(data[at:at+4]) == tag {
@@ -304,11 +300,11 @@ func TestEmptyGlyphs(t *testing.T) {
 	}
 	loca := table("loca")[4*int(index):]
 	copy(loca[4:8], loca[:4])
-	empty, err := ParseFont("empty.ttf", data)
+	empty, err := typeface.Parse("empty.ttf", data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var missing *GlyphError
+	var missing *typeface.GlyphError
 	if _, err := Render(empty, sample()); !errors.As(err, &missing) || missing.Rune != '7' {
 		t.Errorf("got %v", err)
 	}

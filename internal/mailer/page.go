@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/signintech/gopdf"
+	"github.com/usbkeyd/usbkeyd/internal/typeface"
 )
 
 // Measures of the page, in millimetres from its left and upper edges. The window's are
@@ -38,8 +39,8 @@ type line struct {
 
 // Render makes the page as PDF. The PIN is in the returned bytes and nowhere else that
 // can be wiped; whoever has handed them on clears them. Errors: ErrIncomplete, ErrNoRoom,
-// ErrFont, *GlyphError.
-func Render(f *Font, l Letter) ([]byte, error) {
+// typeface.ErrFont, *typeface.GlyphError.
+func Render(f *typeface.Font, l Letter) ([]byte, error) {
 	pdf, lines, err := compose(f, l)
 	if err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func Render(f *Font, l Letter) ([]byte, error) {
 }
 
 // Check says whether Render would make the page.
-func Check(f *Font, l Letter) error {
+func Check(f *typeface.Font, l Letter) error {
 	_, _, err := compose(f, l)
 	return err
 }
@@ -63,21 +64,21 @@ func Check(f *Font, l Letter) error {
 const family = "letter"
 
 // compose finds a place for all that the letter says.
-func compose(f *Font, l Letter) (*gopdf.GoPdf, []line, error) {
+func compose(f *typeface.Font, l Letter) (*gopdf.GoPdf, []line, error) {
 	c, err := l.content()
 	if err != nil {
 		return nil, nil, err
 	}
 	pin := l.PIN.Reveal()
 	for _, texts := range [][]string{c.window, {c.title}, c.inside, c.advice, {pin}} {
-		if err := f.check(texts...); err != nil {
+		if err := f.Check(texts...); err != nil {
 			return nil, nil, err
 		}
 	}
 	pdf := &gopdf.GoPdf{}
 	pdf.Start(gopdf.Config{Unit: gopdf.UnitMM, PageSize: gopdf.Rect{W: 210, H: 297}})
-	if err := pdf.AddTTFFontData(family, f.data); err != nil {
-		return nil, nil, fmt.Errorf("%w: %s: %w", ErrFont, f.name, err)
+	if err := pdf.AddTTFFontData(family, f.Data()); err != nil {
+		return nil, nil, fmt.Errorf("%w: %s: %w", typeface.ErrFont, f.Name(), err)
 	}
 	pdf.AddPage()
 	p := placer{pdf: pdf}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+
+	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
 // masked stands for a PIN of any length.
@@ -47,4 +49,14 @@ func Preview(out io.Writer, l Letter) error {
 	}{
 		l.Language, c.title, masked, c.window, c.inside, c.advice,
 	})
+}
+
+// Lines are what is on the page but for the PIN, which the letter need not have. ErrIncomplete.
+func Lines(l Letter) ([]string, error) {
+	l.PIN = pkcs11.NewUserPIN("0") // stands in for it
+	c, err := l.content()
+	if err != nil {
+		return nil, err
+	}
+	return append(append(c.window, c.title), c.inside[:len(c.inside)-1]...), nil // the last says the PIN's length
 }

@@ -50,6 +50,25 @@ type Rows struct {
 	Rows   [][]string
 	// Empty is said instead of an empty table.
 	Empty string
+	// Facts says that the first column holds words of the program.
+	Facts bool
+}
+
+// In gives the table with the words of the program in another language.
+func (r Rows) In(say func(english string) string) Rows {
+	out := r
+	out.Empty = say(r.Empty)
+	out.Header = make([]string, len(r.Header))
+	for i, h := range r.Header {
+		out.Header[i] = say(h)
+	}
+	if r.Facts {
+		out.Rows = make([][]string, len(r.Rows))
+		for i, line := range r.Rows {
+			out.Rows[i] = append([]string{say(line[0])}, line[1:]...)
+		}
+	}
+	return out
 }
 
 // Print writes rows as a table, or value as JSON.

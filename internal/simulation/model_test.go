@@ -33,6 +33,7 @@ type model struct {
 	keys         map[string]string                  // by public key: request id
 	escrowed     map[string]bool                    // by unit: an SO PIN is in escrow
 	installed    map[string]bool                    // by request id
+	taken        map[string]string                  // by path: the result that the server took
 	pins         map[*card]map[string][]canary.Form // all that it ever had, as they may be written
 }
 
@@ -41,7 +42,7 @@ func newModel(w *world) *model {
 		w: w, epochs: map[string]int64{}, generations: map[string]int32{}, bound: map[string]string{}, by: map[string]string{},
 		tokens: map[string]string{}, sessions: map[string]string{},
 		certificates: map[string]*x509.Certificate{}, keys: map[string]string{}, escrowed: map[string]bool{},
-		installed: map[string]bool{}, pins: map[*card]map[string][]canary.Form{},
+		installed: map[string]bool{}, taken: map[string]string{}, pins: map[*card]map[string][]canary.Form{},
 	}
 }
 
@@ -77,6 +78,9 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	if part[0] == "records" && status >= 400 {
 		m.w.violate("the record of %s is answered with %d %s", st.name, status, answer)
 	}
+	if taken, told := m.taken[path]; told && status == 409 && taken == string(body) {
+		m.w.violate("a result that was taken is refused when it is told again: %s: %s", path, answer)
+	}
 	if status >= 300 {
 		return
 	}
@@ -104,6 +108,7 @@ func (m *model) answered(st *station, method, path string, body []byte, status i
 	case len(part) == 5 && part[4] == "csr":
 		m.binds(st, part[1], part[3], body)
 	case len(part) == 5 && part[4] == "result":
+		m.taken[path] = string(body)
 		m.result(part[1], part[3], body)
 	case len(part) == 3 && part[2] == "adopt":
 		var a api.AdoptAnswer

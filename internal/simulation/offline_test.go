@@ -4,6 +4,7 @@ package simulation
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -14,7 +15,7 @@ import (
 )
 
 // TestAnHourOffline: once keys are bound the network is away for an hour, longer than
-// custody. The station goes on, its results wait, and all arrive in their order.
+// custody. The station goes on, its results wait, and all arrive, each once.
 func TestAnHourOffline(t *testing.T) {
 	cryptotest.SetGlobalRandom(t, 1)
 	keys, err := recipientKeys()
@@ -69,10 +70,14 @@ func TestAnHourOffline(t *testing.T) {
 		for time.Since(back) < 5*time.Minute {
 			w.mustStep(t)
 		}
-		for i, r := range waiting {
-			if i >= len(arrived) || arrived[i] != r.UnitID {
-				t.Errorf("results arrived in the order %v, want %s at %d", arrived, r.UnitID, i)
-			}
+		var want []string
+		for _, r := range waiting {
+			want = append(want, r.UnitID)
+		}
+		slices.Sort(want)
+		slices.Sort(arrived) // different units' go at the same time
+		if !slices.Equal(arrived, want) {
+			t.Errorf("the results of %v arrived, want those of %v, each once", arrived, want)
 		}
 		for _, u := range w.model.look() {
 			if u.State != api.INSTALLED {

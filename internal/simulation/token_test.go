@@ -359,7 +359,11 @@ func (s *session) Objects(ctx context.Context, q pkcs11.Query) (list []pkcs11.Ob
 	err = s.do(ctx, "C_FindObjects", func(c *card) error {
 		for _, o := range c.objects {
 			if matches(q, o) && (o.Class != pkcs11.ClassPrivateKey || s.login == holder) {
-				list = append(list, o.Object)
+				seen := o.Object
+				if q.Shallow {
+					seen.PublicKey, seen.Claims = nil, pkcs11.KeyClaims{}
+				}
+				list = append(list, seen)
 			}
 		}
 		return nil
@@ -400,6 +404,7 @@ func (s *session) GenerateKeyPair(ctx context.Context, t pkcs11.KeyPairTemplate)
 			NeverExtractable: pkcs11.ClaimYes, Local: pkcs11.ClaimYes, Sign: pkcs11.ClaimYes,
 		}}
 		c.objects = append(c.objects, object{Object: public}, object{private, key})
+		public.Claims = private.Claims
 		return nil
 	})
 	return public, err
@@ -458,7 +463,7 @@ func (s *session) Destroy(ctx context.Context, q pkcs11.Query) (n int, err error
 	}
 	err = s.write(ctx, op, holder, func(c *card) error {
 		before := len(c.objects)
-		c.objects = slices.DeleteFunc(c.objects, func(o object) bool { return matches(q, o) })
+		c.objects = slices.DeleteFunc(c.objects, func(o object) bool { return !q.Passing && matches(q, o) })
 		n = before - len(c.objects)
 		return nil
 	})

@@ -70,7 +70,7 @@ func (s *Supply) take() ([]byte, error) {
 func Order(id string, quantity int, due time.Time) ([]byte, error) {
 	address := email
 	return json.Marshal(api.Order{
-		OrderId: id, ProductCode: product, ValidityYears: 1, Quantity: quantity, DueAt: due,
+		OrderId: id, ProductCode: product, ValidityYears: 1, Quantity: quantity, DueAt: &due,
 		Company: api.Company{Name: company, Uscc: uscc},
 		Handler: api.OrderHandler{Name: "经办人甲", Email: &address},
 		Shipping: api.Shipping{Carrier: "SF", FreightCollect: true,

@@ -1,7 +1,7 @@
 // Package stationtest sets a station up beside a central server, for tests of whole
 // programs, and checks afterwards what must hold of the tokens, of the CA's record and
 // of the files that were left behind; pkcs11-tool and openssl are its witnesses. It
-// must not know how usbkeyd and usbkey-central are started.
+// runs programs for tests, and must not know how usbkeyd and usbkey-central are called.
 package stationtest
 
 import (

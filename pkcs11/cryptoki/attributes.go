@@ -70,6 +70,26 @@ func (a attributes) claim(typ uint) pkcs11.Claim {
 	}
 }
 
+// claimTypes are the attributes that a module's claims of a private key are.
+func claimTypes() []uint {
+	return []uint{
+		p11.CKA_PRIVATE, p11.CKA_SENSITIVE, p11.CKA_EXTRACTABLE,
+		p11.CKA_ALWAYS_SENSITIVE, p11.CKA_NEVER_EXTRACTABLE, p11.CKA_LOCAL, p11.CKA_SIGN,
+	}
+}
+
+func (a attributes) claims() pkcs11.KeyClaims {
+	return pkcs11.KeyClaims{
+		Private:          a.claim(p11.CKA_PRIVATE),
+		Sensitive:        a.claim(p11.CKA_SENSITIVE),
+		Extractable:      a.claim(p11.CKA_EXTRACTABLE),
+		AlwaysSensitive:  a.claim(p11.CKA_ALWAYS_SENSITIVE),
+		NeverExtractable: a.claim(p11.CKA_NEVER_EXTRACTABLE),
+		Local:            a.claim(p11.CKA_LOCAL),
+		Sign:             a.claim(p11.CKA_SIGN),
+	}
+}
+
 // number decodes a CK_ULONG: in the machine's byte order, of 4 bytes on Windows and 8 elsewhere.
 func (a attributes) number(typ uint) (uint, bool) {
 	switch v := a[typ]; len(v) {
@@ -88,10 +108,7 @@ func attributeTypes(class pkcs11.ObjectClass) []uint {
 	case pkcs11.ClassPublicKey:
 		return []uint{p11.CKA_ID, p11.CKA_LABEL, p11.CKA_KEY_TYPE}
 	case pkcs11.ClassPrivateKey:
-		return []uint{
-			p11.CKA_ID, p11.CKA_LABEL, p11.CKA_PRIVATE, p11.CKA_SENSITIVE, p11.CKA_EXTRACTABLE,
-			p11.CKA_ALWAYS_SENSITIVE, p11.CKA_NEVER_EXTRACTABLE, p11.CKA_LOCAL, p11.CKA_SIGN,
-		}
+		return append([]uint{p11.CKA_ID, p11.CKA_LABEL}, claimTypes()...)
 	case pkcs11.ClassCertificate:
 		return []uint{p11.CKA_ID, p11.CKA_LABEL, p11.CKA_VALUE}
 	case pkcs11.ClassData: // has no CKA_ID
@@ -121,18 +138,36 @@ func (t *token) readObject(sess p11.SessionHandle, h p11.ObjectHandle, class *pk
 			o.PublicKey, err = t.readPublicKey(sess, h, pkcs11.KeyType(keyType))
 		}
 	case pkcs11.ClassPrivateKey:
-		o.Claims = pkcs11.KeyClaims{
-			Private:          a.claim(p11.CKA_PRIVATE),
-			Sensitive:        a.claim(p11.CKA_SENSITIVE),
-			Extractable:      a.claim(p11.CKA_EXTRACTABLE),
-			AlwaysSensitive:  a.claim(p11.CKA_ALWAYS_SENSITIVE),
-			NeverExtractable: a.claim(p11.CKA_NEVER_EXTRACTABLE),
-			Local:            a.claim(p11.CKA_LOCAL),
-			Sign:             a.claim(p11.CKA_SIGN),
-		}
+		o.Claims = a.claims()
 	case pkcs11.ClassCertificate:
 		o.Certificate = a[p11.CKA_VALUE]
 	}
+	return o, err
+}
+
+// glance reads an object's class, id and label, and a certificate's value, in one call
+// where no key is asked for its value.
+func (t *token) glance(sess p11.SessionHandle, h p11.ObjectHandle, _ *pkcs11.ObjectClass) (pkcs11.Object, error) {
+	if o, ok := t.madePublic(h); ok {
+		return o, nil
+	}
+	a := make(attributes)
+	types := []uint{p11.CKA_CLASS, p11.CKA_ID, p11.CKA_LABEL, p11.CKA_VALUE}
+	if !t.noKey(h) || t.readAttributes(sess, h, a, types...) != nil {
+		var err error
+		if a, err = t.attributes(sess, h, types[:3]...); err != nil {
+			return pkcs11.Object{}, err
+		}
+	}
+	class, err := a.class()
+	o := pkcs11.Object{Class: class, ID: a[p11.CKA_ID], Label: string(a[p11.CKA_LABEL])}
+	if err != nil || class != pkcs11.ClassCertificate {
+		return o, err
+	}
+	if a[p11.CKA_VALUE] == nil {
+		a, err = t.attributes(sess, h, p11.CKA_VALUE)
+	}
+	o.Certificate = a[p11.CKA_VALUE]
 	return o, err
 }
 
@@ -141,6 +176,10 @@ func (t *token) readClass(sess p11.SessionHandle, h p11.ObjectHandle) (pkcs11.Ob
 	if err != nil {
 		return 0, err
 	}
+	return a.class()
+}
+
+func (a attributes) class() (pkcs11.ObjectClass, error) {
 	class, ok := a.number(p11.CKA_CLASS)
 	if !ok {
 		return 0, &pkcs11.Error{Op: "C_GetAttributeValue", Kind: pkcs11.ErrGeneral, Detail: "an object shows no CKA_CLASS"}

@@ -38,7 +38,7 @@ func (t *token) Init(ctx context.Context, so pkcs11.SOPIN, label pkcs11.TokenLab
 	if err != nil {
 		return pkcs11.TokenInfo{}, err
 	}
-	t.seen = now.info
+	t.seen, t.fresh = now.info, true
 	t.id = t.identityAfter(now)
 	// A session from here on holds the token; without one the next call looks
 	// through the slots and reports what is wrong.

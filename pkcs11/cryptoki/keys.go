@@ -98,11 +98,18 @@ func (t *token) GenerateKeyPair(ctx context.Context, k pkcs11.KeyPairTemplate) (
 		return pkcs11.Object{}, err
 	}
 	mechanism := []*p11.Mechanism{p11.NewMechanism(uint(k.Algorithm.Generate), nil)}
-	h, _, err := t.m.ctx.GenerateKeyPair(sess, mechanism, without(public, k.Omit), without(private, k.Omit))
+	half, secret, err := t.m.ctx.GenerateKeyPair(sess, mechanism, without(public, k.Omit), without(private, k.Omit))
 	if err := t.call(op, err); err != nil {
 		return pkcs11.Object{}, err
 	}
-	return t.readGenerated(sess, h, k.Algorithm.KeyType)
+	o, err := t.readGenerated(sess, half, k.Algorithm.KeyType)
+	if err != nil {
+		return pkcs11.Object{}, err
+	}
+	t.keep(half, secret, o)
+	a, err := t.attributes(sess, secret, claimTypes()...)
+	o.Claims = a.claims()
+	return o, err
 }
 
 // readGenerated reads the public half in one call, its key type being known. The
@@ -120,8 +127,8 @@ func (t *token) readGenerated(sess p11.SessionHandle, h p11.ObjectHandle, keyTyp
 	return o, err
 }
 
-// Sign implements pkcs11.Token. The key is looked up each time: a handle kept
-// since the last call may mean another key.
+// Sign implements pkcs11.Token. A key that this session did not make itself is looked up
+// each time: a handle kept since the last call may mean another key.
 func (t *token) Sign(ctx context.Context, id pkcs11.KeyID, m pkcs11.Mechanism, input []byte) ([]byte, error) {
 	const op = "C_Sign"
 	if err := t.enter(ctx, op); err != nil {
@@ -132,12 +139,18 @@ func (t *token) Sign(ctx context.Context, id pkcs11.KeyID, m pkcs11.Mechanism, i
 	if err != nil {
 		return nil, err
 	}
-	key, err := t.findOne(op, sess, pkcs11.ClassPrivateKey, id)
-	if err != nil {
-		return nil, err
-	}
 	mechanism := []*p11.Mechanism{p11.NewMechanism(uint(m), nil)}
-	if err := t.call("C_SignInit", t.m.ctx.SignInit(sess, mechanism, key)); err != nil {
+	key, known := t.madeKey(id)
+	if known {
+		err = t.m.ctx.SignInit(sess, mechanism, key)
+	}
+	if !known || lostHandle(err) {
+		if key, err = t.findOne(op, sess, pkcs11.ClassPrivateKey, id); err != nil {
+			return nil, err
+		}
+		err = t.m.ctx.SignInit(sess, mechanism, key)
+	}
+	if err := t.call("C_SignInit", err); err != nil {
 		return nil, err
 	}
 	signature, err := t.m.ctx.Sign(sess, input)

@@ -48,6 +48,7 @@ func (t *token) login(ctx context.Context, who uint, with pin, locked, finalTry 
 			return err
 		}
 	}
+	t.made = nil
 	// CKR_USER_ALREADY_LOGGED_IN is an error like any other: the PIN was not looked at.
 	if err := t.call(op, t.m.ctx.Login(handle, who, with.Reveal())); err != nil {
 		return err
@@ -77,6 +78,7 @@ func (t *token) Logout(ctx context.Context) error {
 	if t.sess == nil {
 		return nil
 	}
+	t.made = nil
 	err := t.call(op, t.m.ctx.Logout(t.sess.handle))
 	if t.sess != nil {
 		t.sess.login = nobody

@@ -1,8 +1,10 @@
 package cryptoki
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	p11 "github.com/miekg/pkcs11"
 
@@ -29,7 +31,11 @@ func (t *token) Objects(ctx context.Context, q pkcs11.Query) ([]pkcs11.Object, e
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("C_GetAttributeValue: %w", err)
 		}
-		o, err := t.readObject(sess, h, q.Class)
+		read := t.readObject
+		if q.Shallow {
+			read = t.glance
+		}
+		o, err := read(sess, h, q.Class)
 		if err != nil {
 			return nil, err
 		}
@@ -44,7 +50,6 @@ func (t *token) Destroy(ctx context.Context, q pkcs11.Query) (int, error) {
 	if q.Class == nil && len(q.ID) == 0 {
 		return 0, &pkcs11.Error{Op: op, Kind: pkcs11.ErrGeneral, Detail: "neither class nor id is given, which would destroy everything"}
 	}
-	q.Passing = false
 	if err := t.enter(ctx, op); err != nil {
 		return 0, err
 	}
@@ -57,6 +62,15 @@ func (t *token) Destroy(ctx context.Context, q pkcs11.Query) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if q.Passing { // without those that are kept
+		q.Passing = false
+		kept, err := t.findObjects(sess, queryTemplate(q), 0)
+		if err != nil {
+			return 0, err
+		}
+		handles = slices.DeleteFunc(handles, func(h p11.ObjectHandle) bool { return slices.Contains(kept, h) })
+	}
+	t.made = nil
 	for done, h := range handles {
 		if err := ctx.Err(); err != nil {
 			return done, fmt.Errorf("%s: %w", op, err)
@@ -82,7 +96,8 @@ func queryTemplate(q pkcs11.Query) []*p11.Attribute {
 	return template
 }
 
-// findObjects returns the handles that match, at most limit when it is not 0.
+// findObjects returns the handles that match. With a limit that is not 0 it asks once, for so
+// many: a module that gives them one by one then shows the first alone.
 // The search is ended whatever happens in it: an open one makes the next search
 // on the session fail with CKR_OPERATION_ACTIVE.
 func (t *token) findObjects(sess p11.SessionHandle, template []*p11.Attribute, limit int) (found []p11.ObjectHandle, err error) {
@@ -96,24 +111,22 @@ func (t *token) findObjects(sess p11.SessionHandle, template []*p11.Attribute, l
 		}
 	}()
 	const batch = 64
+	max := cmp.Or(limit, batch)
 	for {
-		max := batch
-		if limit > 0 {
-			max = limit - len(found)
-		}
 		some, _, err := t.m.ctx.FindObjects(sess, max)
 		if err != nil {
 			return nil, t.call("C_FindObjects", err)
 		}
 		found = append(found, some...)
 		// A short answer does not mean the end on every module; an empty one does.
-		if len(some) == 0 || limit > 0 && len(found) >= limit {
+		if len(some) == 0 || limit > 0 {
 			return found, nil
 		}
 	}
 }
 
-// findOne finds the only object of a class and id.
+// findOne finds the object of a class and id. It sees that it is the only one where the module
+// shows two at once; who must know for sure lists all of them.
 func (t *token) findOne(op string, sess p11.SessionHandle, class pkcs11.ObjectClass, id pkcs11.KeyID) (p11.ObjectHandle, error) {
 	if len(id) == 0 {
 		return 0, &pkcs11.Error{Op: op, Kind: pkcs11.ErrNotFound, Detail: "no CKA_ID is given"}

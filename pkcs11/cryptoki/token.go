@@ -17,6 +17,8 @@ type token struct {
 	id     pkcs11.Identity
 	seen   pkcs11.TokenInfo // as last read; what expect compares with
 	sess   *session
+	fresh  bool   // it was initialised through this token
+	made   []made // key pairs, by the open session and login
 	closed bool
 }
 
@@ -42,7 +44,7 @@ func (t *token) enter(ctx context.Context, op string) error {
 		return &pkcs11.Error{Op: op, Kind: pkcs11.ErrClosed, Detail: "the token was closed"}
 	}
 	if t.sess != nil && t.sess.generation != t.m.generation {
-		t.sess = nil
+		t.sess, t.made = nil, nil
 	}
 	return nil
 }
@@ -153,7 +155,7 @@ func (t *token) dropSession() error {
 		return nil
 	}
 	err := t.m.ctx.CloseSession(t.sess.handle)
-	t.sess = nil
+	t.sess, t.made = nil, nil
 	t.m.sessions--
 	return callError("C_CloseSession", err)
 }

@@ -1,6 +1,7 @@
 package pkcs11test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"os"
@@ -107,6 +108,31 @@ func (b Bay) Try(t testing.TB, name string, args ...string) (string, error) {
 func (b Bay) InitToken(t testing.TB, label, soPIN, userPIN string) {
 	t.Helper()
 	b.Tool(t, "softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", soPIN, "--pin", userPIN)
+}
+
+// LeaveHalfMade leaves on the bay's only token what SoftHSM has on disk when it dies while it makes a
+// private key: an object with the attributes that are written one by one, before it has a CKA_ID
+// and belongs to the token. The form is that of its ObjectFile.cpp.
+func (b Bay) LeaveHalfMade(t testing.TB) {
+	t.Helper()
+	tokens, err := filepath.Glob(filepath.Join(b.Dir, "tokens", "*"))
+	if err != nil || len(tokens) != 1 {
+		t.Fatalf("%d tokens are in the bay, want one (%v)", len(tokens), err)
+	}
+	const boolean, number = 1, 2 // kinds
+	var file []byte
+	for _, n := range []uint64{
+		1,                // generation
+		0x0, number, 0x3, // CKA_CLASS: CKO_PRIVATE_KEY
+		0x100, number, 0x3, // CKA_KEY_TYPE: CKK_EC
+		0x1, boolean, // CKA_TOKEN
+	} {
+		file = binary.BigEndian.AppendUint64(file, n)
+	}
+	file = append(file, 0)
+	if err := os.WriteFile(filepath.Join(tokens[0], "00000000-0000-0000-0000-000000000000.object"), file, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // PutCertificate puts a certificate, in DER, on the labelled token with OpenSC's tool.

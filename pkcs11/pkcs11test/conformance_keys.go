@@ -44,7 +44,15 @@ func (s suite) keys(t *testing.T) {
 				t.Errorf("public key is %+v", public)
 			}
 			checkSize(t, public.PublicKey, a)
+			if private := objects(t, token, pkcs11.Query{Class: of(pkcs11.ClassPrivateKey), ID: id}); len(private) != 1 || private[0].Claims != public.Claims {
+				t.Errorf("made with the claims %+v, listed as %+v", public.Claims, private)
+			}
 			s.checkClaims(t, token, id)
+			for _, o := range objects(t, token, pkcs11.Query{ID: id, Shallow: true}) {
+				if o.Class != pkcs11.ClassPublicKey && o.Class != pkcs11.ClassPrivateKey || o.Label != public.Label || o.PublicKey != nil {
+					t.Errorf("at a glance: %+v", o)
+				}
+			}
 			checkSignature(t, token, public, a)
 
 			listed := objects(t, token, pkcs11.Query{Class: of(pkcs11.ClassPublicKey), ID: id})

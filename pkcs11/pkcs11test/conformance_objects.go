@@ -153,6 +153,7 @@ func (s suite) destroy(t *testing.T) {
 		want int
 	}{
 		{"unknown id", pkcs11.Query{ID: pkcs11.KeyID{9}}, 0},
+		{"none that is not kept", pkcs11.Query{Class: of(pkcs11.ClassPrivateKey), Passing: true}, 0},
 		{"id", pkcs11.Query{ID: pkcs11.KeyID{1}}, 2},
 		{"class", pkcs11.Query{Class: of(pkcs11.ClassPublicKey)}, 1},
 		{"class again", pkcs11.Query{Class: of(pkcs11.ClassPublicKey)}, 0},

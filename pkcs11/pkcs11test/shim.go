@@ -30,18 +30,7 @@ type Shim struct {
 func NewShim(t testing.TB, b Bay) Shim {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, shimSource); err != nil {
-		t.Fatal(err)
-	}
-	source, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	library := filepath.Join(dir, "shim.so")
-	args := append([]string{"-shared", "-fPIC", "-fvisibility=hidden", "-o", library}, source...)
-	if out, err := exec.CommandContext(t.Context(), "cc", append(args, "-ldl")...).CombinedOutput(); err != nil {
-		t.Fatalf("build the shim module (apt-get install gcc): %v\n%s", err, out)
-	}
+	library := buildShim(t, dir)
 	s := Shim{
 		Bay:   Bay{Path: library, Dir: b.Dir, Env: map[string]string{}},
 		rules: filepath.Join(dir, "rules"),
@@ -54,6 +43,51 @@ func NewShim(t testing.TB, b Bay) Shim {
 	s.Env["SHIM_MODULE"] = b.Path
 	s.Env["SHIM_RULES"] = s.rules
 	s.Env["SHIM_CALLS"] = s.calls
+	return s
+}
+
+// buildShim builds the shim in a folder, with what is in more beside its sources.
+func buildShim(t testing.TB, dir string, more ...string) (library string) {
+	t.Helper()
+	if err := os.CopyFS(dir, shimSource); err != nil {
+		t.Fatal(err)
+	}
+	source, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	library = filepath.Join(dir, "shim.so")
+	args := slices.Concat([]string{"-shared", "-fPIC", "-fvisibility=hidden", "-o", library}, source, more, []string{"-ldl"})
+	if out, err := exec.CommandContext(t.Context(), "cc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("build the shim module (apt-get install gcc): %v\n%s", err, out)
+	}
+	return library
+}
+
+// Alone is the shim for a daemon in a process of its own, whose configuration lets none of
+// the shim's variables through: they are built in. It keeps no record of calls.
+func (s Shim) Alone(t testing.TB) Shim {
+	t.Helper()
+	dir := t.TempDir()
+	built := filepath.Join(dir, "built_in.c")
+	text := fmt.Sprintf(`#include <stdlib.h>
+__attribute__((constructor)) static void built_in(void)
+{
+	setenv("SHIM_MODULE", %q, 1);
+	setenv("SHIM_RULES", %q, 1);
+}
+`, s.Env["SHIM_MODULE"], s.rules)
+	if err := os.WriteFile(built, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Path = buildShim(t, dir, built)
+	env := map[string]string{}
+	for name, value := range s.Env {
+		if !strings.HasPrefix(name, "SHIM_") {
+			env[name] = value
+		}
+	}
+	s.Env = env
 	return s
 }
 

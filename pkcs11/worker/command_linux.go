@@ -10,6 +10,9 @@ import (
 // program is the running image itself, even when its file was replaced since.
 func program() (string, error) { return "/proc/self/exe", nil }
 
+// opened is a program's image by its descriptor, which is open until a child executes it.
+func opened(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
 // handOver gives the child its two pipes, and puts it into a process group of its
 // own: an interrupt typed at the terminal is the parent's to handle.
 func handOver(cmd *exec.Cmd, requests, responses *os.File) error {

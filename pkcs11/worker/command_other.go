@@ -9,6 +9,9 @@ import (
 
 func program() (string, error) { return os.Executable() }
 
+// opened is a program by its path.
+func opened(f *os.File) string { return f.Name() }
+
 // handOver gives the child its two pipes.
 func handOver(cmd *exec.Cmd, requests, responses *os.File) error {
 	cmd.Stdin, cmd.Stdout = requests, responses

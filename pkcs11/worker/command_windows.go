@@ -12,6 +12,9 @@ import (
 
 func program() (string, error) { return os.Executable() }
 
+// opened is a program by its path.
+func opened(f *os.File) string { return f.Name() }
+
 // handOver gives the child its two pipes by their numbers, and null devices as standard
 // ones: a C runtime takes hold of the standard handles before anything of ours runs, a
 // module may bring a runtime of its own, and what either prints must not get between two

@@ -8,7 +8,8 @@
 //
 //	worker.ServeIfChild(cryptoki.Open)
 //
-// The child is this same program, executed again. It knows itself by its own
+// The child is this same program, executed again, or a [Program] of its own that has
+// nothing else in it and starts faster. It knows itself by its own
 // name, argv[0], and not by its environment, which holds what the module's
 // instance was given and two settings of the Go runtime. It holds no descriptor
 // but its two pipes, leaves no core dump, cannot be traced, and ends when its

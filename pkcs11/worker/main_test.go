@@ -15,6 +15,7 @@ import (
 
 // TestMain makes this test binary its own children, as main does.
 func TestMain(m *testing.M) {
+	actAsAnotherBuild()
 	worker.ServeIfChild(openOrProbe)
 	actAsParent()
 	os.Exit(m.Run())

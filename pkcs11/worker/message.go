@@ -7,10 +7,10 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
-// protocol is the first thing a child says. Both ends are the same program; it
-// guards against one that was replaced on disk where it must be run by its path,
+// protocol is the first thing a child says. Both ends are of one build; it
+// guards against a program that was replaced on disk where it must be run by its path,
 // and one whose main never enters child mode.
-const protocol = "usbkeyd token worker 2"
+const protocol = "usbkeyd token worker 3"
 
 // operation is the first value of a request.
 type operation uint64
@@ -198,6 +198,7 @@ func (e *encoder) query(q pkcs11.Query) {
 	}
 	e.bytes(q.ID)
 	e.bool(q.Passing)
+	e.bool(q.Shallow)
 }
 
 func (d *decoder) query() pkcs11.Query {
@@ -208,6 +209,7 @@ func (d *decoder) query() pkcs11.Query {
 	}
 	q.ID = d.bytes()
 	q.Passing = d.bool()
+	q.Shallow = d.bool()
 	return q
 }
 

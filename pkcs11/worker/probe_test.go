@@ -82,7 +82,7 @@ func TestChildSeesOnlyItsOwn(t *testing.T) {
 	if err := json.Unmarshal([]byte(info.Description), &s); err != nil {
 		t.Fatal(err)
 	}
-	if slices.Sort(s.Env); !slices.Equal(s.Env, []string{"ALLOWED=yes", "GOMAXPROCS=2", "GOTRACEBACK=none"}) {
+	if slices.Sort(s.Env); !slices.Equal(s.Env, []string{"ALLOWED=yes", "GOMAXPROCS=1", "GOTRACEBACK=none"}) {
 		t.Errorf("environment is %v", s.Env)
 	}
 	if !slices.Equal(s.Args[1:], []string{probePath, "", "unchecked", "", ""}) {

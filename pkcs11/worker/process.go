@@ -81,6 +81,7 @@ func startOn(ctx context.Context, spec Spec, shared *Bus) (*Process, error) {
 		return nil, err
 	}
 	if err := p.greet(ctx); err != nil {
+		p.fail(pkcs11.ErrClosed, "it was never ready") // unless it is known what has ended it
 		p.kill()
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (p *Process) launch() error {
 	if err != nil {
 		return err
 	}
-	self, err := program()
+	self, err := p.spec.Program.path()
 	if err != nil {
 		return startError(err.Error())
 	}
@@ -179,6 +180,9 @@ func (p *Process) greet(ctx context.Context) error {
 			if d.string() != protocol {
 				return startError("the child does not speak our protocol; main must call worker.ServeIfChild first")
 			}
+			if err := p.spec.Program.sameBuild(d.string()); err != nil {
+				return err
+			}
 			return outcome(d, opStart, nil)
 		case <-wait.timer.C:
 			if wait.over() {
@@ -197,6 +201,9 @@ func (p *Process) fail(kind pkcs11.Sentinel, detail string) {
 		p.bus.leave(p)
 		p.cause = &pkcs11.Error{Kind: kind, Detail: detail}
 		close(p.failed)
+		if p.spec.Failed != nil && kind != pkcs11.ErrClosed {
+			p.spec.Failed(p.cause)
+		}
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 type Spec struct {
 	// Path is the absolute path of the module.
 	Path string
+	// Program is what a child executes; nil for this same program.
+	Program *Program
 	// Env is all that the module finds in its environment, save GOMAXPROCS and
 	// GOTRACEBACK, which are the child's own. It is no place for secrets.
 	Env map[string]string
@@ -34,6 +36,9 @@ type Spec struct {
 	// Bus is what the children of several Pools have in common, such as one hub; nil for
 	// one of a Pool's own.
 	Bus *Bus
+	// Failed is told of every child that ended by itself (ErrModuleCrashed) or was killed because
+	// it did not answer (ErrModuleHung), once; it may be nil and must not block.
+	Failed func(*pkcs11.Error)
 	// Lock is a file that every child of the instance holds a shared lock on while it
 	// lives, or "". A child whose parent was killed brings the call that is under way
 	// to its end, and a new Pool of the instance waits for that before it starts one.
@@ -76,8 +81,9 @@ func (d Deadlines) of(op operation) time.Duration {
 // environment is a child's whole environment.
 func (s Spec) environment() ([]string, error) {
 	env := []string{
-		// Two: one for the call into the module, one for what watches the pipe.
-		"GOMAXPROCS=2",
+		// One: what watches the pipe gets it from a call into the module that takes long, and
+		// with a second, idle one the runtime would look at each such call fifty thousand times a second.
+		"GOMAXPROCS=1",
 		"GOTRACEBACK=none",
 	}
 	for name, value := range s.Env {

@@ -104,7 +104,9 @@ func TestRoundTrips(t *testing.T) {
 			},
 			func(d *decoder) any { return d.slots() }},
 		"no query": {pkcs11.Query{}, func(e *encoder) { e.query(pkcs11.Query{}) }, func(d *decoder) any { return d.query() }},
-		"query":    {pkcs11.Query{Class: &class, ID: pkcs11.KeyID{5}, Passing: true}, func(e *encoder) { e.query(pkcs11.Query{Class: &class, ID: pkcs11.KeyID{5}, Passing: true}) }, func(d *decoder) any { return d.query() }},
+		"query": {pkcs11.Query{Class: &class, ID: pkcs11.KeyID{5}, Passing: true, Shallow: true}, func(e *encoder) {
+			e.query(pkcs11.Query{Class: &class, ID: pkcs11.KeyID{5}, Passing: true, Shallow: true})
+		}, func(d *decoder) any { return d.query() }},
 		"mechanisms": {[]pkcs11.MechanismInfo{{Mechanism: 0x1040, MinKeySize: 256, MaxKeySize: 384, Flags: 0x10000}, {}}, func(e *encoder) {
 			e.mechanisms([]pkcs11.MechanismInfo{{Mechanism: 0x1040, MinKeySize: 256, MaxKeySize: 384, Flags: 0x10000}, {}})
 		}, func(d *decoder) any { return d.mechanisms() }},
@@ -146,7 +148,7 @@ func TestWireKnowsEveryField(t *testing.T) {
 	for _, c := range []struct {
 		v      any
 		fields int
-	}{{pkcs11.Query{}, 3}, {pkcs11.Object{}, 6}, {pkcs11.Algorithm{}, 8}, {pkcs11.KeyPairTemplate{}, 4}, {pkcs11.CertificateObject{}, 3}} {
+	}{{pkcs11.Query{}, 4}, {pkcs11.Object{}, 6}, {pkcs11.Algorithm{}, 8}, {pkcs11.KeyPairTemplate{}, 4}, {pkcs11.CertificateObject{}, 3}} {
 		if n := reflect.TypeOf(c.v).NumField(); n != c.fields {
 			t.Errorf("%T has %d fields, the wire knows %d", c.v, n, c.fields)
 		}

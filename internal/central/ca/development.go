@@ -154,7 +154,7 @@ func (d *Development) Issue(ctx context.Context, r Request) (Certificate, error)
 
 // issueOnce finds what was issued under the id, or issues and records it.
 func (d *Development) issueOnce(ctx context.Context, tx *database.Tx, r Request, request *csr.ParsedRequest) (*x509.Certificate, error) {
-	known, requestSum, err := find(ctx, tx, r.ID)
+	known, requestSum, err := scanIssued(tx.QueryRowContext(ctx, issued, r.ID))
 	if err != nil {
 		return nil, err
 	}
@@ -168,14 +168,11 @@ func (d *Development) issueOnce(ctx context.Context, tx *database.Tx, r Request,
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO certificates (number, request_id, request_sha256, serial, sha256, public_key_sha256, subject, issuer, not_before, not_after, certificate)
+	err = tx.One(ctx, "record", `INSERT INTO certificates (number, request_id, request_sha256, serial, sha256, public_key_sha256, subject, issuer, not_before, not_after, certificate)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		d.number(), r.ID, sum(r.CSR), SerialText(leaf.SerialNumber), Digest(leaf), sum(request.SPKI),
 		NameText(leaf.Subject), NameText(leaf.Issuer), leaf.NotBefore.UnixMilli(), leaf.NotAfter.UnixMilli(), leaf.Raw)
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	return leaf, nil
+	return leaf, err
 }
 
 // number puts a certificate into its place in the record: by the time, and by chance
@@ -188,7 +185,7 @@ func (d *Development) number() int64 {
 
 // Lookup implements CA.
 func (d *Development) Lookup(ctx context.Context, id string) (Certificate, bool, error) {
-	leaf, _, err := find(ctx, d.db.Write, id)
+	leaf, _, err := scanIssued(d.db.Write.QueryRowContext(ctx, issued, id))
 	if err != nil {
 		return Certificate{}, false, fmt.Errorf("look up %s: %w", id, err)
 	}
@@ -228,12 +225,13 @@ func (d *Development) Issued(ctx context.Context, limit, offset int) ([]Record, 
 	return out, total, nil
 }
 
-func find(ctx context.Context, q interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}, id string) (*x509.Certificate, string, error) {
+// issued is what was issued under an id.
+const issued = `SELECT certificate, request_sha256 FROM certificates WHERE request_id = $1`
+
+func scanIssued(r database.Row) (*x509.Certificate, string, error) {
 	var der []byte
 	var requestSum string
-	err := q.QueryRowContext(ctx, `SELECT certificate, request_sha256 FROM certificates WHERE request_id = $1`, id).Scan(&der, &requestSum)
+	err := r.Scan(&der, &requestSum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, "", nil
 	}

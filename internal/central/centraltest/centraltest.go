@@ -54,6 +54,8 @@ func New(t testing.TB, change func(*central.Config)) *Central {
 	t.Helper()
 	dir := t.TempDir()
 	c := &Central{Access: NewAccess(t, dir)}
+	LayCA(t, filepath.Join(c.DataDir, "ca"))
+	LayStore(t, c.DataDir)
 	cfg := central.Config{
 		DataDir: c.DataDir, SweepInterval: 50 * time.Millisecond,
 		UserPINRecipients: []*x509.Certificate{c.Recipient}, SOPINRecipients: c.Officers(),

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/sqlite"
 )
 
 // Engine is what keeps a database.
@@ -59,7 +61,9 @@ type DB struct {
 
 	server Postgres
 	// together is nil where transactions run beside each other.
-	together *together
+	together *sqlite.Together
+	// changes is nil where others may write too.
+	changes *sqlite.Changes
 	// node is nil unless the file is open in this process under several servers.
 	node *Node
 }
@@ -87,7 +91,7 @@ func (db *DB) Close() error {
 		return nil // the others go on
 	}
 	if db.together != nil {
-		db.together.close()
+		db.together.Close()
 	}
 	var errs []error
 	for _, d := range []*sql.DB{db.Read.DB, db.Write} {
@@ -107,12 +111,12 @@ type Reader struct {
 }
 
 // QueryContext is that of *sql.DB.
-func (r Reader) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+func (r Reader) QueryContext(ctx context.Context, query string, args ...any) (Rows, error) {
 	return r.DB.QueryContext(r.unwatched(ctx), query, args...)
 }
 
 // QueryRowContext is that of *sql.DB.
-func (r Reader) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+func (r Reader) QueryRowContext(ctx context.Context, query string, args ...any) Row {
 	return r.DB.QueryRowContext(r.unwatched(ctx), query, args...)
 }
 
@@ -129,7 +133,7 @@ func (db *DB) Shared() bool { return db.Engine == PostgreSQL || db.node != nil }
 // Now is the time that all who share the database agree on: PostgreSQL's own, as q
 // reads it; without others the process's.
 func (db *DB) Now(ctx context.Context, q interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryRowContext(ctx context.Context, query string, args ...any) Row
 }) (time.Time, error) {
 	if db.Engine == SQLite {
 		return time.Now(), nil
@@ -143,6 +147,30 @@ func (db *DB) Now(ctx context.Context, q interface {
 
 // Snapshot begins a transaction that only reads, and in which all statements see
 // the same state.
-func (db *DB) Snapshot(ctx context.Context) (*sql.Tx, error) {
-	return db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
+func (db *DB) Snapshot(ctx context.Context) (Snapshot, error) {
+	tx, err := db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
+	return Snapshot{tx}, err
+}
+
+// Snapshot is described at DB.
+type Snapshot struct{ *sql.Tx }
+
+// QueryContext is that of *sql.Tx.
+func (s Snapshot) QueryContext(ctx context.Context, query string, args ...any) (Rows, error) {
+	return s.Tx.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext is that of *sql.Tx.
+func (s Snapshot) QueryRowContext(ctx context.Context, query string, args ...any) Row {
+	return s.Tx.QueryRowContext(ctx, query, args...)
+}
+
+// Changes counts the commits that may have changed a table since the database was opened:
+// what was read after a count was taken is still so while the count is the same. known is
+// false where other processes may change the table too.
+func (db *DB) Changes(table string) (count uint64, known bool) {
+	if db.changes == nil {
+		return 0, false
+	}
+	return db.changes.Count(table), true
 }

@@ -248,3 +248,17 @@ func TestPasswordIsNotPrinted(t *testing.T) {
 		t.Error(all)
 	}
 }
+
+func insert(ctx context.Context, tx *Tx, name string) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO counts (name, n) VALUES ($1, 1)`, name)
+	return err
+}
+
+func counts(t *testing.T, db *DB) int {
+	t.Helper()
+	var n int
+	if err := db.Read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM counts`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/pressly/goose/v3"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
-	"modernc.org/sqlite"
+	"github.com/usbkeyd/usbkeyd/internal/sqlite"
 )
 
 // sqliteReaders is how many connections may read at the same time. WAL lets them read beside the writer.
@@ -34,16 +34,16 @@ func openSQLite(ctx context.Context, at Place, migrations fs.FS) (*DB, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	db := &DB{Engine: SQLite}
-	db.Write = sql.OpenDB(keeping{dsn: sqliteDSN(path, "_txlock=immediate"), driver: &sqlite.Driver{}})
+	db := &DB{Engine: SQLite, changes: sqlite.NewChanges()}
+	db.Write = sql.OpenDB(sqlite.Connector{DSN: sqliteDSN(path, "_txlock=immediate"), Changes: db.changes})
 	db.Write.SetMaxOpenConns(1)
-	db.Read = Reader{sql.OpenDB(keeping{dsn: sqliteDSN(path, "_pragma=query_only(ON)"), driver: &sqlite.Driver{}, apart: true}), true}
+	db.Read = Reader{sql.OpenDB(sqlite.Connector{DSN: sqliteDSN(path, "_pragma=query_only(ON)"), Apart: true}), true}
 	db.Read.SetMaxOpenConns(sqliteReaders)
 	db.Read.SetMaxIdleConns(sqliteReaders)
 	if err := migrate(ctx, goose.DialectSQLite3, db.Write, migrations); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	db.together = newTogether(db.Write)
+	db.together = sqlite.NewTogether(db.Write)
 	return db, nil
 }
 

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -46,7 +47,7 @@ func (db *DB) once(ctx context.Context, fn func(*Tx) error) error {
 		return errLost
 	}
 	if db.together != nil {
-		return db.together.do(ctx, fn)
+		return db.together.Do(ctx, func(tx *sql.Tx) error { return fn(onSQLite(tx)) })
 	}
 	return db.oncePostgres(ctx, fn)
 }

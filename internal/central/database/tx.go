@@ -6,136 +6,139 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // Tx is a transaction. On PostgreSQL it is careful with the way to the database and
-// back, which costs more than most statements: the time comes with the beginning, and
-// statements that nobody waits for go together.
+// back, which costs more than most statements: what is asked and what is written waits
+// until somebody needs an answer, and then goes together, in its order. The beginning
+// goes with the first of it and the commit with the last.
 type Tx struct {
-	querier
-	now time.Time
-	// conn is nil on SQLite, where nothing is on a way.
-	conn  *sql.Conn
-	later []laterStatement
-	// err is what became of statements that nobody waited for.
-	err error
+	// lite is nil on PostgreSQL, way on SQLite, where nothing is on a way.
+	lite *sql.Tx
+	way  *way
+	now  func() time.Time
 }
 
-// querier is *sql.Tx, and *sql.Conn.
-type querier interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+// Row is the one row of a query. Rows are those of a query; see *sql.Row and *sql.Rows.
+type Row interface{ Scan(dest ...any) error }
+
+// Rows is described at Row.
+type Rows interface {
+	Row
+	Next() bool
+	Err() error
+	Close() error
 }
 
-// laterStatement waits to be sent.
-type laterStatement struct {
-	what, query string
-	args        []any
-	one         bool
+// onSQLite is a transaction of a SQLite file.
+func onSQLite(tx *sql.Tx) *Tx {
+	now := time.Now()
+	return &Tx{lite: tx, now: func() time.Time { return now }}
 }
 
 // Now is the time at which the transaction began, which all who share the database
-// agree on: PostgreSQL's own; without others the process's.
-func (tx *Tx) Now() time.Time { return tx.now }
+// agree on: PostgreSQL's own; without others the process's. On PostgreSQL it comes with
+// the first answer, so whoever asks for it later waits less. It is zero when it cannot be
+// told; then the transaction is not committed.
+func (tx *Tx) Now() time.Time { return tx.now() }
 
 // One changes one row, what being its name in an error. It may be carried out as late
-// as the next statement or the commit, and so may its error come: a transaction in
+// as the next answer or the commit, and so may its error come: a transaction in
 // which it changed another number of rows is not committed.
 func (tx *Tx) One(ctx context.Context, what, query string, args ...any) error {
-	return tx.do(ctx, laterStatement{what, query, args, true})
+	return tx.do(ctx, what, query, args, true)
 }
 
 // Any is One for a statement that may change any number of rows.
 func (tx *Tx) Any(ctx context.Context, what, query string, args ...any) error {
-	return tx.do(ctx, laterStatement{what, query, args, false})
+	return tx.do(ctx, what, query, args, false)
 }
 
-func (tx *Tx) do(ctx context.Context, s laterStatement) error {
-	if tx.conn != nil {
-		tx.later = append(tx.later, s)
-		return tx.err
+func (tx *Tx) do(ctx context.Context, what, query string, args []any, one bool) error {
+	if tx.way != nil {
+		return tx.way.later(what, query, args, one)
 	}
-	res, err := tx.querier.ExecContext(ctx, s.query, s.args...)
+	res, err := tx.lite.ExecContext(ctx, query, args...)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.what, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	n, err := res.RowsAffected()
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.what, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	return s.check(n)
-}
-
-func (s laterStatement) check(changed int64) error {
-	if s.one && changed != 1 {
-		return fmt.Errorf("%s: changed %d rows instead of one", s.what, changed)
+	if one && n != 1 {
+		return fmt.Errorf("%s: changed %d rows instead of one", what, n)
 	}
 	return nil
 }
 
-// flush carries out what waits, on one way to the database and back.
-func (tx *Tx) flush(ctx context.Context) error {
-	if tx.err != nil || len(tx.later) == 0 {
-		return tx.err
+// Answer is what a query will have found. It is asked when it is its turn among what waits
+// to be sent, or when it is read, so it must be read if asking changes anything.
+type Answer struct {
+	ctx   context.Context
+	tx    *Tx
+	query string
+	args  []any
+	reply *reply // nil on SQLite
+}
+
+// Ask asks a query whose answer is read once. Several that are asked before one is read
+// are on the way to the database together.
+func (tx *Tx) Ask(ctx context.Context, query string, args ...any) *Answer {
+	a := &Answer{ctx: ctx, tx: tx, query: query, args: args}
+	if tx.way != nil {
+		a.reply = tx.way.ask(query, args)
 	}
-	later := tx.later
-	tx.later = nil
-	batch := &pgx.Batch{}
-	for _, s := range later {
-		batch.Queue(s.query, s.args...)
+	return a
+}
+
+// Rows gives all rows.
+func (a *Answer) Rows() (Rows, error) {
+	if a.reply == nil {
+		return a.tx.lite.QueryContext(a.ctx, a.query, a.args...)
 	}
-	tx.err = onPostgres(tx.conn, func(c *pgx.Conn) (err error) {
-		results := c.SendBatch(ctx, batch)
-		defer func() { err = errors.Join(err, results.Close()) }()
-		for _, s := range later {
-			tag, err := results.Exec()
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.what, err)
-			}
-			if err := s.check(tag.RowsAffected()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return tx.err
+	if err := a.tx.way.wait(a.ctx, a.reply); err != nil {
+		return nil, err
+	}
+	return &a.reply.rows, nil
+}
+
+// Scan reads the first row; without one it is sql.ErrNoRows.
+func (a *Answer) Scan(dest ...any) error {
+	if a.reply == nil {
+		return a.tx.lite.QueryRowContext(a.ctx, a.query, a.args...).Scan(dest...)
+	}
+	if err := a.tx.way.wait(a.ctx, a.reply); err != nil {
+		return err
+	}
+	if !a.reply.rows.Next() {
+		return sql.ErrNoRows
+	}
+	return a.reply.rows.Scan(dest...)
+}
+
+// QueryContext is that of *sql.Tx.
+func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (Rows, error) {
+	return tx.Ask(ctx, query, args...).Rows()
+}
+
+// QueryRowContext is that of *sql.Tx.
+func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) Row {
+	return tx.Ask(ctx, query, args...)
 }
 
 // ExecContext is that of *sql.Tx.
 func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if err := tx.flush(ctx); err != nil {
+	if tx.way == nil {
+		return tx.lite.ExecContext(ctx, query, args...)
+	}
+	reply := tx.way.ask(query, args)
+	if err := tx.way.wait(ctx, reply); err != nil {
 		return nil, err
 	}
-	return tx.querier.ExecContext(ctx, query, args...)
+	return driver.RowsAffected(reply.changed), nil
 }
-
-// QueryContext is that of *sql.Tx.
-func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if err := tx.flush(ctx); err != nil {
-		return nil, err
-	}
-	return tx.querier.QueryContext(ctx, query, args...)
-}
-
-// QueryRowContext is that of *sql.Tx.
-func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	if err := tx.flush(ctx); err != nil {
-		// Only database/sql can make a row with an error in it.
-		gone, cancel := context.WithCancelCause(ctx)
-		cancel(err)
-		ctx = gone
-	}
-	return tx.querier.QueryRowContext(ctx, query, args...)
-}
-
-// beginPostgres begins a transaction and asks for the time, both at once.
-const beginPostgres = `BEGIN; SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
 
 // oncePostgres carries fn out in one transaction of PostgreSQL.
 func (db *DB) oncePostgres(ctx context.Context, fn func(*Tx) error) (err error) {
@@ -144,91 +147,40 @@ func (db *DB) oncePostgres(ctx context.Context, fn func(*Tx) error) (err error) 
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	tx := &Tx{querier: conn, conn: conn}
-	if tx.now, err = begin(ctx, conn); err != nil {
-		return fmt.Errorf("begin: %w", errors.Join(err, rollback(ctx, conn)))
-	}
-	ended := false
-	defer func() {
-		if !ended { // fn may have panicked
-			err = errors.Join(err, rollback(ctx, conn))
-		}
-	}()
-	err = fn(tx)
-	if lost := tx.flush(ctx); lost != nil {
-		err = lost // whatever fn met after it came of it
-	}
+	return conn.Raw(func(c any) error { return transactPostgres(ctx, c, fn) })
+}
+
+// beginning is asked for the time along with it.
+const (
+	beginning   = `BEGIN`
+	timeOfBegin = `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)`
+	commit      = `COMMIT`
+)
+
+// transactPostgres begins, carries fn out and commits, on the driver's own connection.
+// database/sql throws the connection away if fn panics.
+func transactPostgres(ctx context.Context, c any, fn func(*Tx) error) error {
+	w, err := newWay(c)
 	if err != nil {
 		return err
 	}
-	ended = true
-	if err := commit(ctx, conn); err != nil {
-		return fmt.Errorf("commit: %w", errors.Join(err, rollback(ctx, conn)))
+	begun := w.ask(beginning, nil)
+	clock := w.ask(timeOfBegin, nil)
+	var now time.Time
+	err = fn(&Tx{way: w, now: func() time.Time {
+		if now.IsZero() && w.wait(ctx, clock) == nil {
+			now = w.time(clock)
+		}
+		return now
+	}})
+	if w.err != nil {
+		err = w.err // whatever fn met after it came of it
 	}
-	return nil
-}
-
-func begin(ctx context.Context, conn *sql.Conn) (now time.Time, err error) {
-	err = onPostgres(conn, func(c *pgx.Conn) error {
-		results, err := c.PgConn().Exec(ctx, beginPostgres).ReadAll()
-		if err != nil {
-			return err
-		}
-		if len(results) != 2 || len(results[1].Rows) != 1 || len(results[1].Rows[0]) != 1 {
-			return errors.New("the database did not tell its time")
-		}
-		ms, err := strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64)
-		now = time.UnixMilli(ms)
-		return err
-	})
-	return now, err
-}
-
-func commit(ctx context.Context, conn *sql.Conn) error {
-	return onPostgres(conn, func(c *pgx.Conn) error {
-		results, err := c.PgConn().Exec(ctx, "COMMIT").ReadAll()
-		if err != nil {
-			return err
-		}
-		// PostgreSQL answers so where a statement had failed.
-		if len(results) != 1 || results[0].CommandTag.String() != "COMMIT" {
-			return errors.New("the database rolled it back")
-		}
-		return nil
-	})
-}
-
-// rollback ends the transaction, if there is one; a connection on which that does not
-// work is not used again.
-func rollback(ctx context.Context, conn *sql.Conn) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTime)
-	defer cancel()
-	err := conn.Raw(func(c any) error {
-		pg := c.(*stdlib.Conn).Conn().PgConn()
-		if pg.IsClosed() {
-			return driver.ErrBadConn
-		}
-		if pg.TxStatus() == 'I' { // idle: there is none
-			return nil
-		}
-		if _, err := pg.Exec(ctx, "ROLLBACK").ReadAll(); err != nil {
-			return driver.ErrBadConn
-		}
-		return nil
-	})
-	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
-		return nil // the server rolls back what a connection leaves
+	if err == nil {
+		err = w.commit(ctx)
+	}
+	if err != nil && begun.sent {
+		w.rollback(ctx)
 	}
 	return err
-}
-
-// onPostgres hands the driver's own connection to fn.
-func onPostgres(conn *sql.Conn, fn func(*pgx.Conn) error) error {
-	return conn.Raw(func(c any) error {
-		pg, ok := c.(*stdlib.Conn)
-		if !ok {
-			return errors.New("the PostgreSQL driver's connections have changed")
-		}
-		return fn(pg.Conn())
-	})
 }

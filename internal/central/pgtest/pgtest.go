@@ -55,8 +55,44 @@ func Database(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := "t" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	if _, err := s.admin.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+	return s.database(t, "template1")
+}
+
+// Like returns what makes databases as Database does, which begin as fill has left a first one; it
+// must close what it opens.
+func Like(fill func(url string) error) func(t testing.TB) string {
+	model := sync.OnceValues(func() (string, error) {
+		s, err := running()
+		if err != nil {
+			return "", err
+		}
+		name := newName()
+		if _, err := s.admin.ExecContext(context.Background(), "CREATE DATABASE "+name); err != nil {
+			return "", fmt.Errorf("make a database: %w", err)
+		}
+		return name, fill(s.url(name))
+	})
+	return func(t testing.TB) string {
+		t.Helper()
+		name, err := model()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := running()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.database(t, name)
+	}
+}
+
+func newName() string { return "t" + strings.ReplaceAll(uuid.NewString(), "-", "") }
+
+// database makes a copy of another one, until the test ends, and returns its URL.
+func (s *server) database(t testing.TB, of string) string {
+	t.Helper()
+	name := newName()
+	if _, err := s.admin.ExecContext(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+of); err != nil {
 		t.Fatalf("make a database: %v", err)
 	}
 	t.Cleanup(func() {

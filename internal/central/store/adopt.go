@@ -28,7 +28,7 @@ type Adoption struct {
 // statement again, while the unit is where it put it, gives the same lease.
 func (s *Store) Adopt(ctx context.Context, a Adoption) (l Lease, err error) {
 	err = s.write(ctx, "adopt unit "+a.UnitID, func(t *txn) error {
-		if _, err := t.touch(ctx, a.Station, a.SessionID, ""); err != nil {
+		if _, err := t.askTouch(ctx, a.Station, a.SessionID, "")(); err != nil {
 			return err
 		}
 		u, err := t.unit(ctx, a.UnitID)
@@ -48,7 +48,7 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (l Lease, err error) {
 		}
 		switch {
 		case again:
-			u.ExpiresAt = fromMillis(t.now).Add(s.rules.Custody)
+			u.ExpiresAt = fromMillis(t.now()).Add(s.rules.Custody)
 			err = t.save(ctx, &u)
 		case u.Epoch != a.Epoch:
 			err = &Refusal{Reason: StaleEpoch, CurrentEpoch: u.Epoch, Detail: fmt.Sprintf("unit %s is at epoch %d; sign again with that one", u.ID, u.Epoch)}
@@ -58,9 +58,9 @@ func (s *Store) Adopt(ctx context.Context, a Adoption) (l Lease, err error) {
 		if err != nil {
 			return err
 		}
-		o, err := scanOrder(t.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders o WHERE o.order_id = $1`, u.OrderID))
+		o, err := t.orderOf(ctx, u)
 		if err != nil {
-			return fmt.Errorf("read order %s: %w", u.OrderID, err)
+			return err
 		}
 		l = Lease{Unit: u, Order: o, Left: s.rules.Custody}
 		return nil
@@ -107,7 +107,7 @@ func (t *txn) adopt(ctx context.Context, u Unit, b Binding, a Adoption) (Unit, e
 	u, err := t.advance(ctx, u, EventAdopt, why, func(u *Unit) {
 		u.Epoch++
 		u.Station = a.Station
-		u.ExpiresAt = fromMillis(t.now).Add(t.store.rules.Custody)
+		u.ExpiresAt = fromMillis(t.now()).Add(t.store.rules.Custody)
 	})
 	if err != nil {
 		return Unit{}, err
@@ -117,7 +117,7 @@ func (t *txn) adopt(ctx context.Context, u Unit, b Binding, a Adoption) (Unit, e
 		args        []any
 	}{
 		{"write adoption", `INSERT INTO adoptions (unit_id, epoch, station, statement_sha256, adopted_at) VALUES ($1, $2, $3, $4, $5)`,
-			[]any{u.ID, u.Epoch, a.Station, a.StatementSHA256, t.now}},
+			[]any{u.ID, u.Epoch, a.Station, a.StatementSHA256, t.now()}},
 		{"move binding", `UPDATE bindings SET station = $3 WHERE unit_id = $1 AND generation = $2`, []any{u.ID, a.Generation, a.Station}},
 		{"move escrow", `UPDATE escrows SET station = $2, epoch = $3 WHERE escrow_id = $1`, []any{b.EscrowID, a.Station, u.Epoch}},
 	} {

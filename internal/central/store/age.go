@@ -24,10 +24,15 @@ type Age struct {
 	EpochFloor int64
 }
 
-func (s *Store) age(ctx context.Context, q queryer) (a Age, err error) {
+func (s *Store) age(ctx context.Context, q queryer) (Age, error) {
+	return scanAge(q.QueryRowContext(ctx, selectAge))
+}
+
+const selectAge = `SELECT mark, recovering, epoch_floor FROM store_age WHERE one = 1`
+
+func scanAge(r rowScanner) (a Age, err error) {
 	var recovering int
-	err = q.QueryRowContext(ctx, `SELECT mark, recovering, epoch_floor FROM store_age WHERE one = 1`).Scan(&a.Mark, &recovering, &a.EpochFloor)
-	if err != nil {
+	if err := r.Scan(&a.Mark, &recovering, &a.EpochFloor); err != nil {
 		return Age{}, fmt.Errorf("read the store's age: %w", err)
 	}
 	a.Recovering = recovering != 0
@@ -67,16 +72,19 @@ func (s *Store) Grow(ctx context.Context, known int64) (mark int64, err error) {
 	return mark, nil
 }
 
-// present refuses what may be given out once only while the store may be older than
+// askPresent refuses, when its answer is read, what may be given out once only while the store may be older than
 // what was given out: before it is known to be restored, and until it is recovered.
-func (t *txn) present(ctx context.Context) error {
+func (t *txn) askPresent(ctx context.Context) (present func() error) {
 	seen := t.store.mark.Load() // before the store is read: it may grow in between
-	a, err := t.store.age(ctx, t)
-	if err != nil {
-		return err
+	asked := t.Ask(ctx, selectAge)
+	return func() error {
+		a, err := scanAge(asked)
+		if err != nil {
+			return err
+		}
+		if a.Recovering || a.Mark < seen {
+			return refuse(Busy, "the server was restored to an older state and is not recovered")
+		}
+		return nil
 	}
-	if a.Recovering || a.Mark < seen {
-		return refuse(Busy, "the server was restored to an older state and is not recovered")
-	}
-	return nil
 }

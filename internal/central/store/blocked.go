@@ -99,6 +99,6 @@ func (s *Store) setBlocked(ctx context.Context, orderID, why string) error {
 		if why == "" || o.Blocked != "" {
 			return nil
 		}
-		return t.writeEvent(ctx, OutgoingEvent{Kind: KindBlocked, OrderID: orderID, At: fromMillis(t.now)})
+		return t.writeEvent(ctx, OutgoingEvent{Kind: KindBlocked, OrderID: orderID, At: fromMillis(t.now())})
 	})
 }

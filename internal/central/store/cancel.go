@@ -41,7 +41,7 @@ func (s *Store) Cancel(ctx context.Context, c Cancellation) (out []CancelledUnit
 			}
 		}
 		if len(c.Units) == 0 {
-			_, err := t.count(ctx, "cancel order", `UPDATE orders SET cancelled_at = $2 WHERE order_id = $1 AND cancelled_at = 0`, c.OrderID, t.now)
+			_, err := t.count(ctx, "cancel order", `UPDATE orders SET cancelled_at = $2 WHERE order_id = $1 AND cancelled_at = 0`, c.OrderID, t.now())
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 )
 
 // livingHome is a row while the order's home was heard of since $3 and is not
@@ -62,11 +64,26 @@ func candidates(products int) string {
 
 // candidates lists the orders in which a claim may find units.
 func (s *Store) candidates(ctx context.Context, q queryer, c Claim, now int64, limit int) ([]string, error) {
+	rows, err := q.QueryContext(ctx, candidates(len(c.Products)), s.candidateArgs(c, now, limit)...)
+	return scanOrderIDs(rows, err)
+}
+
+// askCandidates is candidates for as many units as the claim may have, asked now and read later.
+func (t *txn) askCandidates(ctx context.Context, c Claim) func() ([]string, error) {
+	asked := t.Ask(ctx, candidates(len(c.Products)), t.store.candidateArgs(c, t.now(), c.Max+spareOrders)...)
+	return func() ([]string, error) { return scanOrderIDs(asked.Rows()) }
+}
+
+func (s *Store) candidateArgs(c Claim, now int64, limit int) []any {
 	args := []any{Ready, c.Station, now - s.rules.HomeGrace.Milliseconds(), now, limit}
 	for _, p := range c.Products {
 		args = append(args, p)
 	}
-	orders, err := collect(ctx, q, func(r rowScanner) (id string, err error) { return id, r.Scan(&id) }, candidates(len(c.Products)), args...)
+	return args
+}
+
+func scanOrderIDs(rows database.Rows, err error) ([]string, error) {
+	orders, err := scanAll(func(r rowScanner) (id string, err error) { return id, r.Scan(&id) }, rows, err)
 	if err != nil {
 		return nil, fmt.Errorf("look for units: %w", err)
 	}
@@ -78,10 +95,9 @@ func (s *Store) candidates(ctx context.Context, q queryer, c Claim, now int64, l
 func (t *txn) take(ctx context.Context, c Claim, orderID string, limit int) ([]Lease, error) {
 	leases, err := collect(ctx, t, scanCandidate, `SELECT `+unitColumns+`, `+orderColumns+`
 		FROM orders o JOIN units u ON u.order_id = o.order_id
-		WHERE o.order_id = $6 AND u.state = $1 AND o.on_hold = 0 AND o.cancelled_at = 0
-			AND (o.home_station IS NULL OR o.home_station = $2 OR NOT EXISTS (`+livingHome+`))
-		ORDER BY u.sequence LIMIT $5 `+t.store.dialect.lockFree("o, u"),
-		Ready, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now, limit, orderID)
+		WHERE o.order_id = $3 AND u.state = $1 AND o.on_hold = 0 AND o.cancelled_at = 0
+		ORDER BY u.sequence LIMIT $2 `+t.store.dialect.lockFree("o, u"),
+		Ready, limit, orderID)
 	if err != nil {
 		return nil, fmt.Errorf("find units: %w", err)
 	}
@@ -116,7 +132,7 @@ func (s *Store) Claimable(ctx context.Context, c Claim) (bool, error) {
 		return false, err
 	}
 	if s.Shared() {
-		known, err := s.claimKey(ctx, s.db.Read, c, now)
+		known, err := scanClaimKey(s.db.Read.QueryRowContext(ctx, selectClaimKey, s.claimKeyArgs(c, now)...), c)
 		if known != nil || isRefusal(err, ClaimKeyReused) {
 			return true, nil
 		}

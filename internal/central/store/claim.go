@@ -76,17 +76,20 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, missed bool
 	}
 	err = s.write(ctx, "claim for station "+c.Station, func(t *txn) error {
 		missed = false
-		if err := t.present(ctx); err != nil {
+		present, touch := t.askPresent(ctx), t.askTouch(ctx, c.Station, c.SessionID, string(products))
+		caller := t.askCaller(ctx, c.Station, c.KeySHA256, s.dialect.lockKey("st"))
+		if err := present(); err != nil {
 			return err
 		}
-		length, err := t.touch(ctx, c.Station, c.SessionID, string(products))
+		length, err := touch()
 		if err != nil {
 			return err
 		}
-		if _, err := t.caller(ctx, c.Station, c.KeySHA256, s.dialect.lockKey("st")); err != nil {
+		if _, err := caller(); err != nil {
 			return err
 		}
-		known, err := s.claimKey(ctx, t, c, t.now)
+		key, sweep, orders := t.Ask(ctx, selectClaimKey, s.claimKeyArgs(c, t.now())...), t.askSweep(ctx), t.askCandidates(ctx, c)
+		known, err := scanClaimKey(key, c)
 		if err != nil {
 			return err
 		}
@@ -94,10 +97,14 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, missed bool
 			leases, err = t.replay(ctx, c.Station, known, length)
 			return err
 		}
-		if _, err := t.sweep(ctx); err != nil {
+		ready, err := sweep()
+		if err != nil {
 			return err
 		}
-		leases, missed, err = t.lease(ctx, c, length)
+		if ready > 0 {
+			orders = t.askCandidates(ctx, c)
+		}
+		leases, missed, err = t.lease(ctx, c, orders, length)
 		if err != nil || len(leases) == 0 {
 			return err
 		}
@@ -109,11 +116,16 @@ func (s *Store) claim(ctx context.Context, c Claim) (leases []Lease, missed bool
 	return leases, missed, nil
 }
 
-func (s *Store) claimKey(ctx context.Context, q queryer, c Claim, now int64) ([]claimed, error) {
+const selectClaimKey = `SELECT request_sha256, leases FROM claim_keys WHERE station = $1 AND claim_key = $2 AND created_at >= $3`
+
+func (s *Store) claimKeyArgs(c Claim, now int64) []any {
+	return []any{c.Station, c.Key, now - s.rules.ClaimKeyTTL.Milliseconds()}
+}
+
+// scanClaimKey is what the key was answered with before; nil if it was not.
+func scanClaimKey(r rowScanner, c Claim) ([]claimed, error) {
 	var sum, leases string
-	err := q.QueryRowContext(ctx, `SELECT request_sha256, leases FROM claim_keys
-		WHERE station = $1 AND claim_key = $2 AND created_at >= $3`,
-		c.Station, c.Key, now-s.rules.ClaimKeyTTL.Milliseconds()).Scan(&sum, &leases)
+	err := r.Scan(&sum, &leases)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -143,7 +155,7 @@ func (t *txn) rememberClaim(ctx context.Context, c Claim, leases []Lease) error 
 		`INSERT INTO claim_keys (station, claim_key, request_sha256, leases, created_at) VALUES ($1, $2, $3, $4, $5)
 		 ON CONFLICT (station, claim_key) DO UPDATE SET request_sha256 = excluded.request_sha256,
 			leases = excluded.leases, created_at = excluded.created_at`,
-		c.Station, c.Key, c.RequestSHA256, string(text), t.now)
+		c.Station, c.Key, c.RequestSHA256, string(text), t.now())
 }
 
 // replay gives the units of a remembered claim again. The station counts a lease
@@ -156,9 +168,9 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 		if err != nil {
 			return nil, err
 		}
-		o, err := scanOrder(t.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders o WHERE o.order_id = $1`, u.OrderID))
+		o, err := t.orderOf(ctx, u)
 		if err != nil {
-			return nil, fmt.Errorf("read order %s: %w", u.OrderID, err)
+			return nil, err
 		}
 		l := Lease{Unit: u, Order: o}
 		if l.Left, err = t.renew(ctx, &l.Unit, station, k.Epoch, "", length); err != nil {
@@ -170,19 +182,19 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 	return leases, nil
 }
 
-// lease gives the station what it may have of what it finds. It says missed when that
-// was nothing although there were orders.
-func (t *txn) lease(ctx context.Context, c Claim, length time.Duration) (leases []Lease, missed bool, err error) {
-	for before := -1; before < len(leases) && len(leases) < c.Max; {
+// lease gives the station what it may have of the orders, and of what it finds after them.
+// It says missed when that was nothing although there were orders.
+func (t *txn) lease(ctx context.Context, c Claim, orders func() ([]string, error), length time.Duration) (leases []Lease, missed bool, err error) {
+	for before := -1; before < len(leases) && len(leases) < c.Max; orders = t.askCandidates(ctx, c) {
 		before = len(leases)
-		orders, err := t.store.candidates(ctx, t, c, t.now, c.Max+spareOrders)
+		found, err := orders()
 		if err != nil {
 			return nil, false, err
 		}
-		if leases, err = t.takeAll(ctx, c, orders, leases, length); err != nil {
+		if leases, err = t.takeAll(ctx, c, found, leases, length); err != nil {
 			return nil, false, err
 		}
-		missed = len(orders) > 0 && len(leases) == 0
+		missed = len(found) > 0 && len(leases) == 0
 	}
 	return leases, missed, t.closeTaken(ctx, leases)
 }
@@ -220,7 +232,7 @@ func (t *txn) give(ctx context.Context, c Claim, l Lease, length time.Duration) 
 	l.Unit, err = t.advance(ctx, l.Unit, EventClaim, "", func(u *Unit) {
 		u.Epoch++
 		u.Station = c.Station
-		u.ExpiresAt = fromMillis(t.now).Add(length)
+		u.ExpiresAt = fromMillis(t.now()).Add(length)
 	})
 	l.Left = length
 	return l, err
@@ -249,7 +261,7 @@ func (t *txn) foreign(ctx context.Context, c Claim, o Order) (bool, error) {
 	}
 	var n int
 	err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $1 AND o.home_station <> $2 AND EXISTS (`+livingHome+`)`,
-		o.ID, c.Station, t.now-t.store.rules.HomeGrace.Milliseconds(), t.now).Scan(&n)
+		o.ID, c.Station, t.now()-t.store.rules.HomeGrace.Milliseconds(), t.now()).Scan(&n)
 	if err != nil {
 		return false, fmt.Errorf("look for the home of order %s: %w", o.ID, err)
 	}

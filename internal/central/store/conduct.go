@@ -17,7 +17,7 @@ func (t *txn) failed(ctx context.Context, station string) error {
 	return t.One(ctx, "count a failure",
 		`UPDATE stations SET failures = failures + 1,
 			tripped_until = CASE WHEN failures + 1 >= $2 THEN $3 ELSE tripped_until END WHERE name = $1`,
-		station, r.BreakerFailures, t.now+r.BreakerPause.Milliseconds())
+		station, r.BreakerFailures, t.now()+r.BreakerPause.Milliseconds())
 }
 
 func (t *txn) succeeded(ctx context.Context, station string) error {
@@ -81,7 +81,7 @@ func (s *Store) RevokeStation(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		return t.One(ctx, "revoke", `UPDATE stations SET revoked_at = COALESCE(revoked_at, $2) WHERE name = $1`, name, t.now)
+		return t.One(ctx, "revoke", `UPDATE stations SET revoked_at = COALESCE(revoked_at, $2) WHERE name = $1`, name, t.now())
 	})
 }
 

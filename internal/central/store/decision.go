@@ -83,14 +83,14 @@ func (s *Store) RequestDecision(ctx context.Context, in Decision) (d Decision, u
 			return fmt.Errorf("look for the decision: %w", err)
 		}
 		d = in
-		d.ID, d.Status, d.RequestedAt = uuid.NewString(), DecisionWaiting, fromMillis(t.now)
+		d.ID, d.Status, d.RequestedAt = uuid.NewString(), DecisionWaiting, fromMillis(t.now())
 		c := d.Certificate
 		return t.One(ctx, "write decision",
 			`INSERT INTO decisions (decision_id, unit_id, generation, action, certificate_sha256, certificate_serial, pkcs7, subject,
 				not_after, reason, status, requested_by, requested_at)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 			d.ID, d.UnitID, d.Generation, d.Action, c.SHA256, c.Serial, c.PKCS7, c.Subject, expiry(c.NotAfter),
-			d.Reason, d.Status, d.RequestedBy, t.now)
+			d.Reason, d.Status, d.RequestedBy, t.now())
 	})
 	return d, u, err
 }
@@ -129,9 +129,9 @@ func (s *Store) ApproveDecision(ctx context.Context, id, operator string) (d Dec
 			d.Status = DecisionVoid
 			return t.setDecision(ctx, id, DecisionVoid)
 		}
-		d.Status, d.ApprovedBy, d.ApprovedAt = DecisionApproved, operator, fromMillis(t.now)
+		d.Status, d.ApprovedBy, d.ApprovedAt = DecisionApproved, operator, fromMillis(t.now())
 		err = t.One(ctx, "approve", `UPDATE decisions SET status = $2, approved_by = $3, approved_at = $4 WHERE decision_id = $1`,
-			id, d.Status, operator, t.now)
+			id, d.Status, operator, t.now())
 		if err != nil {
 			return err
 		}
@@ -288,7 +288,7 @@ func (t *txn) decide(ctx context.Context, u Unit, d Decision) (Unit, error) {
 		return t.settle(ctx, u)
 	case ActionCertificate:
 		var twice *TwiceError
-		if u, twice, err = t.issued(ctx, u, d.Generation, d.Certificate); err != nil {
+		if u, twice, err = t.issued(ctx, u, t.askBinding(ctx, u.ID, d.Generation), d.Generation, d.Certificate); err != nil {
 			return Unit{}, err
 		}
 		if twice != nil {

@@ -99,7 +99,7 @@ func testOrdersOfAbsentHomes(t *testing.T, at database.Place) {
 				_, err = s.DrainStation(t.Context(), home, true)
 			case "tripped":
 				err = s.write(t.Context(), "trip", func(x *txn) error {
-					return x.One(t.Context(), "trip", `UPDATE stations SET tripped_until = $2 WHERE name = $1`, home, x.now+60000)
+					return x.One(t.Context(), "trip", `UPDATE stations SET tripped_until = $2 WHERE name = $1`, home, x.now()+60000)
 				})
 			}
 			w.must(err)

@@ -100,12 +100,12 @@ func (s *Store) InviteStation(ctx context.Context, in Invitation) (out Enrollmen
 		}
 		out = Enrollment{
 			ID: id, Station: in.Station, State: Invited, PinnedEK: in.PinnedEK, Replaces: in.Replaces,
-			CreatedAt: fromMillis(t.now), ExpiresAt: fromMillis(t.now + in.Valid.Milliseconds()),
+			CreatedAt: fromMillis(t.now()), ExpiresAt: fromMillis(t.now() + in.Valid.Milliseconds()),
 		}
 		return t.One(ctx, "write invitation",
 			`INSERT INTO enrollments (enrollment_id, station, token_sha256, pinned_ek, replaces, created_at, expires_at, state)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			id, in.Station, in.TokenSHA256, in.PinnedEK, flag(in.Replaces), t.now, millis(out.ExpiresAt), Invited)
+			id, in.Station, in.TokenSHA256, in.PinnedEK, flag(in.Replaces), t.now(), millis(out.ExpiresAt), Invited)
 	})
 	return out, err
 }
@@ -177,7 +177,7 @@ func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment
 			return refuse(TokenUsed, "this join token was used with other keys")
 		// A clock that was set back must not make a token good again.
 		// One that was used in time may wait for a person for longer, and for an answer that was lost.
-		case (e.State == Invited || e.State == Challenged) && t.now >= millis(e.ExpiresAt), t.now < millis(e.CreatedAt):
+		case (e.State == Invited || e.State == Challenged) && t.now() >= millis(e.ExpiresAt), t.now() < millis(e.CreatedAt):
 			return refuse(TokenExpired, "this join token was good until %s", e.ExpiresAt.Format(time.RFC3339))
 		case e.PinnedEK != "" && e.PinnedEK != in.EKSHA256:
 			return refuse(ProofInvalid, "the invitation is for the TPM with the endorsement key %s", e.PinnedEK)
@@ -201,7 +201,7 @@ func (s *Store) BeginEnrollment(ctx context.Context, in Showing) (out Enrollment
 			`UPDATE enrollments SET state = $2, ek_sha256 = $3, attestation_key = $4, identity_key = $5, key_sha256 = $6, nonce = $7,
 				secret_sha256 = $8, challenge_until = $9, trust = $10 WHERE enrollment_id = $1`,
 			e.ID, e.State, in.EKSHA256, in.AttestationKey, in.IdentityKey, in.KeySHA256, in.Nonce, in.SecretSHA256,
-			t.now+challengeTTL.Milliseconds(), e.Trust)
+			t.now()+challengeTTL.Milliseconds(), e.Trust)
 	})
 	return out, err
 }
@@ -229,7 +229,7 @@ func (s *Store) ProveEnrollment(ctx context.Context, id, secretSHA256 string, ch
 			return refuse(TokenUsed, "a later invitation has ended this one")
 		case subtle.ConstantTimeCompare([]byte(secretSHA256), []byte(e.secretSHA256)) != 1:
 			return refuse(ProofInvalid, "this is not the secret of the challenge")
-		case e.State == Challenged && t.now >= e.challengeUntil, t.now < millis(e.CreatedAt):
+		case e.State == Challenged && t.now() >= e.challengeUntil, t.now() < millis(e.CreatedAt):
 			return refuse(TokenExpired, "the challenge is too old; ask for another one")
 		}
 		if err := check(e.attestationKey, e.identityKey, e.nonce); err != nil {
@@ -270,7 +270,7 @@ func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Stati
 	case exists && !e.Replaces && known.PublicKeySHA256 != e.keySHA256:
 		return Station{}, refuse(StationConflict, "station %s is known with another key", e.Station)
 	}
-	der, notAfter, err := sign(e.Station, fromMillis(t.now))
+	der, notAfter, err := sign(e.Station, fromMillis(t.now()))
 	if err != nil {
 		return Station{}, err
 	}
@@ -287,7 +287,7 @@ func (t *txn) enroll(ctx context.Context, e Enrollment, sign SignStation) (Stati
 	return st, t.One(ctx, "write station",
 		`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, tier, ek_sha256, attestation_key, identity_key, added_at)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), TierTPM, e.EKSHA256, e.attestationKey, e.identityKey, t.now)
+		st.Name, st.PublicKeySHA256, der, st.CertificateSHA256, millis(notAfter), TierTPM, e.EKSHA256, e.attestationKey, e.identityKey, t.now())
 }
 
 // ApproveEnrollment is a person's word that a station's TPM, which has proved its key,

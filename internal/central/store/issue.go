@@ -15,6 +15,8 @@ func RequestID(unitID string, generation int32) string {
 type Task struct {
 	Unit    Unit
 	Binding Binding
+	// Order is that of the unit; without one while the CA must not be asked.
+	Order Order
 	// Fresh says that the intent was written just now, or that the CA said that it
 	// made nothing yet: it certainly has made nothing, and may be asked.
 	Fresh bool
@@ -68,10 +70,11 @@ func (s *Store) LeaveIntents(ctx context.Context, by Issuer) error {
 func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by Issuer) (task Task, err error) {
 	err = s.write(ctx, "intend to issue for unit "+unitID, func(t *txn) error {
 		task = Task{}
-		if err := t.present(ctx); err != nil {
+		present, bound, order := t.askPresent(ctx), t.askBound(ctx, unitID, generation), t.askOrder(ctx, unitID)
+		if err := present(); err != nil {
 			return err
 		}
-		u, b, err := t.bound(ctx, unitID, generation)
+		u, b, err := bound()
 		if err != nil {
 			return err
 		}
@@ -99,18 +102,23 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
 		}
 		b.RequestID = RequestID(unitID, generation)
-		n, err := t.count(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4),
+		// Read under the lock of the unit, which all who take an intent have.
+		if b.intendedBy != by.Server && b.intendedUntil > t.now() {
+			return refuse(Busy, "another server is getting the certificate of unit %s", unitID)
+		}
+		err = t.One(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4),
 				intended_by = $5, intended_until = $6
-			WHERE unit_id = $1 AND generation = $2 AND (intended_by = $5 OR intended_until <= $4)`,
-			unitID, generation, b.RequestID, t.now, by.Server, t.now+by.Hold.Milliseconds())
+			WHERE unit_id = $1 AND generation = $2`,
+			unitID, generation, b.RequestID, t.now(), by.Server, t.now()+by.Hold.Milliseconds())
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return refuse(Busy, "another server is getting the certificate of unit %s", unitID)
+		o, err := order()
+		if err != nil {
+			return err
 		}
 		if u.State != Bound {
-			task = Task{Unit: u, Binding: b, Fresh: due && u.State == Issuing, AskOnly: askOnly}
+			task = Task{Unit: u, Binding: b, Order: o, Fresh: due && u.State == Issuing, AskOnly: askOnly}
 			if !askOnly {
 				absent, err := t.forgetAbsence(ctx, unitID, generation)
 				task.Fresh = task.Fresh || absent
@@ -119,7 +127,7 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 			return nil
 		}
 		u, err = t.advance(ctx, u, EventIntend, b.RequestID, nil)
-		task = Task{Unit: u, Binding: b, Fresh: true}
+		task = Task{Unit: u, Binding: b, Order: o, Fresh: true}
 		return err
 	})
 	return task, err
@@ -134,35 +142,33 @@ func (t *txn) forgetAbsence(ctx context.Context, unitID string, generation int32
 
 const forgetAbsence = `DELETE FROM absences WHERE unit_id = $1 AND generation = $2`
 
-// bound reads a unit and the binding of its present generation, without ending its custody.
-func (t *txn) bound(ctx context.Context, unitID string, generation int32) (Unit, Binding, error) {
-	u, err := t.unit(ctx, unitID)
-	if err != nil {
-		return Unit{}, Binding{}, err
+// askBound reads a unit and the binding of its present generation, without ending its custody.
+func (t *txn) askBound(ctx context.Context, unitID string, generation int32) func() (Unit, Binding, error) {
+	unit, binding := t.askUnit(ctx, unitID), t.askBinding(ctx, unitID, generation)
+	return func() (Unit, Binding, error) {
+		u, err := unit()
+		if err != nil {
+			return Unit{}, Binding{}, err
+		}
+		b, ok, err := binding()
+		if err != nil {
+			return Unit{}, Binding{}, err
+		}
+		if !ok || u.Generation != generation {
+			return Unit{}, Binding{}, refuse(WrongState, "generation %d of unit %s is not bound", generation, unitID)
+		}
+		return u, b, nil
 	}
-	b, ok, err := binding(ctx, t, unitID, generation)
-	if err != nil {
-		return Unit{}, Binding{}, err
-	}
-	if !ok || u.Generation != generation {
-		return Unit{}, Binding{}, refuse(WrongState, "generation %d of unit %s is not bound", generation, unitID)
-	}
-	return u, b, nil
 }
 
-// owned is bound, for the server that has the intent: past its time another may have
+// owned is askBound, for the server that has the intent: past its time another may have
 // taken it over, and what this one believes of the CA is then Busy.
 func (t *txn) owned(ctx context.Context, unitID string, generation int32, by Issuer) (Unit, error) {
-	u, _, err := t.bound(ctx, unitID, generation)
+	u, b, err := t.askBound(ctx, unitID, generation)()
 	if err != nil {
 		return Unit{}, err
 	}
-	var owner string
-	err = t.QueryRowContext(ctx, `SELECT intended_by FROM bindings WHERE unit_id = $1 AND generation = $2`, unitID, generation).Scan(&owner)
-	if err != nil {
-		return Unit{}, fmt.Errorf("look at intent: %w", err)
-	}
-	if owner != by.Server {
+	if b.intendedBy != by.Server {
 		return Unit{}, refuse(Busy, "another server is getting the certificate of unit %s", unitID)
 	}
 	return u, nil
@@ -230,7 +236,7 @@ func (t *txn) absent(ctx context.Context, u Unit, why, by string) (Unit, error) 
 	// found out must reach the one that cannot.
 	if u.State != IssueUnknown || by != "the CA" {
 		_, err := t.count(ctx, "write absence", `INSERT INTO absences (unit_id, generation, proved_by, proved_at)
-			VALUES ($1, $2, $3, $4) ON CONFLICT (unit_id, generation) DO NOTHING`, u.ID, u.Generation, by, t.now)
+			VALUES ($1, $2, $3, $4) ON CONFLICT (unit_id, generation) DO NOTHING`, u.ID, u.Generation, by, t.now())
 		if err != nil {
 			return Unit{}, err
 		}
@@ -287,11 +293,12 @@ func (e *TwiceError) Error() string {
 func (s *Store) Issued(ctx context.Context, unitID string, generation int32, c Certificate) error {
 	var twice *TwiceError
 	err := s.write(ctx, "keep the certificate of unit "+unitID, func(t *txn) error {
-		u, err := t.unit(ctx, unitID)
+		unit, binding := t.askUnit(ctx, unitID), t.askBinding(ctx, unitID, generation)
+		u, err := unit()
 		if err != nil {
 			return err
 		}
-		_, twice, err = t.issued(ctx, u, generation, c)
+		_, twice, err = t.issued(ctx, u, binding, generation, c)
 		return err
 	})
 	if err == nil && twice != nil {
@@ -300,9 +307,10 @@ func (s *Store) Issued(ctx context.Context, unitID string, generation int32, c C
 	return err
 }
 
-func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificate) (Unit, *TwiceError, error) {
+// issued is Issued for a unit that is locked, and what was asked about its binding.
+func (t *txn) issued(ctx context.Context, u Unit, binding func() (Binding, bool, error), generation int32, c Certificate) (Unit, *TwiceError, error) {
 	fail := func(err error) (Unit, *TwiceError, error) { return Unit{}, nil, err }
-	b, ok, err := binding(ctx, t, u.ID, generation)
+	b, ok, err := binding()
 	if err != nil {
 		return fail(err)
 	}
@@ -319,7 +327,7 @@ func (t *txn) issued(ctx context.Context, u Unit, generation int32, c Certificat
 	err = t.One(ctx, "write certificate",
 		`UPDATE bindings SET pkcs7 = $3, certificate_serial = $4, certificate_sha256 = $5, subject = $6, not_after = $7, issued_at = $8
 		 WHERE unit_id = $1 AND generation = $2`,
-		u.ID, generation, c.PKCS7, c.Serial, c.SHA256, c.Subject, millis(c.NotAfter), t.now)
+		u.ID, generation, c.PKCS7, c.Serial, c.SHA256, c.Subject, millis(c.NotAfter), t.now())
 	if err != nil {
 		return fail(err)
 	}
@@ -357,10 +365,10 @@ func (t *txn) second(ctx context.Context, u Unit, generation int32, c Certificat
 	n, err := t.count(ctx, "keep second certificate",
 		`INSERT INTO surplus_certificates (certificate_sha256, unit_id, generation, certificate_serial, pkcs7, noticed_at)
 		 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (certificate_sha256) DO NOTHING`,
-		c.SHA256, u.ID, generation, c.Serial, c.PKCS7, t.now)
+		c.SHA256, u.ID, generation, c.Serial, c.PKCS7, t.now())
 	if err != nil || n == 0 {
 		return err
 	}
-	u.UpdatedAt = fromMillis(max(t.now, millis(u.UpdatedAt)))
+	u.UpdatedAt = fromMillis(max(t.now(), millis(u.UpdatedAt)))
 	return t.tell(ctx, KindHeld, u)
 }

@@ -28,7 +28,7 @@ func (t *txn) keepLate(ctx context.Context, u Unit, r Result, sum string) (Unit,
 			certificate_serial, certificate_sha256, escrow_id, sealed_user_pin, recipients, created_at, pin_delivery)
 		 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT (unit_id, generation, content_sha256) DO NOTHING`,
 		r.UnitID, r.Generation, sum, r.Epoch, r.Station, r.Outcome, r.Reason, r.TokenSerial, r.TokenLabel, r.KeyID,
-		r.CertificateSerial, r.CertificateSHA256, r.EscrowID, r.SealedUserPIN, string(recipients), t.now, r.PINDelivery)
+		r.CertificateSerial, r.CertificateSHA256, r.EscrowID, r.SealedUserPIN, string(recipients), t.now(), r.PINDelivery)
 	if err != nil || n == 0 {
 		return u, err
 	}

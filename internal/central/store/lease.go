@@ -22,7 +22,7 @@ func (t *txn) renew(ctx context.Context, u *Unit, station string, epoch int64, p
 	default:
 		return 0, nil
 	}
-	u.ExpiresAt = fromMillis(t.now).Add(length)
+	u.ExpiresAt = fromMillis(t.now()).Add(length)
 	if phase != "" {
 		u.Phase = phase
 	}
@@ -42,16 +42,15 @@ type Pulse struct {
 	Left time.Duration
 	// Cancel says that the unit is cancelled and this station still has it.
 	Cancel bool
+	// Urgent says of what is left that its order goes before others.
+	Urgent bool
 }
 
 // Heartbeat renews what the station holds, all in one transaction, and says for
 // each unit what holds.
 func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats []Beat) (pulses []Pulse, err error) {
 	err = s.write(ctx, "heartbeat of station "+station, func(t *txn) error {
-		length, err := t.touch(ctx, station, sessionID, "")
-		if err != nil {
-			return err
-		}
+		touch := t.askTouch(ctx, station, sessionID, "")
 		pulses = make([]Pulse, len(beats))
 		order := make([]int, len(beats))
 		for i := range order {
@@ -59,9 +58,22 @@ func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats 
 		}
 		// Locked in one order, so that two stations that speak of the same units do not wait in a circle.
 		slices.SortFunc(order, func(a, b int) int { return strings.Compare(beats[a].UnitID, beats[b].UnitID) })
+		units := make(map[string]func() (Unit, error), len(beats))
+		for _, i := range order {
+			if id := beats[i].UnitID; units[id] == nil {
+				units[id] = t.askUnit(ctx, id)
+			}
+		}
+		length, err := touch()
+		if err != nil {
+			return err
+		}
+		urgent := map[string]bool{} // by order
 		for _, i := range order {
 			b := beats[i]
-			u, err := t.unit(ctx, b.UnitID)
+			unit := units[b.UnitID]
+			units[b.UnitID] = func() (Unit, error) { return t.unit(ctx, b.UnitID) } // if it is named again
+			u, err := unit()
 			if isRefusal(err, NotFound) {
 				continue
 			}
@@ -78,10 +90,25 @@ func (s *Store) Heartbeat(ctx context.Context, station, sessionID string, beats 
 			if pulses[i].Left, err = t.renew(ctx, &u, station, b.Epoch, b.Phase, length); err != nil {
 				return err
 			}
+			if _, known := urgent[u.OrderID]; !known {
+				if urgent[u.OrderID], err = t.urgent(ctx, u.OrderID); err != nil {
+					return err
+				}
+			}
+			pulses[i].Urgent = urgent[u.OrderID]
 		}
 		return nil
 	})
 	return pulses, err
+}
+
+// urgent says whether an order is; it is only looked at, for orders are locked before their units.
+func (t *txn) urgent(ctx context.Context, orderID string) (is bool, err error) {
+	var n int64
+	if err := t.QueryRowContext(ctx, `SELECT urgent FROM orders WHERE order_id = $1`, orderID).Scan(&n); err != nil {
+		return false, fmt.Errorf("read order %s: %w", orderID, err)
+	}
+	return n != 0, nil
 }
 
 // stillThere prolongs the time that a station has to wipe the token of a cancelled unit.
@@ -89,7 +116,7 @@ func (t *txn) stillThere(ctx context.Context, u Unit) error {
 	if u.ExpiresAt.IsZero() {
 		return nil
 	}
-	u.ExpiresAt = fromMillis(t.now).Add(t.store.rules.Custody)
+	u.ExpiresAt = fromMillis(t.now()).Add(t.store.rules.Custody)
 	return t.save(ctx, &u)
 }
 

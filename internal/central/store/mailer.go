@@ -36,7 +36,7 @@ func (s *Store) PutMailer(ctx context.Context, m Mailer) (u Unit, err error) {
 		}
 		_, err = t.count(ctx, "write mailer", `INSERT INTO mailers (unit_id, generation, confirmed_by, station, confirmed_at)
 			VALUES ($1, $2, $3, $4, $5) ON CONFLICT (unit_id, generation, confirmed_by) DO NOTHING`,
-			m.UnitID, m.Generation, m.ConfirmedBy, m.Station, t.now)
+			m.UnitID, m.Generation, m.ConfirmedBy, m.Station, t.now())
 		return err
 	})
 	return u, err

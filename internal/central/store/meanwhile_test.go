@@ -20,7 +20,7 @@ func meanwhile(t *testing.T, s *Store, do func() error) (wait func() error) {
 	}
 	end := make(chan error, 1)
 	go func() { end <- do() }()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		var waits bool
 		err := s.db.Read.QueryRowContext(t.Context(),
 			`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waits)
@@ -72,11 +72,11 @@ func testRevokedWhileItClaims(t *testing.T, at database.Place) {
 	c := Claim{Station: "bay-1", SessionID: w.session("bay-1"), KeySHA256: hexSum([]byte("bay-1")), Key: "k", Max: 1, Products: []string{"P"}}
 	var revoked func() error
 	w.must(s.write(t.Context(), "claim", func(x *txn) error {
-		if _, err := x.caller(t.Context(), c.Station, c.KeySHA256, s.dialect.lockKey("st")); err != nil {
+		if _, err := x.askCaller(t.Context(), c.Station, c.KeySHA256, s.dialect.lockKey("st"))(); err != nil {
 			return err
 		}
 		revoked = meanwhile(t, s, func() error { return s.RevokeStation(t.Context(), "bay-1") })
-		_, _, err := x.lease(t.Context(), c, time.Minute)
+		_, _, err := x.lease(t.Context(), c, x.askCandidates(t.Context(), c), time.Minute)
 		return err
 	}))
 	w.must(revoked())
@@ -112,7 +112,7 @@ func testProductChangesMeanwhile(t *testing.T, at database.Place) {
 	var leases []Lease
 	var revised func() error
 	w.must(s.write(t.Context(), "claim", func(x *txn) error {
-		orders, err := s.candidates(t.Context(), x, c, x.now, 9)
+		orders, err := s.candidates(t.Context(), x, c, x.now(), 9)
 		if err != nil || len(orders) != 1 {
 			t.Fatalf("found %v, %v", orders, err)
 		}

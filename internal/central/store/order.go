@@ -75,17 +75,19 @@ func (s *Store) Order(ctx context.Context, id string) (Order, error) {
 	return o, nil
 }
 
-// OrderOfUnit reads the order that a unit belongs to.
-func (s *Store) OrderOfUnit(ctx context.Context, unitID string) (Order, error) {
-	o, err := scanOrder(s.db.Read.QueryRowContext(ctx,
-		`SELECT `+orderColumns+` FROM orders o JOIN units u ON u.order_id = o.order_id WHERE u.unit_id = $1`, unitID))
-	if errors.Is(err, sql.ErrNoRows) {
-		return Order{}, refuse(NotFound, "there is no unit %s", unitID)
+// orderOf reads the order that a unit belongs to.
+func (t *txn) orderOf(ctx context.Context, u Unit) (Order, error) { return t.askOrder(ctx, u.ID)() }
+
+// askOrder is orderOf, asked now and read later.
+func (t *txn) askOrder(ctx context.Context, unitID string) func() (Order, error) {
+	asked := t.Ask(ctx, `SELECT `+orderColumns+` FROM orders o WHERE o.order_id = (SELECT u.order_id FROM units u WHERE u.unit_id = $1)`, unitID)
+	return func() (Order, error) {
+		o, err := scanOrder(asked)
+		if err != nil {
+			return Order{}, fmt.Errorf("read the order of unit %s: %w", unitID, err)
+		}
+		return o, nil
 	}
-	if err != nil {
-		return Order{}, fmt.Errorf("read order of unit %s: %w", unitID, err)
-	}
-	return o, nil
 }
 
 // OrderSummary is an order with how many of its units are in each state.

@@ -78,10 +78,10 @@ func (s *Store) PutRecord(ctx context.Context, p RecordPart) (out Record, err er
 		if rows.size == out.Size && out.Size > 0 {
 			return nil // nothing is new; the checkpoint that is here covers all of it
 		}
-		out.Size, out.Note, out.StationKey, out.UpdatedAt = rows.size, p.Note, p.StationKey, fromMillis(t.now)
+		out.Size, out.Note, out.StationKey, out.UpdatedAt = rows.size, p.Note, p.StationKey, fromMillis(t.now())
 		return t.One(ctx, "write checkpoint",
 			`UPDATE records SET size = $3, note = $4, station_key = $5, updated_at = $6 WHERE station = $1 AND instance_id = $2`,
-			p.Station, p.InstanceID, out.Size, out.Note, out.StationKey, t.now)
+			p.Station, p.InstanceID, out.Size, out.Note, out.StationKey, t.now())
 	})
 	if errors.Is(err, errForked) {
 		if err = s.noteFork(ctx, p.Station, p.InstanceID); err == nil {
@@ -99,7 +99,7 @@ func (s *Store) noteFork(ctx context.Context, station, instance string) error {
 			return err
 		}
 		return t.Any(ctx, "note the fork", `UPDATE records SET forked_at = $3 WHERE station = $1 AND instance_id = $2 AND forked_at = 0`,
-			station, instance, t.now)
+			station, instance, t.now())
 	})
 }
 
@@ -107,7 +107,7 @@ func (s *Store) noteFork(ctx context.Context, station, instance string) error {
 func (t *txn) lockedRecord(ctx context.Context, station, instance string) (Record, error) {
 	_, err := t.count(ctx, "begin record",
 		`INSERT INTO records (station, instance_id, size, begun_at, updated_at) VALUES ($1, $2, 0, $3, $3) ON CONFLICT DO NOTHING`,
-		station, instance, t.now)
+		station, instance, t.now())
 	if err != nil {
 		return Record{}, err
 	}

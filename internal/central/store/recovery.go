@@ -72,7 +72,7 @@ func (t *txn) raiseEpochs(ctx context.Context, floor int64) error {
 		if u.at() == Bound {
 			// The CA may have been asked since.
 			err := t.One(ctx, "write intent", `UPDATE bindings SET request_id = $3, intended_at = COALESCE(intended_at, $4) WHERE unit_id = $1 AND generation = $2`,
-				u.ID, u.Generation, RequestID(u.ID, u.Generation), t.now)
+				u.ID, u.Generation, RequestID(u.ID, u.Generation), t.now())
 			if err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ func (t *txn) raiseEpochs(ctx context.Context, floor int64) error {
 		_, err := t.advance(ctx, u, EventRecover, "an older state of the server was restored", func(u *Unit) {
 			u.Epoch = floor
 			if !u.ExpiresAt.IsZero() {
-				u.ExpiresAt = fromMillis(t.now).Add(t.store.rules.Custody)
+				u.ExpiresAt = fromMillis(t.now()).Add(t.store.rules.Custody)
 			}
 		})
 		if err != nil {
@@ -153,13 +153,13 @@ func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Ce
 			if b.Certificate == nil {
 				as = FoundBound
 			}
-			_, _, err = t.issued(ctx, u, generation, c)
+			_, _, err = t.issued(ctx, u, t.askBinding(ctx, u.ID, generation), generation, c)
 			return err
 		}
 		n, err := t.count(ctx, "keep certificate",
 			`INSERT INTO surplus_certificates (certificate_sha256, unit_id, generation, certificate_serial, pkcs7, noticed_at)
 			 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (certificate_sha256) DO NOTHING`,
-			c.SHA256, unitID, generation, c.Serial, c.PKCS7, t.now)
+			c.SHA256, unitID, generation, c.Serial, c.PKCS7, t.now())
 		if err != nil || n == 0 {
 			return err
 		}

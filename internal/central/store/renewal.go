@@ -16,11 +16,11 @@ const (
 // key now than the caller, is NotYours.
 func (s *Store) ChallengeStation(ctx context.Context, name, keySHA256 string, nonce []byte) error {
 	return s.write(ctx, "challenge station "+name, func(t *txn) error {
-		if _, err := t.caller(ctx, name, keySHA256, s.dialect.lock("st")); err != nil {
+		if _, err := t.askCaller(ctx, name, keySHA256, s.dialect.lock("st"))(); err != nil {
 			return err
 		}
 		return t.One(ctx, "write nonce", `UPDATE stations SET renew_nonce = $2, renew_until = $3 WHERE name = $1`,
-			name, nonce, t.now+challengeTTL.Milliseconds())
+			name, nonce, t.now()+challengeTTL.Milliseconds())
 	})
 }
 
@@ -30,7 +30,7 @@ func (s *Store) ChallengeStation(ctx context.Context, name, keySHA256 string, no
 // are ProofInvalid.
 func (s *Store) RenewStation(ctx context.Context, name, keySHA256 string, check CheckCertified, sign SignStation) (out Station, err error) {
 	err = s.write(ctx, "renew station "+name, func(t *txn) error {
-		known, err := t.caller(ctx, name, keySHA256, s.dialect.lock("st"))
+		known, err := t.askCaller(ctx, name, keySHA256, s.dialect.lock("st"))()
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (s *Store) RenewStation(ctx context.Context, name, keySHA256 string, check 
 				return err
 			}
 		}
-		der, notAfter, err := sign(name, fromMillis(t.now))
+		der, notAfter, err := sign(name, fromMillis(t.now()))
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (t *txn) checkRenewal(ctx context.Context, name string, check CheckCertifie
 	if err != nil {
 		return fmt.Errorf("read the station's keys: %w", err)
 	}
-	if len(nonce) == 0 || t.now >= until {
+	if len(nonce) == 0 || t.now() >= until {
 		return refuse(ProofInvalid, "no nonce is out, or it is too old; ask for another one")
 	}
 	if err := check(attestationKey, identityKey, nonce); err != nil {

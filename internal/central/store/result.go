@@ -54,10 +54,12 @@ func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
 		return Unit{}, err
 	}
 	err = s.write(ctx, "take the result of unit "+r.UnitID, func(t *txn) error {
-		if u, err = t.unit(ctx, r.UnitID); err != nil {
+		unit, binding := t.askUnit(ctx, r.UnitID), t.askBinding(ctx, r.UnitID, r.Generation)
+		told := t.Ask(ctx, `SELECT content_sha256 FROM results WHERE unit_id = $1 AND generation = $2`, r.UnitID, r.Generation)
+		if u, err = unit(); err != nil {
 			return err
 		}
-		b, bound, err := binding(ctx, t, r.UnitID, r.Generation)
+		b, bound, err := binding()
 		if err != nil {
 			return err
 		}
@@ -76,15 +78,16 @@ func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
 		if err != nil {
 			return fmt.Errorf("write result: %w", err)
 		}
-		n, err := t.count(ctx, "write result",
-			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at, pin_delivery)
-			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (unit_id, generation) DO NOTHING`,
-			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now, r.PINDelivery)
-		if err != nil {
+		again, err := repeated(told, r, sum)
+		if err != nil || again {
 			return err
 		}
-		if n == 0 {
-			return t.repeated(ctx, r, sum)
+		err = t.One(ctx, "write result",
+			`INSERT INTO results (unit_id, generation, epoch, content_sha256, outcome, reason, token_label, sealed_user_pin, recipients, seconds, created_at, pin_delivery)
+			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+			r.UnitID, r.Generation, r.Epoch, sum, r.Outcome, r.Reason, r.TokenLabel, r.SealedUserPIN, string(recipients), r.Seconds, t.now(), r.PINDelivery)
+		if err != nil {
+			return err
 		}
 		if fields := mismatches(b, r); len(fields) > 0 {
 			return &Refusal{Reason: ResultMismatch, Fields: fields}
@@ -115,17 +118,20 @@ func reportable(u Unit, b Binding, bound bool, r Result) error {
 	return nil
 }
 
-// repeated refuses a result unless it is the one that was reported before.
-func (t *txn) repeated(ctx context.Context, r Result, sum string) error {
+// repeated says whether a result is the one that was told before, and refuses another one.
+// Nobody else tells one meanwhile: its unit is locked.
+func repeated(told rowScanner, r Result, sum string) (bool, error) {
 	var known string
-	err := t.QueryRowContext(ctx, `SELECT content_sha256 FROM results WHERE unit_id = $1 AND generation = $2`, r.UnitID, r.Generation).Scan(&known)
-	if err != nil {
-		return fmt.Errorf("read result: %w", err)
+	err := told.Scan(&known)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read result: %w", err)
+	case known != sum:
+		return false, refuse(ResultConflict, "another result of generation %d of unit %s was reported before", r.Generation, r.UnitID)
 	}
-	if known != sum {
-		return refuse(ResultConflict, "another result of generation %d of unit %s was reported before", r.Generation, r.UnitID)
-	}
-	return nil
+	return true, nil
 }
 
 // mismatches compares a result with what was bound and issued. An installed unit

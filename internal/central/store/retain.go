@@ -77,7 +77,7 @@ func (s *Store) clear(ctx context.Context, orderID string, before int64, r Reade
 			query string
 			args  []any
 		}{
-			{`UPDATE orders SET content = $2, cleared_at = $3 WHERE order_id = $1`, []any{orderID, content, t.now}},
+			{`UPDATE orders SET content = $2, cleared_at = $3 WHERE order_id = $1`, []any{orderID, content, t.now()}},
 			{`UPDATE bindings SET csr = $2, pkcs7 = NULL, subject = ''` + mine, []any{orderID, []byte{}}},
 			{`UPDATE surplus_certificates SET pkcs7 = NULL` + mine, []any{orderID}},
 			{`UPDATE decisions SET pkcs7 = NULL, subject = '', reason = ''` + mine, []any{orderID}},

@@ -26,7 +26,7 @@ func (s *Store) PutOrder(ctx context.Context, o Order) (out Revised, err error) 
 		n, err := t.count(ctx, "insert order",
 			`INSERT INTO orders (order_id, product_code, company, quantity, due_at, content, content_sha256, accepted_at, revision, fixed_sha256, numbered)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $4) ON CONFLICT (order_id) DO NOTHING`,
-			o.ID, o.ProductCode, o.Company, o.Quantity, millis(o.DueAt), o.Content, hexSum(o.Content), t.now, o.Revision, o.FixedSHA256)
+			o.ID, o.ProductCode, o.Company, o.Quantity, millis(o.DueAt), o.Content, hexSum(o.Content), t.now(), o.Revision, o.FixedSHA256)
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (t *txn) makeUnits(ctx context.Context, orderID string, from, to int) error
 			// Stations may know the unit from before a recovery, under lower epochs.
 			`INSERT INTO units (unit_id, order_id, sequence, state, updated_at, epoch)
 			 VALUES ($1, $2, $3, $4, $5, (SELECT a.epoch_floor FROM store_age a))`,
-			UnitID(orderID, i), orderID, i, Ready, t.now)
+			UnitID(orderID, i), orderID, i, Ready, t.now())
 		if err != nil {
 			return err
 		}

@@ -139,7 +139,7 @@ func (t *txn) wantRevocation(ctx context.Context, c known, reason string) error 
 	_, err := t.count(ctx, "ask for revocation",
 		`INSERT INTO revocations (certificate_sha256, unit_id, generation, certificate_serial, reason, asked_at)
 		 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (certificate_sha256) DO NOTHING`,
-		c.SHA256, c.UnitID, c.Generation, c.Serial, reason, t.now)
+		c.SHA256, c.UnitID, c.Generation, c.Serial, reason, t.now())
 	return err
 }
 
@@ -188,7 +188,7 @@ func (s *Store) Revoked(ctx context.Context, unitID, sha256 string) (u Unit, err
 func (t *txn) revoked(ctx context.Context, u Unit, sha256, by string) (Unit, error) {
 	var serial string
 	err := t.QueryRowContext(ctx, `UPDATE revocations SET revoked_at = $3, revoked_by = $4
-		WHERE certificate_sha256 = $1 AND unit_id = $2 RETURNING certificate_serial`, sha256, u.ID, t.now, by).Scan(&serial)
+		WHERE certificate_sha256 = $1 AND unit_id = $2 RETURNING certificate_serial`, sha256, u.ID, t.now(), by).Scan(&serial)
 	if err != nil {
 		return Unit{}, fmt.Errorf("note revocation: %w", err)
 	}

@@ -60,7 +60,7 @@ func (s *Store) PutShipment(ctx context.Context, p Shipment) (u Unit, err error)
 		err = t.One(ctx, "write shipment",
 			`INSERT INTO shipments (unit_id, generation, content_sha256, waybill, scans, packed_by, station, shipped_at)
 			 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			p.UnitID, p.Generation, sum, p.Waybill, string(scans), p.PackedBy, p.Station, t.now)
+			p.UnitID, p.Generation, sum, p.Waybill, string(scans), p.PackedBy, p.Station, t.now())
 		if err != nil {
 			return err
 		}

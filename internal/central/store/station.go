@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -66,22 +67,74 @@ func (s *Store) Station(ctx context.Context, name string) (Station, error) {
 	return st, nil
 }
 
-func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Station, error) {
-	return scanStation(q.QueryRowContext(ctx, `SELECT `+stationColumns+`
-		FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1 `+lock, name))
+// Caller is Station for every request: where nobody else can change the database it reads
+// anew only when stations have changed. What comes from its session may be out of date.
+func (s *Store) Caller(ctx context.Context, name string) (Station, error) {
+	changes, known := s.db.Changes("stations")
+	if !known {
+		return s.Station(ctx, name)
+	}
+	if st, ok := s.callers.get(name, changes); ok {
+		return st, nil
+	}
+	st, err := s.Station(ctx, name)
+	if err == nil {
+		s.callers.put(name, changes, st)
+	}
+	return st, err
 }
 
-// caller reads and locks the station that calls. Its certificate was judged before the
-// transaction, so it is judged again: a station that is revoked, or has another key by
-// now, is NotYours.
-func (t *txn) caller(ctx context.Context, name, keySHA256, lock string) (Station, error) {
-	return t.keyHolder(ctx, name, keySHA256, lock, NotYours)
+// callers are the stations as they were read since a table of theirs last changed.
+type callers struct {
+	mu      sync.Mutex
+	changes uint64
+	by      map[string]Station
+}
+
+func (c *callers) get(name string, changes uint64) (Station, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.changes != changes {
+		return Station{}, false
+	}
+	st, ok := c.by[name]
+	return st, ok
+}
+
+// put keeps what was read after the count of changes was taken.
+func (c *callers) put(name string, changes uint64, st Station) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by == nil || c.changes < changes {
+		c.changes, c.by = changes, make(map[string]Station)
+	}
+	if c.changes == changes {
+		c.by[name] = st
+	}
+}
+
+func (s *Store) station(ctx context.Context, q queryer, name, lock string) (Station, error) {
+	return scanStation(q.QueryRowContext(ctx, selectStation+lock, name))
+}
+
+const selectStation = `SELECT ` + stationColumns + ` FROM stations st LEFT JOIN sessions se ON se.station = st.name WHERE st.name = $1 `
+
+// askCaller reads and locks the station that calls. Its certificate was judged before the
+// transaction, so it is judged again, when the answer is read: a station that is revoked,
+// or has another key by now, is NotYours.
+func (t *txn) askCaller(ctx context.Context, name, keySHA256, lock string) func() (Station, error) {
+	asked := t.Ask(ctx, selectStation+lock, name)
+	return func() (Station, error) { return keyHolder(asked, name, keySHA256, NotYours) }
 }
 
 // keyHolder reads and locks a station. One that is revoked, or has another key than this,
 // is refused for the reason given.
 func (t *txn) keyHolder(ctx context.Context, name, keySHA256, lock string, otherwise Reason) (Station, error) {
-	st, err := t.store.station(ctx, t, name, lock)
+	return keyHolder(t.QueryRowContext(ctx, selectStation+lock, name), name, keySHA256, otherwise)
+}
+
+func keyHolder(row rowScanner, name, keySHA256 string, otherwise Reason) (Station, error) {
+	st, err := scanStation(row)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Station{}, refuse(NotFound, "there is no station %s", name)
@@ -138,13 +191,13 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 			return refuse(StationConflict, "station %s is revoked", name)
 		case err == nil && known.Tier != TierFile:
 			return refuse(StationConflict, "station %s is enrolled by its TPM", name)
-		case err == nil && millis(known.NotAfter) > t.now:
+		case err == nil && millis(known.NotAfter) > t.now():
 			out = known
 			return nil
 		case err != nil && !errors.Is(err, sql.ErrNoRows):
 			return fmt.Errorf("read station: %w", err)
 		}
-		der, notAfter, err := sign(name, fromMillis(t.now))
+		der, notAfter, err := sign(name, fromMillis(t.now()))
 		if err != nil {
 			return err
 		}
@@ -156,7 +209,7 @@ func (s *Store) PutStation(ctx context.Context, name, publicKeySHA256 string, si
 		return t.One(ctx, "write station",
 			`INSERT INTO stations (name, public_key_sha256, certificate, certificate_sha256, not_after, added_at)
 			 VALUES ($1, $2, $3, $4, $5, $6)`,
-			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now)
+			name, publicKeySHA256, der, out.CertificateSHA256, millis(notAfter), t.now())
 	})
 	return out, err
 }
@@ -205,8 +258,8 @@ func (s *Store) PutSession(ctx context.Context, in Session) (out Session, held [
 				boot_id = excluded.boot_id, version = excluded.version, slots = excluded.slots,
 				lease_ms = excluded.lease_ms, opened_at = excluded.opened_at, seen_at = excluded.seen_at
 			 WHERE sessions.instance_id = excluded.instance_id OR sessions.seen_at < $9`,
-			in.Station, in.ID, in.InstanceID, in.BootID, in.Version, string(slots), in.Lease.Milliseconds(), t.now,
-			t.now-s.rules.SessionTTL.Milliseconds())
+			in.Station, in.ID, in.InstanceID, in.BootID, in.Version, string(slots), in.Lease.Milliseconds(), t.now(),
+			t.now()-s.rules.SessionTTL.Milliseconds())
 		if err == nil && n == 0 {
 			return refuse(SessionConflict, "another instance of station %s is at work; stop it, or wait until its session has died (%s)", in.Station, s.rules.SessionTTL)
 		}
@@ -232,18 +285,34 @@ func (s *Store) Slots(ctx context.Context, station, sessionID string) ([]byte, e
 	return []byte(slots), nil
 }
 
-// touch marks a session as alive and gives the length of its leases. products, unless
-// they are empty, are what the station makes from now on.
-func (t *txn) touch(ctx context.Context, station, sessionID, products string) (time.Duration, error) {
-	var lease int64
-	err := t.QueryRowContext(ctx, `UPDATE sessions SET seen_at = $3, products = CASE WHEN $4 = '' THEN products ELSE $4 END
-		WHERE station = $1 AND session_id = $2 RETURNING lease_ms`,
-		station, sessionID, t.now, products).Scan(&lease)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, refuse(SessionUnknown, "this session was replaced or never opened; open one")
+// seenParts is how much older than the last sign of life the time may be at which a session
+// is said to be seen, as a part of the time after which that matters: a session that is
+// often heard of is not written each time.
+const seenParts = 24
+
+// askTouch locks a session and, when its answer is read, marks it as alive and gives the
+// length of its leases. products, unless they are empty, are what the station makes from
+// now on.
+func (t *txn) askTouch(ctx context.Context, station, sessionID, products string) func() (time.Duration, error) {
+	asked := t.Ask(ctx, `SELECT s.lease_ms, s.seen_at, s.products FROM sessions s WHERE s.station = $1 AND s.session_id = $2 `+t.store.dialect.lock("s"),
+		station, sessionID)
+	return func() (time.Duration, error) {
+		var lease, seen int64
+		var made string
+		err := asked.Scan(&lease, &seen, &made)
+		if errors.Is(err, sql.ErrNoRows) {
+			return 0, refuse(SessionUnknown, "this session was replaced or never opened; open one")
+		}
+		if err != nil {
+			return 0, fmt.Errorf("touch session: %w", err)
+		}
+		if products == "" {
+			products = made
+		}
+		rules := t.store.rules
+		if products != made || t.now() < seen || t.now() >= seen+min(rules.SessionTTL, rules.HomeGrace).Milliseconds()/seenParts {
+			err = t.One(ctx, "touch session", `UPDATE sessions SET seen_at = $2, products = $3 WHERE station = $1`, station, t.now(), products)
+		}
+		return time.Duration(lease) * time.Millisecond, err
 	}
-	if err != nil {
-		return 0, fmt.Errorf("touch session: %w", err)
-	}
-	return time.Duration(lease) * time.Millisecond, nil
 }

@@ -17,7 +17,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -83,6 +82,7 @@ type Store struct {
 	// wrote since.
 	mark    atomic.Int64
 	changed atomic.Bool
+	callers callers
 }
 
 // Open opens or creates the database and brings its schema up to date.
@@ -126,8 +126,11 @@ func (s *Store) now(ctx context.Context, q queryer) (int64, error) {
 type txn struct {
 	*database.Tx
 	store *Store
-	now   int64
+	clock func() time.Time
 }
+
+// now is that time.
+func (t *txn) now() int64 { return millis(t.clock()) }
 
 // write runs fn in a transaction that is on disk when write returns nil. fn may be
 // run again, so it sets whatever it gives back anew.
@@ -142,11 +145,12 @@ func (s *Store) write(ctx context.Context, what string, fn func(*txn) error) err
 // transact is write without the note that something changed.
 func (s *Store) transact(ctx context.Context, what string, fn func(*txn) error) error {
 	err := s.db.Transact(ctx, func(tx *database.Tx) error {
-		now := millis(tx.Now())
+		clock := tx.Now
 		if s.clock != nil {
-			now = millis(s.clock())
+			now := s.clock()
+			clock = func() time.Time { return now }
 		}
-		if err := fn(&txn{Tx: tx, store: s, now: now}); err != nil {
+		if err := fn(&txn{Tx: tx, store: s, clock: clock}); err != nil {
 			return err
 		}
 		crashpoint.Before(crashpoint.Label(what)) // the commit comes next
@@ -181,16 +185,21 @@ func fromMillis(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-type rowScanner interface{ Scan(dest ...any) error }
+type rowScanner = database.Row
 
 type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (database.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) database.Row
 }
 
 // collect reads all rows of a query with one scan function.
 func collect[T any](ctx context.Context, q queryer, scan func(rowScanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
+	return scanAll(scan, rows, err)
+}
+
+// scanAll reads all rows, unless there are none because of the error.
+func scanAll[T any](scan func(rowScanner) (T, error), rows database.Rows, err error) ([]T, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -50,20 +50,26 @@ func scanUnit(r rowScanner) (Unit, error) {
 
 // unit reads and locks one unit. A lease or custody that has run out by now is
 // ended first, so that no caller can act on one that merely was not swept yet.
-func (t *txn) unit(ctx context.Context, id string) (Unit, error) {
-	u, err := scanUnit(t.QueryRowContext(ctx, `SELECT `+unitColumns+` FROM units u WHERE u.unit_id = $1 `+t.store.dialect.lock("u"), id))
-	if errors.Is(err, sql.ErrNoRows) {
-		return Unit{}, refuse(NotFound, "there is no unit %s", id)
+func (t *txn) unit(ctx context.Context, id string) (Unit, error) { return t.askUnit(ctx, id)() }
+
+// askUnit is unit, asked now and read later: what is asked between goes with it.
+func (t *txn) askUnit(ctx context.Context, id string) func() (Unit, error) {
+	asked := t.Ask(ctx, `SELECT `+unitColumns+` FROM units u WHERE u.unit_id = $1 `+t.store.dialect.lock("u"), id)
+	return func() (Unit, error) {
+		u, err := scanUnit(asked)
+		if errors.Is(err, sql.ErrNoRows) {
+			return Unit{}, refuse(NotFound, "there is no unit %s", id)
+		}
+		if err != nil {
+			return Unit{}, fmt.Errorf("read unit %s: %w", id, err)
+		}
+		return t.expire(ctx, u)
 	}
-	if err != nil {
-		return Unit{}, fmt.Errorf("read unit %s: %w", id, err)
-	}
-	return t.expire(ctx, u)
 }
 
 // expire ends a lease or custody whose time is over.
 func (t *txn) expire(ctx context.Context, u Unit) (Unit, error) {
-	if u.ExpiresAt.IsZero() || millis(u.ExpiresAt) > t.now {
+	if u.ExpiresAt.IsZero() || millis(u.ExpiresAt) > t.now() {
 		return u, nil
 	}
 	switch {
@@ -104,7 +110,7 @@ func (t *txn) advance(ctx context.Context, u Unit, e Event, why string, set func
 		u.StrandedFrom = ""
 	}
 	// A clock that is set back must not turn the order of a unit's events round.
-	at := max(t.now, millis(u.UpdatedAt))
+	at := max(t.now(), millis(u.UpdatedAt))
 	u.State, u.UpdatedAt = to, fromMillis(at)
 	switch to {
 	case Ready:
@@ -216,7 +222,7 @@ func (s *Store) Sweep(ctx context.Context) (ready int, err error) {
 		if err != nil {
 			return err
 		}
-		_, err = t.count(ctx, "forget old claim keys", `DELETE FROM claim_keys WHERE created_at < $1`, t.now-s.rules.ClaimKeyTTL.Milliseconds())
+		_, err = t.count(ctx, "forget old claim keys", `DELETE FROM claim_keys WHERE created_at < $1`, t.now()-s.rules.ClaimKeyTTL.Milliseconds())
 		return err
 	})
 	return ready, err
@@ -224,22 +230,29 @@ func (s *Store) Sweep(ctx context.Context) (ready int, err error) {
 
 // sweep leaves out what another transaction has its hand on: that one ends or renews
 // it, and to wait for it could be waiting in a circle.
-func (t *txn) sweep(ctx context.Context) (ready int, err error) {
-	expired, err := collect(ctx, t, scanUnit, `SELECT `+unitColumns+` FROM units u
+func (t *txn) sweep(ctx context.Context) (ready int, err error) { return t.askSweep(ctx)() }
+
+// askSweep is sweep, asked now and done later.
+func (t *txn) askSweep(ctx context.Context) func() (ready int, err error) {
+	asked := t.Ask(ctx, `SELECT `+unitColumns+` FROM units u
 		WHERE u.state IN ($1, $2, $3, $4, $5, $6) AND u.expires_at <= $7 AND u.expires_at > 0 `+t.store.dialect.lockFree("u"),
-		Leased, Bound, Issuing, IssueUnknown, Issued, Cancelling, t.now)
-	if err != nil {
-		return 0, fmt.Errorf("find expired units: %w", err)
-	}
-	for _, u := range expired {
-		if u, err = t.expire(ctx, u); err != nil {
-			return 0, err
+		Leased, Bound, Issuing, IssueUnknown, Issued, Cancelling, t.now())
+	return func() (ready int, err error) {
+		rows, err := asked.Rows()
+		expired, err := scanAll(scanUnit, rows, err)
+		if err != nil {
+			return 0, fmt.Errorf("find expired units: %w", err)
 		}
-		if u.State == Ready {
-			ready++
+		for _, u := range expired {
+			if u, err = t.expire(ctx, u); err != nil {
+				return 0, err
+			}
+			if u.State == Ready {
+				ready++
+			}
 		}
+		return ready, nil
 	}
-	return ready, nil
 }
 
 // Expired says whether Sweep would find something, without a write.

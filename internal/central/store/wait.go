@@ -54,17 +54,17 @@ func (s *Store) Pending(ctx context.Context, unitID string, generation int32, by
 		}
 		before, pause := w.why, said.Pause
 		if w.calls == 0 {
-			w.firstAt = t.now
+			w.firstAt = t.now()
 		}
 		for range min(w.calls, 30) {
 			pause = min(2*pause, said.MaxPause)
 		}
 		w.calls++
 		w.why = said.Why
-		w.againAt = t.now + max(min(said.After, maxWait), pause).Milliseconds()
+		w.againAt = t.now() + max(min(said.After, maxWait), pause).Milliseconds()
 		over := w.againAt-w.firstAt > s.rules.Custody.Milliseconds()
 		if over { // then it is not asked for the certificate again, only looked up
-			w.againAt = t.now + pause.Milliseconds()
+			w.againAt = t.now() + pause.Milliseconds()
 		}
 		err = t.One(ctx, "write wait", `INSERT INTO waits (unit_id, generation, calls, why, first_at, again_at)
 			VALUES ($1, $2, $3, $4, $5, $6)
@@ -91,7 +91,7 @@ func (t *txn) askAgain(ctx context.Context, unitID string, generation int32) (wa
 	if err != nil || w.againAt == 0 {
 		return false, false, err
 	}
-	if w.againAt > t.now {
+	if w.againAt > t.now() {
 		return true, false, nil
 	}
 	err = t.One(ctx, "take up wait", `UPDATE waits SET again_at = NULL WHERE unit_id = $1 AND generation = $2`, unitID, generation)

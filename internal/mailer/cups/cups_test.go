@@ -14,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/canary"
 	"github.com/usbkeyd/usbkeyd/internal/mailer"
 	"github.com/usbkeyd/usbkeyd/internal/mailer/cupstest"
+	"github.com/usbkeyd/usbkeyd/internal/typeface"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
 
@@ -27,7 +28,7 @@ func page(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	font, err := mailer.ParseFont(file, data)
+	font, err := typeface.Parse(file, data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func (p Printer) printed(t *testing.T) Outcome {
 }
 
 func printer(s *cupstest.Server, name string) Printer {
-	return Printer{Name: name, Server: s.Socket, Spool: s.Spool, Patience: 20 * time.Second}
+	return Printer{Name: name, Server: s.Socket, Spool: s.Spool, Media: "A4", Title: "letter", Patience: 20 * time.Second}
 }
 
 // empty waits for cupsd to clear up after a job.
@@ -92,7 +93,7 @@ func TestPaper(t *testing.T) {
 	for _, server := range []string{s.Socket, s.Address} {
 		p := printer(s, "paper")
 		p.Server = server
-		if o := p.printed(t); o.Job == 0 || !strings.Contains(o.Says, "completed, which it also says of sheets that never came out") {
+		if o := p.printed(t); o.Job == 0 || o.End != Completed || !strings.Contains(o.Says, "completed, which it also says of sheets that never came out") {
 			t.Errorf("got %+v", o)
 		}
 		out, err := exec.Command("pdftotext", "-raw", sheet, "-").CombinedOutput()
@@ -135,8 +136,9 @@ func TestUnknown(t *testing.T) {
 	s := cupstest.Start(t, true)
 	s.Jam("jam")
 	s.Hang("hang")
+	s.Bare("bare")
 	t.Run("jams", func(t *testing.T) {
-		if o := printer(s, "jam").printed(t); o.Job == 0 || !strings.Contains(o.Says, "CUPS gave up job") || !strings.Contains(o.Says, "destroy it") {
+		if o := printer(s, "jam").printed(t); o.Job == 0 || o.End != GivenUp || !strings.Contains(o.Says, "CUPS gave up job") || !strings.Contains(o.Says, "destroy it") {
 			t.Errorf("got %+v", o)
 		}
 		empty(t, s)
@@ -144,7 +146,15 @@ func TestUnknown(t *testing.T) {
 	t.Run("says nothing", func(t *testing.T) {
 		p := printer(s, "hang")
 		p.Patience = time.Second
-		if o := p.printed(t); o.Job == 0 || !strings.Contains(o.Says, "did not finish it within 1s") || !strings.Contains(o.Says, "It was cancelled.") {
+		if o := p.printed(t); o.Job == 0 || o.End != TooLate || !strings.Contains(o.Says, "did not finish it within 1s") || !strings.Contains(o.Says, "It was cancelled.") {
+			t.Errorf("got %+v", o)
+		}
+		clears(t, s)
+	})
+	t.Run("asks for paper", func(t *testing.T) {
+		p := printer(s, "bare")
+		p.Patience = 2 * time.Second
+		if o := p.printed(t); o.Job == 0 || o.End != NoPaper || !strings.Contains(o.Says, "which asks for paper, did not finish it within 2s") {
 			t.Errorf("got %+v", o)
 		}
 		clears(t, s)
@@ -169,7 +179,7 @@ func TestUnknown(t *testing.T) {
 			}
 		}
 		s.Tool("cancel", "-a", "hang")
-		if e := <-done; e.error != nil || e.Job == 0 || !strings.Contains(e.Says, "was cancelled") {
+		if e := <-done; e.error != nil || e.Job == 0 || e.End != Cancelled || !strings.Contains(e.Says, "was cancelled") {
 			t.Errorf("got %+v (%v)", e.Outcome, e.error)
 		}
 		clears(t, s)
@@ -178,7 +188,7 @@ func TestUnknown(t *testing.T) {
 		// Without a history a job that is done with is not known any more.
 		s := cupstest.Start(t, false)
 		s.Paper("paper", cupstest.PCL)
-		if o := printer(s, "paper").printed(t); o.Job == 0 || !strings.Contains(o.Says, "does not know job") {
+		if o := printer(s, "paper").printed(t); o.Job == 0 || o.End != Lost || !strings.Contains(o.Says, "does not know job") {
 			t.Errorf("got %+v", o)
 		}
 		empty(t, s)
@@ -259,7 +269,7 @@ func TestServerGone(t *testing.T) {
 		}
 		defer l.Close() // it takes connections and never answers
 		p := Printer{Name: "paper", Server: l.Addr().String(), Patience: 200 * time.Millisecond}
-		if says := p.watch(t.Context(), 7); !strings.Contains(says, "CUPS did not answer") || !strings.Contains(says, "could not be cancelled") {
+		if end, says := p.watch(t.Context(), 7); end != TooLate || !strings.Contains(says, "CUPS did not answer") || !strings.Contains(says, "could not be cancelled") {
 			t.Errorf("got %q", says)
 		}
 	})

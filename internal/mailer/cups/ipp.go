@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/OpenPrinting/goipp"
@@ -29,6 +31,14 @@ type queue struct {
 	model   string
 	policy  string
 	message string
+	reasons []string // RFC 8011, 5.4.12, each with a suffix such as -error
+}
+
+// wantsPaper reports whether the printer says that it has none.
+func (q queue) wantsPaper() bool {
+	return slices.ContainsFunc(q.reasons, func(r string) bool {
+		return strings.HasPrefix(r, "media-empty") || strings.HasPrefix(r, "media-needed")
+	})
 }
 
 // Of queues that are no good.
@@ -45,9 +55,9 @@ const (
 func (q queue) fit() error {
 	switch {
 	case !q.accepts:
-		return fmt.Errorf("it does not accept jobs (cupsaccept): %s", q.message)
+		return fmt.Errorf("%w: it does not accept jobs (cupsaccept): %s", ErrStopped, q.message)
 	case q.state == printerStopped:
-		return fmt.Errorf("it is stopped (cupsenable): %s", q.message)
+		return fmt.Errorf("%w: it is stopped (cupsenable): %s", ErrStopped, q.message)
 	case q.model == rawPrinter || q.model == "":
 		return errors.New("it has no driver: CUPS would call a sheet completed that was never printed (lpadmin -m)")
 	case q.policy != abortJob:
@@ -73,24 +83,24 @@ type jobInfo struct {
 }
 
 // says puts the end of a job into words.
-func (j jobInfo) says(job int) string {
+func (j jobInfo) says(job int) (End, string) {
 	detail := ""
 	if j.message != "" {
 		detail = " (" + firstLine(j.message, nil) + ")"
 	}
 	switch j.state {
 	case jobCompleted:
-		return fmt.Sprintf("CUPS says that job %d is completed, which it also says of sheets that never came out: look whether this one is there, whole and readable.", job)
+		return Completed, fmt.Sprintf("CUPS says that job %d is completed, which it also says of sheets that never came out: look whether this one is there, whole and readable.", job)
 	case jobCanceled:
-		return fmt.Sprintf("Job %d was cancelled%s. Look at the printer and destroy what is there.", job, detail)
+		return Cancelled, fmt.Sprintf("Job %d was cancelled%s. Look at the printer and destroy what is there.", job, detail)
 	}
-	return fmt.Sprintf("CUPS gave up job %d%s. The sheet may be in the printer, whole or in part: look for it and destroy it.", job, detail)
+	return GivenUp, fmt.Sprintf("CUPS gave up job %d%s. The sheet may be in the printer, whole or in part: look for it and destroy it.", job, detail)
 }
 
 func (p Printer) queue(ctx context.Context) (queue, error) {
 	answer, err := p.ask(ctx, goipp.OpGetPrinterAttributes,
 		goipp.MakeAttr("requested-attributes", goipp.TagKeyword, goipp.String("printer-is-accepting-jobs"), goipp.String("printer-state"),
-			goipp.String("printer-make-and-model"), goipp.String("printer-error-policy"), goipp.String("printer-state-message")))
+			goipp.String("printer-make-and-model"), goipp.String("printer-error-policy"), goipp.String("printer-state-message"), goipp.String("printer-state-reasons")))
 	if err != nil {
 		return queue{}, err
 	}
@@ -99,6 +109,7 @@ func (p Printer) queue(ctx context.Context) (queue, error) {
 	return queue{
 		accepts: bool(accepts), state: number(a, "printer-state"), model: words(a, "printer-make-and-model"),
 		policy: words(a, "printer-error-policy"), message: words(a, "printer-state-message"),
+		reasons: all(a, "printer-state-reasons"),
 	}, nil
 }
 
@@ -174,6 +185,21 @@ func first(attributes goipp.Attributes, name string) goipp.Value {
 		}
 	}
 	return nil
+}
+
+// all are the values of an attribute that has several.
+func all(attributes goipp.Attributes, name string) (out []string) {
+	for _, a := range attributes {
+		if a.Name != name {
+			continue
+		}
+		for _, v := range a.Values {
+			if s, ok := v.V.(goipp.String); ok {
+				out = append(out, string(s))
+			}
+		}
+	}
+	return out
 }
 
 func number(attributes goipp.Attributes, name string) int {

@@ -23,14 +23,21 @@ func (s Sentinel) Error() string { return string(s) }
 // ErrNotSent: nothing was handed to the printer, and printing may be tried again.
 const ErrNotSent Sentinel = "nothing was printed"
 
+// ErrStopped: the queue is stopped or takes no jobs, which a person at the printer can put right.
+const ErrStopped Sentinel = "it takes no sheets now"
+
 // Printer is a queue of a CUPS on this machine.
 type Printer struct {
 	// Name is the queue's.
 	Name string
 	// Server is CUPS's socket (an absolute path), or a loopback address with its port.
 	Server string
-	// Spool is CUPS's RequestRoot, which must be in memory.
+	// Spool is CUPS's RequestRoot, which must be in memory; "" where no page holds a secret.
 	Spool string
+	// Media is the paper, as CUPS names it: A4, or Custom.50x30mm.
+	Media string
+	// Title is what a page is called, before everybody who may look at the queue.
+	Title string
 	// Patience is how long a job may take before it is cancelled.
 	Patience time.Duration
 }
@@ -39,9 +46,23 @@ type Printer struct {
 type Outcome struct {
 	// Job is CUPS's number of the job, 0 when lp named none.
 	Job int
-	// Says tells a person what happened, and what to do.
+	// End classes how it ended, Says tells a person what happened, and what to do.
+	End  End
 	Says string
 }
+
+// End is how it went with a page that was handed on.
+type End string
+
+// Ends. None of them is that there is no sheet.
+const (
+	Completed End = "completed" // CUPS has got rid of the data
+	GivenUp   End = "given-up"  // CUPS gave the job up, as after a jam
+	Cancelled End = "cancelled" // by somebody
+	TooLate   End = "too-late"  // it did not end in time, and was cancelled
+	NoPaper   End = "no-paper"  // likewise, and the printer asks for paper
+	Lost      End = "lost"      // nothing is known of the job
+)
 
 // Local reports whether a server is one on this machine.
 func Local(server string) bool {
@@ -65,8 +86,10 @@ func (p Printer) ready(ctx context.Context) error {
 	if !Local(p.Server) {
 		return fmt.Errorf("%s is not on this machine", p.Server)
 	}
-	if err := inMemory(p.Spool); err != nil {
-		return err
+	if p.Spool != "" {
+		if err := inMemory(p.Spool); err != nil {
+			return err
+		}
 	}
 	if _, err := exec.LookPath("lp"); err != nil {
 		return fmt.Errorf("%w (Debian: apt-get install cups-client)", err)
@@ -93,9 +116,8 @@ func (p Printer) Print(ctx context.Context, page []byte) (Outcome, error) {
 	ctx = context.WithoutCancel(ctx)
 	handing, cancel := context.WithTimeout(ctx, handTime)
 	defer cancel()
-	// The title is shown to everybody who may look at the queue.
-	cmd := exec.CommandContext(handing, "lp", "-h", p.Server, "-d", p.Name, "-n", "1", "-t", "letter",
-		"-o", "media=A4", "-o", "sides=one-sided", "-o", "number-up=1", "-o", "job-sheets=none,none", "-o", "print-scaling=none")
+	cmd := exec.CommandContext(handing, "lp", "-h", p.Server, "-d", p.Name, "-n", "1", "-t", p.Title,
+		"-o", "media="+p.Media, "-o", "sides=one-sided", "-o", "number-up=1", "-o", "job-sheets=none,none", "-o", "print-scaling=none")
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"} // no options of a user's own
 	cmd.Stdin = bytes.NewReader(page)
 	var out, says bytes.Buffer
@@ -109,10 +131,10 @@ func (p Printer) Print(ctx context.Context, page []byte) (Outcome, error) {
 		o.Job, _ = strconv.Atoi(string(m[1]))
 	}
 	if failed != nil || o.Job == 0 {
-		o.Says = fmt.Sprintf("lp ended without naming a job (%s). The sheet may come out all the same, or a part of it: look at the printer and destroy what is there.", firstLine(says.String(), failed))
+		o.End, o.Says = Lost, fmt.Sprintf("lp ended without naming a job (%s). The sheet may come out all the same, or a part of it: look at the printer and destroy what is there.", firstLine(says.String(), failed))
 		return o, nil
 	}
-	o.Says = p.watch(ctx, o.Job)
+	o.End, o.Says = p.watch(ctx, o.Job)
 	return o, nil
 }
 
@@ -131,7 +153,7 @@ func firstLine(text string, otherwise error) string {
 const look = 300 * time.Millisecond
 
 // watch follows a job to its end, and says how that was.
-func (p Printer) watch(ctx context.Context, job int) string {
+func (p Printer) watch(ctx context.Context, job int) (End, string) {
 	ctx, cancel := context.WithTimeout(ctx, p.Patience)
 	defer cancel()
 	var last error
@@ -140,7 +162,7 @@ func (p Printer) watch(ctx context.Context, job int) string {
 		j, err := p.job(ctx, job)
 		switch {
 		case errors.Is(err, errUnknownJob):
-			return fmt.Sprintf("CUPS does not know job %d any more: somebody took it away, or CUPS lost it. The sheet may have come out: look at the printer and destroy what is there.", job)
+			return Lost, fmt.Sprintf("CUPS does not know job %d any more: somebody took it away, or CUPS lost it. The sheet may have come out: look at the printer and destroy what is there.", job)
 		case err == nil && j.state.ended():
 			return j.says(job)
 		}
@@ -156,16 +178,22 @@ func (p Printer) watch(ctx context.Context, job int) string {
 }
 
 // giveUp cancels a job that did not end, so that no sheet comes out when nobody waits for it.
-func (p Printer) giveUp(job int, last error) string {
+func (p Printer) giveUp(job int, last error) (End, string) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
+	how, why := TooLate, ""
+	if last == nil { // it has answered until now
+		if q, err := p.queue(ctx); err == nil && q.wantsPaper() {
+			how, why = NoPaper, ", which asks for paper,"
+		}
+	}
 	end := "It was cancelled"
 	if err := p.cancel(ctx, job); err != nil {
 		end = fmt.Sprintf("It could not be cancelled (%v), so it may still come out", err)
 	}
-	said := "The printer did not finish it"
+	said := "The printer" + why + " did not finish it"
 	if last != nil {
 		said = fmt.Sprintf("CUPS did not answer (%v)", last)
 	}
-	return fmt.Sprintf("%s within %s (job %d). %s. Look at the printer and destroy what is there.", said, p.Patience, job, end)
+	return how, fmt.Sprintf("%s within %s (job %d). %s. Look at the printer and destroy what is there.", said, p.Patience, job, end)
 }

@@ -75,6 +75,31 @@ func (s *Server) Paper(name, driver string, options ...string) string {
 	return file
 }
 
+// Label makes a queue of a label printer, which takes paper of any size to its edges, and
+// tells the file of its last sheet.
+func (s *Server) Label(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(PDF)
+	s.must(err)
+	driver := filepath.Join(s.dir, name+".ppd")
+	s.must(os.WriteFile(driver, append(text, anySize...), 0o644)) // #nosec G306 -- cupsd reads it
+	return s.Paper(name, driver)
+}
+
+// anySize is what a driver says that takes paper of any size (Adobe PPD 4.3, "Custom Page Sizes").
+const anySize = `
+*VariablePaperSize: True
+*MaxMediaWidth: "1000"
+*MaxMediaHeight: "1000"
+*HWMargins: 0 0 0 0
+*CustomPageSize True: "pop pop pop <</PageSize[5 -2 roll]/ImagingBBox null>>setpagedevice"
+*ParamCustomPageSize Width: 1 points 36 1000
+*ParamCustomPageSize Height: 2 points 36 1000
+*ParamCustomPageSize WidthOffset: 3 points 0 0
+*ParamCustomPageSize HeightOffset: 4 points 0 0
+*ParamCustomPageSize Orientation: 5 int 0 0
+`
+
 // File adds a queue whose device is a file, written by cupsd itself. It must not be below
 // /dev, where CUPS takes a file for a device.
 func (s *Server) File(name, driver, file string) {
@@ -92,6 +117,12 @@ func (s *Server) Jam(name string, options ...string) {
 func (s *Server) Hang(name string) {
 	s.t.Helper()
 	s.must(s.queue(name, "hang:x", PCL))
+}
+
+// Bare adds a queue whose device asks for paper and takes nothing, for a minute.
+func (s *Server) Bare(name string) {
+	s.t.Helper()
+	s.must(s.queue(name, "bare:x", PCL))
 }
 
 // Documents are the files in the spool that hold what is to be printed, Working those that

@@ -35,6 +35,8 @@ const (
 const (
 	jam  = "#!/bin/sh\n[ $# -eq 0 ] && exit 0\necho 'ERROR: paper jam' >&2\nhead -c 500 >/dev/null\nexit 1\n"
 	hang = "#!/bin/sh\n[ $# -eq 0 ] && exit 0\nexec sleep 60\n"
+	// bare has no paper, and says so as printers' own programs do (cups backend(7)).
+	bare = "#!/bin/sh\n[ $# -eq 0 ] && exit 0\necho 'STATE: +media-empty-error' >&2\nexec sleep 60\n"
 	// keep writes what it gets to the file in its URI, as a printer does to paper.
 	keep = "#!/bin/sh\n[ $# -eq 0 ] && exit 0\nexec cat > \"${DEVICE_URI#keep:}\"\n"
 )
@@ -102,7 +104,7 @@ func (d *Daemon) lay(memory string, history bool) error {
 	for _, name := range []string{"filter", "daemon", "driver", "monitor", "notifier", "cgi-bin"} {
 		must(os.Symlink("/usr/lib/cups/"+name, filepath.Join(d.dir, "bin", name)))
 	}
-	for name, script := range map[string]string{"jam": jam, "hang": hang, "keep": keep} {
+	for name, script := range map[string]string{"jam": jam, "hang": hang, "bare": bare, "keep": keep} {
 		must(os.WriteFile(filepath.Join(d.dir, "bin/backend", name), []byte(script), 0o755))
 	}
 	remembers := "No"

@@ -4,6 +4,9 @@
  *   SHIM_MODULE   the module behind it
  *   SHIM_RULES    a file of rules, read at every call
  *   SHIM_CALLS    a file to which the name of every function called is appended
+ *   SHIM_TIMES    a file to which a line is appended for every call: the function's name, with a
+ *                 question mark when it only asked for a length; when it began, by CLOCK_MONOTONIC,
+ *                 and how long it took, what rules had it wait included, both in nanoseconds
  *   SHIM_BUS      a folder: as the rule "bus", for all shims that are given the same one
  *
  * A rule is a line. It holds until the rules are replaced, for all processes. One
@@ -76,6 +79,25 @@ static void note(int which)
 	FILE *f = path ? fopen(path, "ae") : NULL;
 	if (f) {
 		fprintf(f, "%s\n", names[which]);
+		fclose(f);
+	}
+}
+
+static long long nanoseconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* note_time opens the file for each call, as note does: a process may end in any. */
+static void note_time(const struct call *c, long long begun)
+{
+	const char *path = getenv("SHIM_TIMES");
+	long long took = nanoseconds() - begun;
+	FILE *f = path ? fopen(path, "ae") : NULL;
+	if (f) {
+		fprintf(f, "%s%s %lld %lld\n", names[c->which], c->query ? "?" : "", begun, took);
 		fclose(f);
 	}
 }
@@ -241,27 +263,39 @@ static word direct(struct call *c)
 	return rv;
 }
 
+/* by_the_rules makes a call as the rules want it. */
+static word by_the_rules(struct call *c)
+{
+	const struct rule *r;
+	word rv;
+
+	take_bus(c);
+	for (int at = 0; (r = next_rule(c, &at));)
+		if (before(c, r->action, r->argument, &rv)) {
+			leave_bus(c);
+			return rv;
+		}
+	rv = direct(c);
+	for (int at = 0; (r = next_rule(c, &at));) {
+		if (rv == 0)
+			alter_answer(c, r);
+		after(c, r->action, r->argument, &rv);
+	}
+	leave_bus(c);
+	return rv;
+}
+
 static word forward(int which, word a, word b, word c, word d, word e, word f, word g, word h)
 {
 	struct call call = { .which = which, .a = {a, b, c, d, e, f, g, h} };
-	const struct rule *r;
+	long long begun;
 	word rv;
 
 	note(which);
 	prepare(&call);
-	take_bus(&call);
-	for (int at = 0; (r = next_rule(&call, &at));)
-		if (before(&call, r->action, r->argument, &rv)) {
-			leave_bus(&call);
-			return rv;
-		}
-	rv = direct(&call);
-	for (int at = 0; (r = next_rule(&call, &at));) {
-		if (rv == 0)
-			alter_answer(&call, r);
-		after(&call, r->action, r->argument, &rv);
-	}
-	leave_bus(&call);
+	begun = nanoseconds();
+	rv = by_the_rules(&call);
+	note_time(&call, begun);
 	return rv;
 }
 

@@ -190,7 +190,7 @@ func wantPending(t *testing.T, c *drop.CA, r ca.Request) {
 // ask asks until the answer is another than pending.
 func ask(t *testing.T, c *drop.CA, id string) (ca.Certificate, error) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		got, found, err := c.Lookup(t.Context(), id)
 		var pending *ca.PendingError
 		if !errors.As(err, &pending) || time.Now().After(deadline) {

@@ -16,7 +16,7 @@ import (
 // waitAside waits until a file is set aside, and gives the reason.
 func waitAside(t *testing.T, dir, name string) string {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		_, err := os.Lstat(filepath.Join(dir, "aside", name))
 		if err == nil {
 			break
@@ -168,7 +168,7 @@ func TestTwoAnswersAtOnce(t *testing.T) {
 	}
 	wantFiles(t, o.dir, "done")
 	o.bring(r.ID+".refused", []byte("no"))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		_, err := ask(t, c, r.ID)
 		if err != nil && strings.Contains(err.Error(), "both issued and refused") {
 			break

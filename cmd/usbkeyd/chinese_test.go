@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/wording"
+)
+
+// chinese is the language as main gives it.
+func chinese() wording.Words { return wording.Chinese(console.Chinese()) }
+
+func han(text string) bool { return regexp.MustCompile(`\p{Han}`).MatchString(text) }
+
+// TestCommandsAreInChinese: whatever help shows.
+func TestCommandsAreInChinese(t *testing.T) {
+	words := chinese()
+	root := newRoot(streams{in: strings.NewReader(""), out: io.Discard, err: io.Discard, words: words}, notShutIn)
+	words.Commands(root)
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		if !han(c.Short) {
+			t.Errorf("%s is for %q", c.CommandPath(), c.Short)
+		}
+		if c.Long != "" && !han(c.Long) {
+			t.Errorf("%s has no long text in Chinese: %q", c.CommandPath(), c.Long)
+		}
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if !han(f.Usage) && f.Name != "log-level" {
+				t.Errorf("%s --%s is for %q", c.CommandPath(), f.Name, f.Usage)
+			}
+		})
+		if strings.Contains(c.UsageString(), "Usage") || !strings.Contains(c.UsageString(), "用法") {
+			t.Errorf("%s is used like this:\n%s", c.CommandPath(), c.UsageString())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+}
+
+// TestWrongUsageInChinese: the library's errors too, and the same exit codes.
+func TestWrongUsageInChinese(t *testing.T) {
+	for args, want := range map[string]string{
+		"nonsense":               `usbkeyd: "usbkeyd" 没有命令 "nonsense"；说明见 "usbkeyd --help"`,
+		"jobs nonsense":          `usbkeyd: "usbkeyd jobs" 没有命令 "nonsense"；说明见 "usbkeyd jobs --help"`,
+		"jobs show":              `usbkeyd: usbkeyd jobs show 需要一个任务编号，见 jobs list`,
+		"today --nonsense":       `usbkeyd: 没有选项 --nonsense；说明见 "usbkeyd today --help"`,
+		"today -z":               `usbkeyd: -z 中没有选项 'z'；说明见 "usbkeyd today --help"`,
+		"today --output":         `usbkeyd: 选项 --output 需要一个值；说明见 "usbkeyd today --help"`,
+		"today -o yaml":          `usbkeyd: 选项 "-o, --output" 的值 "yaml" 无效："yaml"：请用 table 或 json；说明见 "usbkeyd today --help"`,
+		"pack close --by":        `usbkeyd: 选项 --by 需要一个值；说明见 "usbkeyd pack close --help"`,
+		"labels print A":         `usbkeyd: --by ""：需要操作人的工号（A-Z、a-z、0-9、. _ @ -，最多 64 个字符）`,
+		"mailers print A --by -": `usbkeyd: --by "-"：需要操作人的工号（A-Z、a-z、0-9、. _ @ -，最多 64 个字符）`,
+	} {
+		var out, errOut strings.Builder
+		code := execute(strings.Fields(args), strings.NewReader(""), &out, &errOut, chinese(), notShutIn)
+		if code != exitUsage || strings.TrimSpace(errOut.String()) != want {
+			t.Errorf("usbkeyd %s: exit code %d\n %s, want\n %s", args, code, errOut.String(), want)
+		}
+	}
+}
+
+// speaksChinese: a station that has done some work tells of it in Chinese, with headings and
+// states of the same words as the page; what programs read is the same in every language.
+func speaksChinese(t *testing.T, s *station) {
+	t.Helper()
+	for args, want := range map[string][]string{
+		"config check": {"没有问题"}, "tokens list": {"令牌序列号", "已初始化"}, "jobs list": {"任务", "已完成", "示例客车配件有限公司"},
+		"orders list": {"订单", "单位"}, "today": {"今日", "其中已超期", "中位数（秒）"}, "audit verify": {"本站保存自第几条起"}, "audit show": {"种类", "步骤"},
+		"pack list": {"没有这样的包裹。"}, "mailers list": {"没有用密码信封交付 PIN 码的单元。"}, "labels list": {"现在没有待贴的标签。"}, "stock list": {"还没有登记到货清单。"},
+		"journal compact --dry-run": {"清理前字节数"}, "identity show": {"较低等级"}, "doctor": {"如何修复", "正常"},
+	} {
+		command := strings.Fields(args)
+		code, out, errOut := s.commandIn(chinese(), command...)
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("usbkeyd %s does not say %s (exit code %d):\n%s%s", args, w, code, out, errOut)
+			}
+		}
+		if heading := regexp.MustCompile(`(?m)^[A-Z]{3,}\b.*  [A-Z ]{3,}$`).FindString(out); heading != "" {
+			t.Errorf("usbkeyd %s has an English heading: %s", args, heading)
+		}
+		if args == "config check" || args == "doctor" { // one has no JSON, the other a clock in it
+			continue
+		}
+		_, english, _ := s.command(append(command, "-o", "json")...)
+		if _, same, _ := s.commandIn(chinese(), append(command, "-o", "json")...); same != english || han(strings.ReplaceAll(same, "示例客车配件有限公司", "")) {
+			t.Errorf("usbkeyd %s -o json is\n%s, in English\n%s", args, same, english)
+		}
+	}
+	var orders []orderRow
+	if err := json.Unmarshal([]byte(s.must("orders", "list", "-o", "json")), &orders); err != nil || len(orders) != 1 {
+		t.Fatalf("%v: %v", orders, err)
+	}
+	if _, out, _ := s.commandIn(chinese(), "orders", "show", orders[0].OrderID); !strings.Contains(out, "证书主题") || !strings.Contains(out, "已完成") {
+		t.Errorf("orders show says:\n%s", out)
+	}
+	if code, _, errOut := s.commandIn(chinese(), "jobs", "show", "NONE"); code != exitFailure || errOut != "usbkeyd: 本站没有任务 \"NONE\"；全部任务见 usbkeyd jobs list\n" {
+		t.Errorf("jobs show of none: exit code %d: %s", code, errOut)
+	}
+}
