@@ -84,7 +84,12 @@ func TestNextServer(t *testing.T) {
 // A server that takes calls and never answers is left too; a call that was given up
 // says nothing about its server.
 func TestSilentServerIsLeft(t *testing.T) {
-	silent, askedSilent := fakeServer(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	// It breaks off: a handler that returns has answered, which a caller that has just given up
+	// may still read.
+	silent, askedSilent := fakeServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
 	two, askedTwo := fakeServer(t, trustAnswer)
 	c := centralOf(t, silent, two)
 	ctx, cancel := context.WithCancel(t.Context())
