@@ -10,11 +10,38 @@ import (
 
 const (
 	// spareLook is how often it is looked how busy the server is.
-	spareLook = 5 * time.Second
+	spareLook = time.Second
 	// spareGrowth is by how many percent memory may grow between two collections while the
 	// server has little to do; while it works hard it is what Go has by default.
 	spareGrowth, workGrowth = 20, 100
+	// busyLooks in a row make a server one that works hard, calmLooks one that does not. All
+	// stations that come back at once are greeted in less: what lasts as long as a connection
+	// would lie scattered among what a handshake leaves behind, if that were not collected early.
+	busyLooks, calmLooks = 3, 5
+	// busyTurnover is within how many seconds a server that works hard makes as much anew as
+	// it keeps.
+	busyTurnover = 5
 )
+
+// pace is how hard a server works, judged look by look.
+type pace struct {
+	hard  bool
+	looks int // in a row that say otherwise
+}
+
+// look takes what one look says and returns whether it changed the pace.
+func (p *pace) look(busy bool) bool {
+	if busy == p.hard {
+		p.looks = 0
+		return false
+	}
+	p.looks++
+	if (busy && p.looks < busyLooks) || (!busy && p.looks < calmLooks) {
+		return false
+	}
+	p.hard, p.looks = busy, 0
+	return true
+}
 
 // spare keeps memory small while stations only wait, until ctx is done: many connections
 // and little garbage, so collections that are near each other cost next to nothing. A
@@ -23,29 +50,28 @@ func spare(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
+	debug.SetGCPercent(spareGrowth)
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	metrics.Read(sample)
 	tick := time.NewTicker(spareLook)
 	defer tick.Stop()
-	growth := workGrowth
-	for before := uint64(0); ; {
-		metrics.Read(sample)
-		made := sample[0].Value.Uint64() - before
-		before += made
-		want := workGrowth
-		if made < sample[1].Value.Uint64()+sample[2].Value.Uint64() {
-			want = spareGrowth
-		}
-		if want != growth {
-			growth = want
-			debug.SetGCPercent(growth)
-			if growth == spareGrowth {
-				debug.FreeOSMemory() // what was needed before is given back
-			}
-		}
+	for p, before := (pace{}), sample[0].Value.Uint64(); ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
+		metrics.Read(sample)
+		made := sample[0].Value.Uint64() - before
+		before += made
+		if !p.look(made*busyTurnover > sample[1].Value.Uint64()+sample[2].Value.Uint64()) {
+			continue
+		}
+		if p.hard {
+			debug.SetGCPercent(workGrowth)
+			continue
+		}
+		debug.SetGCPercent(spareGrowth)
+		debug.FreeOSMemory() // what was needed before is given back
 	}
 }

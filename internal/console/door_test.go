@@ -48,7 +48,7 @@ func TestWho(t *testing.T) {
 }
 
 // served is a page with its socket, on a port that is free.
-func served(t *testing.T, f Floor, roles map[Role]Accounts) (c *Console, socket string) {
+func served(t testing.TB, f Floor, roles map[Role]Accounts) (c *Console, socket string) {
 	t.Helper()
 	probe, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -89,7 +89,7 @@ func sampleFloor() *floor {
 }
 
 // newPage is a page over a floor, at a time that a test may move.
-func newPage(t *testing.T, f Floor) (*Console, *time.Time) {
+func newPage(t testing.TB, f Floor) (*Console, *time.Time) {
 	t.Helper()
 	now := noon
 	c, err := New(Config{
