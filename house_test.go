@@ -61,6 +61,7 @@ func may() map[string][]string {
 		"pkcs11":                    {},
 		"pkcs11/cryptoki":           {"pkcs11"},
 		"pkcs11/worker":             {"pkcs11", "internal/filelock"},
+		"pkcs11/worker/workertest":  {"pkcs11/worker"},
 		"pkcs11/pkcs11test":         {"pkcs11"},
 		"pkcs11/pkcs11test/usbrig":  {"pkcs11/pkcs11test/pivcard"},
 		"pkcs11/pkcs11test/pivcard": {},

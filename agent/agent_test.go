@@ -22,6 +22,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker/workertest"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -105,7 +106,7 @@ func TestMisbehavingCA(t *testing.T) {
 // certificatesOn counts the certificates on the initialised token of a bay.
 func (r *rig) certificatesOn(bay int) int {
 	r.t.Helper()
-	m, err := worker.Start(r.t.Context(), worker.Spec{Path: r.bays[bay].Path, Env: r.bays[bay].Env})
+	m, err := worker.Start(r.t.Context(), workertest.With(r.t, worker.Spec{Path: r.bays[bay].Path, Env: r.bays[bay].Env}))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -414,7 +415,7 @@ func TestAWrongFactorySOPINIsTriedOnce(t *testing.T) {
 // factoryToken makes an initialised token without a user PIN, as a maker delivers it.
 func (r *rig) factoryToken(b pkcs11test.Bay) {
 	r.t.Helper()
-	m, err := worker.Start(r.t.Context(), worker.Spec{Path: b.Path, Env: b.Env})
+	m, err := worker.Start(r.t.Context(), workertest.With(r.t, worker.Spec{Path: b.Path, Env: b.Env}))
 	if err != nil {
 		r.t.Fatal(err)
 	}

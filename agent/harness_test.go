@@ -30,14 +30,13 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/central/keyfile"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
-	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker/workertest"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 func TestMain(m *testing.M) {
-	worker.ServeIfChild(cryptoki.Open)
 	envelope.ChooseAES256()
 	os.Exit(m.Run())
 }
@@ -178,9 +177,9 @@ func (r *rig) instances() (pools []*worker.Pool) {
 	r.t.Helper()
 	r.config.Instances = nil
 	for i, b := range r.bays {
-		p := worker.NewPool(worker.Spec{
+		p := worker.NewPool(workertest.With(r.t, worker.Spec{
 			Path: b.Path, Env: b.Env, Trust: worker.TrustUnchecked, MaxProcesses: 1, Deadlines: worker.Deadlines{Call: r.call},
-		})
+		}))
 		pools = append(pools, p)
 		r.config.Instances = append(r.config.Instances, Instance{Name: fmt.Sprintf("bay-%02d", i+1), Pool: testPool{p}, Tokens: 1, PCSC: r.pcsc})
 	}

@@ -200,6 +200,7 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 		for n, name := range whole.names {
 			for _, after := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%02d-%s/after=%v", as.name, n+1, name, after), func(t *testing.T) {
+					t.Parallel()
 					s := prepare(t)
 					_, p, err := runUntil(t, s, n+1, after, as)
 					if err == nil {

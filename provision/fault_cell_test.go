@@ -14,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker/workertest"
 )
 
 // scene is what a job begins with: the token that it writes, and a neighbour in the
@@ -204,7 +205,7 @@ const maxRuns = 5
 // tokens that were exchanged are put back when the job has stopped.
 func (a *attempt) toTheEnd(t *testing.T) {
 	t.Helper()
-	spec := worker.Spec{Path: a.shim.Path, Env: a.shim.Env, MaxProcesses: 1}
+	spec := workertest.With(t, worker.Spec{Path: a.shim.Path, Env: a.shim.Env, MaxProcesses: 1})
 	if a.cell.fault.name == hang {
 		spec.Deadlines = worker.Deadlines{KeyGeneration: hangs, Init: 5 * hangs, Call: hangs}
 	}

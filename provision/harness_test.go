@@ -21,13 +21,12 @@ import (
 	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/csr/envelope"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
-	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker/workertest"
 )
 
 func TestMain(m *testing.M) {
-	worker.ServeIfChild(cryptoki.Open)
 	envelope.ChooseAES256()
 	os.Exit(m.Run())
 }
@@ -86,7 +85,7 @@ func (s *station) reopen() {
 // module starts a fresh process for the bay.
 func (s *station) module() pkcs11.Module {
 	s.t.Helper()
-	m, err := worker.Start(s.t.Context(), worker.Spec{Path: s.bay.Path, Env: s.bay.Env})
+	m, err := worker.Start(s.t.Context(), workertest.With(s.t, worker.Spec{Path: s.bay.Path, Env: s.bay.Env}))
 	if err != nil {
 		s.t.Fatal(err)
 	}

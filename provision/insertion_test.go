@@ -11,6 +11,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/pkcs11/pkcs11test"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker/workertest"
 )
 
 // counter is a table with a parcel of two real keys in it, behind a module that can hide them.
@@ -57,7 +58,7 @@ func (c *counter) borrow(ctx context.Context, name string, f func(pkcs11.Module)
 	if name != c.keys[0].Token.Module {
 		c.t.Errorf("module %q is borrowed", name)
 	}
-	m, err := worker.Start(ctx, worker.Spec{Path: c.shim.Path, Env: c.shim.Env})
+	m, err := worker.Start(ctx, workertest.With(c.t, worker.Spec{Path: c.shim.Path, Env: c.shim.Env}))
 	if err != nil {
 		return err
 	}

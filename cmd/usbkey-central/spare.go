@@ -14,7 +14,7 @@ const (
 	// spareGrowth is by how many percent memory may grow between two collections while the
 	// server has little to do; while it works hard it is what Go has by default.
 	spareGrowth, workGrowth = 20, 100
-	// busyLooks in a row make a server one that works hard, calmLooks one that does not. All
+	// busyLooks in a row make a server one that works hard, calmLooks one that rests. All
 	// stations that come back at once are greeted in less: what lasts as long as a connection
 	// would lie scattered among what a handshake leaves behind, if that were not collected early.
 	busyLooks, calmLooks = 3, 5
@@ -24,23 +24,17 @@ const (
 )
 
 // pace is how hard a server works, judged look by look.
-type pace struct {
-	hard  bool
-	looks int // in a row that say otherwise
-}
+type pace struct{ busy, calm int } // looks in a row
 
-// look takes what one look says and returns whether it changed the pace.
-func (p *pace) look(busy bool) bool {
-	if busy == p.hard {
-		p.looks = 0
-		return false
+// look takes what one look says. It returns true for hard when the server has come to work
+// hard, and true for rest when it has come to rest after any look that was busy.
+func (p *pace) look(busy bool) (hard, rest bool) {
+	if busy {
+		p.busy, p.calm = p.busy+1, 0
+		return p.busy == busyLooks, false
 	}
-	p.looks++
-	if (busy && p.looks < busyLooks) || (!busy && p.looks < calmLooks) {
-		return false
-	}
-	p.hard, p.looks = busy, 0
-	return true
+	p.busy, p.calm = 0, p.calm+1
+	return false, p.calm == calmLooks
 }
 
 // spare keeps memory small while stations only wait, until ctx is done: many connections
@@ -64,14 +58,13 @@ func spare(ctx context.Context) {
 		metrics.Read(sample)
 		made := sample[0].Value.Uint64() - before
 		before += made
-		if !p.look(made*busyTurnover > sample[1].Value.Uint64()+sample[2].Value.Uint64()) {
-			continue
-		}
-		if p.hard {
+		hard, rest := p.look(made*busyTurnover > sample[1].Value.Uint64()+sample[2].Value.Uint64())
+		if hard {
 			debug.SetGCPercent(workGrowth)
-			continue
 		}
-		debug.SetGCPercent(spareGrowth)
-		debug.FreeOSMemory() // what was needed before is given back
+		if rest {
+			debug.SetGCPercent(spareGrowth)
+			debug.FreeOSMemory() // what was needed before is given back
+		}
 	}
 }

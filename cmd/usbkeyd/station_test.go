@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/pkcs11/cryptoki"
 	"github.com/usbkeyd/usbkeyd/pkcs11/worker"
+	"github.com/usbkeyd/usbkeyd/pkcs11/worker/workertest"
 )
 
 // runMain makes the test binary be usbkeyd itself, for tests that need a process.
@@ -26,8 +28,22 @@ func TestMain(m *testing.M) {
 		return
 	}
 	worker.ServeIfChild(cryptoki.Open)
+	if err := besideThis(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	envelope.ChooseAES256()
 	os.Exit(m.Run())
+}
+
+// besideThis puts the program for modules' processes where a daemon looks for it. The folder is
+// removed by go test, which made it.
+func besideThis() error {
+	self, err := os.Executable()
+	if err == nil {
+		_, err = workertest.Build(filepath.Dir(self))
+	}
+	return err
 }
 
 // station is a configured station beside a real central server.

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -322,17 +323,22 @@ func send(t *testing.T, spec routers.Router, client *http.Client, base, method, 
 // specRouter finds operations of the OpenAPI document, without regard to servers.
 func specRouter(t *testing.T) routers.Router {
 	t.Helper()
-	doc, err := openapi3.NewLoader().LoadFromData([]byte(api.Document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc.Servers = openapi3.Servers{{URL: "/v1"}}
-	router, err := gorillamux.NewRouter(doc)
+	router, err := readSpec()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return router
 }
+
+// readSpec reads the document once for all tests.
+var readSpec = sync.OnceValues(func() (routers.Router, error) {
+	doc, err := openapi3.NewLoader().LoadFromData([]byte(api.Document))
+	if err != nil {
+		return nil, err
+	}
+	doc.Servers = openapi3.Servers{{URL: "/v1"}}
+	return gorillamux.NewRouter(doc)
+})
 
 // conforms fails the test when an answer is not one of the OpenAPI document.
 func conforms(t *testing.T, spec routers.Router, req *http.Request, a answer) {

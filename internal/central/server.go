@@ -88,7 +88,7 @@ func (s *Server) openListeners(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rules, err := contract.Load(ctx)
+	rules, err := contract.Load()
 	if err != nil {
 		return err
 	}

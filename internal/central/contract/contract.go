@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -27,17 +28,19 @@ import (
 // Contract is the OpenAPI document.
 type Contract struct{ doc *openapi3.T }
 
-// Load reads the document that is embedded in package api.
-func Load(ctx context.Context) (*Contract, error) {
+// Load reads the document that is embedded in package api, once for all callers.
+func Load() (*Contract, error) { return load() }
+
+var load = sync.OnceValues(func() (*Contract, error) {
 	doc, err := openapi3.NewLoader().LoadFromData([]byte(api.Document))
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
-	if err := doc.Validate(ctx); err != nil {
+	if err := doc.Validate(context.Background()); err != nil {
 		return nil, fmt.Errorf("the OpenAPI document is not valid: %w", err)
 	}
 	return &Contract{doc: doc}, nil
-}
+})
 
 // Operation is one operation of the document.
 type Operation struct {

@@ -67,7 +67,7 @@ func FuzzDecode(f *testing.F) {
 
 // A body full of unknown fields costs no more than reading it and gets a bounded answer.
 func TestManyUnknownFields(t *testing.T) {
-	c, err := Load(t.Context())
+	c, err := Load()
 	if err != nil {
 		t.Fatal(err)
 	}
