@@ -18,12 +18,12 @@ import (
 // a second or two; the machine may be busy.
 const patience = 40 * time.Second
 
-// build makes both programs with their crash points, once for all cells.
+// build makes all programs with their crash points, once for all cells.
 var build = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp(memory(), "crashmatrix-bin-"); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-tags", "crashpoints", "-o", dir+"/", "./cmd/usbkeyd", "./cmd/usbkey-central")
+	cmd := exec.Command("go", "build", "-tags", "crashpoints", "-o", dir+"/", "./cmd/usbkeyd", "./cmd/usbkeyd-module", "./cmd/usbkey-central")
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("go build: %w\n%s", err, out)

@@ -16,7 +16,7 @@ var build = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("/dev/shm", "soak-bin-"); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/usbkeyd", "./cmd/usbkey-central")
+	cmd := exec.Command("go", "build", "-o", dir+"/", "./cmd/usbkeyd", "./cmd/usbkeyd-module", "./cmd/usbkey-central")
 	cmd.Dir = "../.."
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("go build: %w\n%s", err, out)
