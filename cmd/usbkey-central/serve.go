@@ -135,7 +135,7 @@ func serve(ctx context.Context, s streams, cfg central.Config) error {
 	}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	go spare(serving)
+	go spare(serving, spareLook)
 	return errors.Join(srv.Serve(ctx), remove())
 }
 

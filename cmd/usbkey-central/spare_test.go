@@ -1,32 +1,49 @@
 package main
 
-import "testing"
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
 
-// A server works hard from the third busy look in a row on, and rests from the fifth calm one on;
-// what is shorter, such as all stations that come back at once, does not make it work hard.
-func TestPace(t *testing.T) {
-	for _, c := range []struct{ looks, says string }{
-		{"bb.bb.bb.", "         "},
-		{"bbbbbbb", "  h    "},
-		{".......b......", "    r       r "},
-		{"bbb....b.....bbb", "  h         r  h"},
-	} {
-		var p pace
-		said := ""
-		for _, look := range c.looks {
-			switch hard, rest := p.look(look == 'b'); {
-			case hard && rest:
-				said += "?"
-			case hard:
-				said += "h"
-			case rest:
-				said += "r"
-			default:
-				said += " "
+// Memory may grow little while there is little to do, and as Go has it while there is much.
+func TestSpare(t *testing.T) {
+	t.Setenv("GOGC", "") // as if it were not set
+	before := debug.SetGCPercent(workGrowth)
+	defer debug.SetGCPercent(before)
+	const every = 20 * time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		spare(ctx, every)
+	}()
+	var kept []byte
+	growth := func() int {
+		sample := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(sample)
+		return int(sample[0].Value.Uint64())
+	}
+	await := func(want int, do func()) {
+		t.Helper()
+		for begun := time.Now(); growth() != want; do() {
+			if time.Since(begun) > 30*time.Second {
+				t.Fatalf("memory may grow by %d percent, want %d", growth(), want)
 			}
 		}
-		if said != c.says {
-			t.Errorf("%s: it says %q, want %q", c.looks, said, c.says)
-		}
+	}
+	await(spareGrowth, func() { time.Sleep(every) })
+	await(workGrowth, func() { kept = make([]byte, 1<<20) })
+	await(spareGrowth, func() { time.Sleep(every) })
+	stop()
+	<-ended
+	_ = kept
+	t.Setenv("GOGC", "50")
+	debug.SetGCPercent(50)
+	spare(t.Context(), every) // and it ends at once
+	if got := growth(); got != 50 {
+		t.Errorf("memory may grow by %d percent where GOGC is 50", got)
 	}
 }
