@@ -214,8 +214,7 @@ func TestTheUnitComesBackUnderANewEpoch(t *testing.T) {
 	r := newRig(t, 2, 2*time.Second)
 	r.order(1)
 	r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
-		blocked := strings.HasSuffix(req.URL.Path, "/heartbeat") ||
-			strings.HasSuffix(req.URL.Path, "/csr") && r.units()[0].Epoch < 2
+		blocked := (strings.HasSuffix(req.URL.Path, "/heartbeat") || strings.HasSuffix(req.URL.Path, "/csr")) && r.units()[0].Epoch < 2
 		if blocked {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
@@ -231,7 +230,7 @@ func TestTheUnitComesBackUnderANewEpoch(t *testing.T) {
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	// On a machine under load the second lease may run out too, for want of heartbeats.
+	// On a machine under load the second lease may run out too.
 	if u := r.units()[0]; u.Epoch < 2 {
 		t.Errorf("epoch %d", u.Epoch)
 	}
