@@ -201,8 +201,8 @@ type Query struct {
 	// what SoftHSM leaves of an object when it dies while it makes it is like that.
 	Passing bool
 	// Shallow reads of an object its class, ID and label alone, and of a certificate its value:
-	// neither the claims of a private key nor what a public key is. A public key that was
-	// made since the login is as it was read then.
+	// neither the claims of a private key nor what a public key is. A key that was made since
+	// the login is as it was read then.
 	Shallow bool
 }
 

@@ -148,7 +148,7 @@ func (t *token) readObject(sess p11.SessionHandle, h p11.ObjectHandle, class *pk
 // glance reads an object's class, id and label, and a certificate's value, in one call
 // where no key is asked for its value.
 func (t *token) glance(sess p11.SessionHandle, h p11.ObjectHandle, _ *pkcs11.ObjectClass) (pkcs11.Object, error) {
-	if o, ok := t.madePublic(h); ok {
+	if o, ok := t.madeHere(h); ok {
 		return o, nil
 	}
 	a := make(attributes)

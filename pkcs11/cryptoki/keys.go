@@ -107,9 +107,15 @@ func (t *token) GenerateKeyPair(ctx context.Context, k pkcs11.KeyPairTemplate) (
 		return pkcs11.Object{}, err
 	}
 	t.keep(half, secret, o)
-	a, err := t.attributes(sess, secret, claimTypes()...)
+	a, err := t.attributes(sess, secret, append(claimTypes(), p11.CKA_CLASS, p11.CKA_ID, p11.CKA_LABEL)...)
+	if err != nil {
+		return o, err
+	}
 	o.Claims = a.claims()
-	return o, err
+	if class, ok := a.number(p11.CKA_CLASS); ok {
+		t.keepSecret(pkcs11.Object{Class: pkcs11.ObjectClass(class), ID: a[p11.CKA_ID], Label: string(a[p11.CKA_LABEL])})
+	}
+	return o, nil
 }
 
 // readGenerated reads the public half in one call, its key type being known. The

@@ -15,14 +15,25 @@ import (
 // one, which then has no other keys; who signs with them proves the signature elsewhere.
 type made struct {
 	public, private p11.ObjectHandle
-	half            pkcs11.Object // the public one at a glance
+	half, secret    pkcs11.Object // both at a glance; of no class what was not read
 }
 
-// keep notes a pair that was just made.
-func (t *token) keep(public, private p11.ObjectHandle, o pkcs11.Object) {
+// keep notes a pair that was just made, of which the public half was read.
+func (t *token) keep(public, private p11.ObjectHandle, half pkcs11.Object) {
 	if t.fresh {
-		t.made = append(t.made, made{public, private, pkcs11.Object{Class: o.Class, ID: o.ID, Label: o.Label}})
+		t.made = append(t.made, made{public: public, private: private, half: glanceAt(half)})
 	}
+}
+
+// keepSecret notes what was read of the private half of the pair that was noted last.
+func (t *token) keepSecret(secret pkcs11.Object) {
+	if t.fresh {
+		t.made[len(t.made)-1].secret = glanceAt(secret)
+	}
+}
+
+func glanceAt(o pkcs11.Object) pkcs11.Object {
+	return pkcs11.Object{Class: o.Class, ID: o.ID, Label: o.Label}
 }
 
 // madeKey is the private key of an id, if this session made it and no other of that id.
@@ -39,13 +50,18 @@ func (t *token) madeKey(id pkcs11.KeyID) (key p11.ObjectHandle, ok bool) {
 	return key, ok
 }
 
-// madePublic is what is known of a public key that this session made.
-func (t *token) madePublic(h p11.ObjectHandle) (pkcs11.Object, bool) {
-	i := slices.IndexFunc(t.made, func(m made) bool { return m.public == h })
-	if i < 0 {
-		return pkcs11.Object{}, false
+// madeHere is what was read of a key when this session made it: nothing that is written later
+// changes a key.
+func (t *token) madeHere(h p11.ObjectHandle) (pkcs11.Object, bool) {
+	for _, m := range t.made {
+		switch {
+		case m.public == h:
+			return m.half, true
+		case m.private == h && m.secret.Class == pkcs11.ClassPrivateKey:
+			return m.secret, true
+		}
 	}
-	return t.made[i].half, true
+	return pkcs11.Object{}, false
 }
 
 // noKey reports whether an object is known to be none of the keys on the token.
