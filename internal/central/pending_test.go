@@ -287,8 +287,12 @@ func TestOfflineCA(t *testing.T) {
 	w := r.station("bay-1").one("OFFLINE").escrowed()
 	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
 	request := filepath.Join(dir, "out", "OFFLINE-001-g1.csr")
-	if _, err := os.Stat(request); err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) { // the answer did not wait for it
+		if _, err := os.Stat(request); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 	stop()
 	if err := os.Remove(request); err != nil { // taken away by hand
