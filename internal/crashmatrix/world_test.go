@@ -254,7 +254,7 @@ func (w *world) try(what string, call func() error) {
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
 	deadline := time.Now().Add(patience)
-	for !holds() {
+	for !stationtest.Look(25*time.Millisecond, holds) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %s\nusbkeyd:\n%s\nusbkey-central:\n%s", what, stationtest.Tail(w.daemonLog()), stationtest.Tail(w.serverLog()))
 		}
@@ -262,6 +262,5 @@ func (w *world) eventually(what string, holds func() bool) {
 		if w.setting.person != nil {
 			w.setting.person(w)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

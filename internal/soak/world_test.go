@@ -241,7 +241,8 @@ func (w *world) pack() {
 			continue
 		}
 		ready := stationtest.Count(w.Journal(), `SELECT COUNT(*) FROM evidence e JOIN job ON job.id = e.job_id
-			WHERE json_extract(job.job, '$.Subject.OrderID') = $1 AND e.statement IS NOT NULL`, order)
+			WHERE json_extract(job.job, '$.Subject.OrderID') = $1 AND e.statement IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM report WHERE report.job_id = job.id AND report.sent_at IS NULL)`, order)
 		if ready != len(keys) || !pack("open", "--by", "packer-1", order) {
 			continue
 		}

@@ -131,14 +131,21 @@ func Count(path, query string, args ...any) int {
 // Eventually waits, bounded, until something holds that happens elsewhere.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.After(60 * time.Second)
-	tick := time.NewTicker(3 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
+	for deadline := time.Now().Add(60 * time.Second); !Look(3*time.Millisecond, holds); {
+		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+// Look tells whether something holds and, where it does not yet, lets the time go by until it is
+// worth another look: no less than pause, and no less than four times what this look took, for
+// what is waited for needs the processor too.
+func Look(pause time.Duration, holds func() bool) bool {
+	begun := time.Now()
+	if holds() {
+		return true
+	}
+	time.Sleep(max(pause, 4*time.Since(begun)))
+	return false
 }

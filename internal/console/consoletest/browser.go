@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 )
 
@@ -98,10 +99,16 @@ func (b *Browser) Size(width, height int64) {
 	}
 }
 
-// Type presses keys, one after another.
+// Type presses keys, one after another. They bear the times of a scanner's, a few milliseconds
+// apart, however slowly a busy machine hands them to the browser.
 func (b *Browser) Type(keys string) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, chromedp.KeyEvent(keys)); err != nil {
+	at := float64(time.Now().UnixMicro()) / 1e6
+	inTime := func(k *input.DispatchKeyEventParams) { // for down, the character, and up
+		k.Timestamp = input.TimeSinceEpoch(at)
+		at += 0.001
+	}
+	if err := chromedp.Do(b.ctx, chromedp.KeyEvent(keys, inTime)); err != nil {
 		b.t.Fatal(err)
 	}
 }
