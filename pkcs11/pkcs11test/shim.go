@@ -1,6 +1,7 @@
 package pkcs11test
 
 import (
+	"context"
 	"embed"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -26,13 +28,13 @@ type Shim struct {
 	told         *int64 // how much of the record of calls was given out
 }
 
-// NewShim builds the shim with the C compiler and puts it before the bay.
+// NewShim puts the shim, which the C compiler builds, before the bay.
 func NewShim(t testing.TB, b Bay) Shim {
 	t.Helper()
 	dir := t.TempDir()
-	library := buildShim(t, dir)
+	library, err := shimLibrary()
 	s := Shim{
-		Bay:   Bay{Path: library, Dir: b.Dir, Env: map[string]string{}},
+		Bay:   Bay{Path: lay(t, dir, library, err), Dir: b.Dir, Env: map[string]string{}},
 		rules: filepath.Join(dir, "rules"),
 		calls: filepath.Join(dir, "calls"),
 		told:  new(int64),
@@ -46,41 +48,77 @@ func NewShim(t testing.TB, b Bay) Shim {
 	return s
 }
 
-// buildShim builds the shim in a folder, with what is in more beside its sources.
-func buildShim(t testing.TB, dir string, more ...string) (library string) {
-	t.Helper()
-	if err := os.CopyFS(dir, shimSource); err != nil {
-		t.Fatal(err)
+// shimObject and shimLibrary are what the C compiler makes of the shim, once for all tests of a
+// binary.
+var (
+	shimObject = sync.OnceValues(func() ([]byte, error) {
+		return compiled(func(dir, out string) ([]string, error) {
+			if err := os.CopyFS(dir, shimSource); err != nil {
+				return nil, err
+			}
+			source, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
+			return slices.Concat([]string{"-r", "-nostdlib", "-fPIC", "-fvisibility=hidden", "-o", out}, source), err
+		})
+	})
+	shimLibrary = sync.OnceValues(func() ([]byte, error) { return linkShim("") })
+)
+
+// linkShim is the shim as a library, with one more source in C.
+func linkShim(more string) ([]byte, error) {
+	object, err := shimObject()
+	if err != nil {
+		return nil, err
 	}
-	source, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
+	return compiled(func(dir, out string) ([]string, error) {
+		shim, source := filepath.Join(dir, "shim.o"), filepath.Join(dir, "more.c")
+		err := errors.Join(os.WriteFile(shim, object, 0o600), os.WriteFile(source, []byte(more), 0o600))
+		return []string{"-shared", "-fPIC", "-o", out, shim, source, "-ldl"}, err
+	})
+}
+
+// compiled is what the C compiler makes in a folder of its own.
+func compiled(arguments func(dir, out string) ([]string, error)) (made []byte, err error) {
+	dir, err := os.MkdirTemp("", "shim")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	out := filepath.Join(dir, "made")
+	args, err := arguments(dir, out)
+	if err != nil {
+		return nil, err
+	}
+	if said, err := exec.CommandContext(context.Background(), "cc", args...).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the shim module (apt-get install gcc): %w\n%s", err, said)
+	}
+	return os.ReadFile(out)
+}
+
+// lay writes a library of the shim into a folder.
+func lay(t testing.TB, dir string, library []byte, err error) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, "shim.so")
+	if err == nil {
+		err = os.WriteFile(path, library, 0o700)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	library = filepath.Join(dir, "shim.so")
-	args := slices.Concat([]string{"-shared", "-fPIC", "-fvisibility=hidden", "-o", library}, source, more, []string{"-ldl"})
-	if out, err := exec.CommandContext(t.Context(), "cc", args...).CombinedOutput(); err != nil {
-		t.Fatalf("build the shim module (apt-get install gcc): %v\n%s", err, out)
-	}
-	return library
+	return path
 }
 
 // Alone is the shim for a daemon in a process of its own, whose configuration lets none of
 // the shim's variables through: they are built in. It keeps no record of calls.
 func (s Shim) Alone(t testing.TB) Shim {
 	t.Helper()
-	dir := t.TempDir()
-	built := filepath.Join(dir, "built_in.c")
-	text := fmt.Sprintf(`#include <stdlib.h>
+	library, err := linkShim(fmt.Sprintf(`#include <stdlib.h>
 __attribute__((constructor)) static void built_in(void)
 {
 	setenv("SHIM_MODULE", %q, 1);
 	setenv("SHIM_RULES", %q, 1);
 }
-`, s.Env["SHIM_MODULE"], s.rules)
-	if err := os.WriteFile(built, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.Path = buildShim(t, dir, built)
+`, s.Env["SHIM_MODULE"], s.rules))
+	s.Path = lay(t, t.TempDir(), library, err)
 	env := map[string]string{}
 	for name, value := range s.Env {
 		if !strings.HasPrefix(name, "SHIM_") {

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -100,7 +101,8 @@ func TestOpenWhatOpenSSLMade(t *testing.T) {
 }
 
 // Whatever is done to an envelope, what comes out is not taken for the PIN silently: an
-// error, or, CBC being what it is, other bytes. Nothing panics.
+// error, or, CBC being what it is, other bytes. One in 256 of the changed last blocks ends as
+// padding does; then bytes that no PIN has come after the PIN. Nothing panics.
 func TestOpenDamaged(t *testing.T) {
 	o := newOfficer(t, 1)
 	const pin = "0011223344556677"
@@ -111,7 +113,7 @@ func TestOpenDamaged(t *testing.T) {
 			changed[i] ^= bit
 			if got, err := Open(changed, o.key); err == nil && string(got) == pin {
 				continue // it was a name that nobody needs, such as the recipient's issuer
-			} else if err == nil && strings.HasPrefix(string(got), pin) {
+			} else if err == nil && strings.HasPrefix(string(got), pin) && !bytes.ContainsFunc(got, noPIN) {
 				t.Errorf("byte %d: a longer PIN %q", i, got)
 			}
 		}
@@ -125,6 +127,8 @@ func TestOpenDamaged(t *testing.T) {
 		t.Errorf("one byte more: %q", got)
 	}
 }
+
+func noPIN(r rune) bool { return r < '!' || r > '~' }
 
 func TestParseKey(t *testing.T) {
 	key := newOfficer(t, 1).key
