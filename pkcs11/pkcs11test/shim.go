@@ -34,7 +34,7 @@ func NewShim(t testing.TB, b Bay) Shim {
 	dir := t.TempDir()
 	library, err := shimLibrary()
 	s := Shim{
-		Bay:   Bay{Path: lay(t, dir, library, err), Dir: b.Dir, Env: map[string]string{}},
+		Bay:   Bay{Path: lay(t, filepath.Join(dir, "shim.so"), library, err), Dir: b.Dir, Env: map[string]string{}},
 		rules: filepath.Join(dir, "rules"),
 		calls: filepath.Join(dir, "calls"),
 		told:  new(int64),
@@ -63,8 +63,8 @@ var (
 	shimLibrary = sync.OnceValues(func() ([]byte, error) { return linkShim("") })
 )
 
-// linkShim is the shim as a library, with one more source in C.
-func linkShim(more string) ([]byte, error) {
+// linkShim is the shim as a library, with one more source in C and what else the compiler is told.
+func linkShim(more string, flags ...string) ([]byte, error) {
 	object, err := shimObject()
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func linkShim(more string) ([]byte, error) {
 	return compiled(func(dir, out string) ([]string, error) {
 		shim, source := filepath.Join(dir, "shim.o"), filepath.Join(dir, "more.c")
 		err := errors.Join(os.WriteFile(shim, object, 0o600), os.WriteFile(source, []byte(more), 0o600))
-		return []string{"-shared", "-fPIC", "-o", out, shim, source, "-ldl"}, err
+		return slices.Concat([]string{"-shared", "-fPIC", "-o", out, shim, source}, flags, []string{"-ldl"}), err
 	})
 }
 
@@ -94,10 +94,16 @@ func compiled(arguments func(dir, out string) ([]string, error)) (made []byte, e
 	return os.ReadFile(out)
 }
 
-// lay writes a library of the shim into a folder.
-func lay(t testing.TB, dir string, library []byte, err error) (path string) {
+// Beside writes another library of the shim beside it, linked with more flags of the C compiler.
+func (s Shim) Beside(t testing.TB, name string, flags ...string) (path string) {
 	t.Helper()
-	path = filepath.Join(dir, "shim.so")
+	library, err := linkShim("", flags...)
+	return lay(t, filepath.Join(filepath.Dir(s.Path), name), library, err)
+}
+
+// lay writes a library of the shim.
+func lay(t testing.TB, path string, library []byte, err error) string {
+	t.Helper()
 	if err == nil {
 		err = os.WriteFile(path, library, 0o700)
 	}
@@ -118,7 +124,7 @@ __attribute__((constructor)) static void built_in(void)
 	setenv("SHIM_RULES", %q, 1);
 }
 `, s.Env["SHIM_MODULE"], s.rules))
-	s.Path = lay(t, t.TempDir(), library, err)
+	s.Path = lay(t, filepath.Join(t.TempDir(), "shim.so"), library, err)
 	env := map[string]string{}
 	for name, value := range s.Env {
 		if !strings.HasPrefix(name, "SHIM_") {

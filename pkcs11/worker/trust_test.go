@@ -91,22 +91,12 @@ func TestPinnedModule(t *testing.T) {
 func TestPinnedModuleWithCompanions(t *testing.T) {
 	shim := pkcs11test.NewShim(t, pkcs11test.NewBay(t))
 	dir := filepath.Dir(shim.Path)
-	build := func(args ...string) {
-		t.Helper()
-		c := exec.CommandContext(t.Context(), "cc", append([]string{"-shared", "-fPIC", "-x", "c", "-"}, args...)...)
-		c.Stdin = strings.NewReader("int beside(void) { return 1; }\n")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("cc: %v\n%s", err, out)
-		}
+	cc := exec.CommandContext(t.Context(), "cc", "-shared", "-fPIC", "-x", "c", "-", "-o", filepath.Join(dir, "libbeside.so"))
+	cc.Stdin = strings.NewReader("int beside(void) { return 1; }\n")
+	if out, err := cc.CombinedOutput(); err != nil {
+		t.Fatalf("cc: %v\n%s", err, out)
 	}
-	companion := filepath.Join(dir, "libbeside.so")
-	build("-o", companion)
-	sources, err := filepath.Glob(filepath.Join(dir, "shim", "*.c"))
-	if err != nil || len(sources) == 0 {
-		t.Fatalf("sources of the shim: %v (%v)", sources, err)
-	}
-	module := filepath.Join(dir, "vendor.so")
-	build(append(append([]string{"-fvisibility=hidden", "-o", module, "-Wl,--no-as-needed", "-L" + dir, "-Wl,-rpath,$ORIGIN"}, sources...), "-lbeside", "-ldl")...)
+	module := shim.Beside(t, "vendor.so", "-Wl,--no-as-needed", "-L"+dir, "-Wl,-rpath,$ORIGIN", "-lbeside")
 	data, err := os.ReadFile(module)
 	if err != nil {
 		t.Fatal(err)

@@ -29,8 +29,8 @@ import (
 // oldest is the first version of PostgreSQL that the server works with.
 const oldest = 15
 
-// options: without fsync, since no test cuts the power.
-const options = "-c fsync=off"
+// options: without what only a cut of the power needs, which no test does.
+const options = "-c fsync=off -c full_page_writes=off"
 
 //go:embed server.sh
 var script string
@@ -161,7 +161,7 @@ func start() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "pgtest-")
+	dir, err := os.MkdirTemp(memory(), "pgtest-")
 	if err != nil {
 		return nil, err
 	}
