@@ -120,7 +120,7 @@ func may() map[string][]string {
 		"cmd/usbkey-rig":            {"internal/mailer/cupstest", "pkcs11/pkcs11test/..."},
 		"cmd/usbkey-bench":          {"api", "internal/central", "internal/central/adminclient"},
 		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},
-		"cmd/usbkey-central":        {"api", "csr/...", "internal/audit", "internal/buildinfo", "internal/central/...", "internal/manpage", "internal/output"},
+		"cmd/usbkey-central":        {"api", "csr/...", "internal/audit", "internal/buildinfo", "internal/central/...", "internal/manpage", "internal/output", "internal/systemd"},
 	}
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"crypto"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -39,6 +41,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"waitfile": waitFile,
 			"bigfile":  bigFile,
+			"manager":  serviceManager,
 			"exits":    exits,
 			// est DIR starts an EST server and writes into DIR how to reach it.
 			"est": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -91,6 +94,32 @@ func waitFile(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s did not appear", args[0])
 		}
 	}
+}
+
+// serviceManager stands for systemd: manager FILE has what is started from now on tell it how it is,
+// and writes the first that it hears into the file.
+func serviceManager(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: manager FILE")
+	}
+	socket, file := ts.MkAbs("manager.sock"), ts.MkAbs(args[0])
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	ts.Check(err)
+	ts.Setenv("NOTIFY_SOCKET", socket)
+	heard := make(chan error, 1)
+	go func() {
+		line := make([]byte, 256)
+		n, err := conn.Read(line)
+		if err == nil {
+			err = errors.Join(os.WriteFile(file+".new", line[:n], 0o600), os.Rename(file+".new", file))
+		}
+		heard <- err
+	}()
+	ts.Defer(func() {
+		if err := errors.Join(conn.Close(), <-heard); err != nil {
+			ts.Logf("the service manager: %v", err)
+		}
+	})
 }
 
 // bigFile makes a file of 100 MB that takes no room: bigfile FILE.

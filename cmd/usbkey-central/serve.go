@@ -14,6 +14,7 @@ import (
 
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/central"
+	"github.com/usbkeyd/usbkeyd/internal/systemd"
 )
 
 // maxPEM bounds a recipient's file.
@@ -136,7 +137,13 @@ func serve(ctx context.Context, s streams, cfg central.Config) error {
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	go spare(serving, spareLook)
-	return errors.Join(srv.Serve(ctx), remove())
+	// Who started it may go on with it now: the listeners are open, and what asks on this machine
+	// finds them. A manager that cannot be told keeps nobody from work.
+	manager, err := systemd.New(os.Getenv, os.Getpid())
+	if err := errors.Join(err, manager.Ready()); err != nil {
+		cfg.Logger.Warn("the service manager is not told", "error", err)
+	}
+	return errors.Join(srv.Serve(ctx), remove(), manager.Close())
 }
 
 func readRecipients(paths []string) ([]*x509.Certificate, error) {
