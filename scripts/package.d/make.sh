@@ -8,7 +8,7 @@ checkout() {
   git -C "$1" -c advice.detachedHead=false checkout --quiet "$commit"
 }
 
-# fill FILE NAME SHORT ARGS TPM RELOAD writes a template of the two packages for one of them.
+# fill FILE NAME SHORT ARGS TPM RELOAD READY writes a template of the two packages for one of them.
 fill() { sed -e "s|@NAME@|$2|g; s|@SHORT@|$3|g; s|@ARGS@|$4|g; s|@TPM@|$5|g; s|@RELOAD@|${6-}|g; s|@READY@|${7-}|g" "$1"; }
 
 # How packages are made, where nobody says otherwise: whatever differs from place to place or from
@@ -25,7 +25,7 @@ make_packages() {
   mkdir -p "$root/bin" "$dir"
   (cd "$src" && go build "${flags[@]}" -o "$root/bin/" ./cmd/usbkeyd ./cmd/usbkeyd-module ./cmd/usbkey-central)
   day=$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)
-  fill "$at/service.init" usbkeyd "Turns approved orders into finished USB keys" "run --config /etc/usbkeyd/station.yaml" yes yes /run/usbkeyd/console.sock >"$root/usbkeyd.init"
+  fill "$at/service.init" usbkeyd "Turns approved orders into finished USB keys" "run --config /etc/usbkeyd/station.yaml" yes yes "" >"$root/usbkeyd.init"
   fill "$at/service.init" usbkey-central "Dispatches orders to issuing workstations" "serve --data /var/lib/usbkey-central" no no /var/lib/usbkey-central/addresses.json >"$root/usbkey-central.init"
   "$root/bin/usbkeyd" --config /etc/usbkeyd/station.yaml service unit --user usbkeyd >"$root/usbkeyd.service"
   for p in "${programs[@]}"; do
