@@ -136,7 +136,7 @@ func serve(ctx context.Context, s streams, cfg central.Config) error {
 	}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	go spare(serving, spareLook)
+	go spare(serving, spareLook, srv.Connected)
 	// Who started it may go on with it now: the listeners are open, and what asks on this machine
 	// finds them. A manager that cannot be told keeps nobody from work.
 	manager, err := systemd.New(os.Getenv, os.Getpid())

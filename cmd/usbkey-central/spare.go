@@ -10,43 +10,59 @@ import (
 
 const (
 	// spareLook is how often it is looked how busy the server is.
-	spareLook = 5 * time.Second
+	spareLook = time.Second
 	// spareGrowth is by how many percent memory may grow between two collections while the
 	// server has little to do; while it works hard it is what Go has by default.
-	spareGrowth, workGrowth = 20, 100
+	spareGrowth, workGrowth = 10, 100
+	// busyShare is how often a second's garbage goes into the memory that is in use, at least, of
+	// a server that works hard; after quietLooks in a row with more it has little to do.
+	busyShare, quietLooks = 5, 5
+	// connectionMakes is what a station's new connection makes of garbage with its first requests,
+	// in bytes and not less than that.
+	connectionMakes = 160 << 10
 )
 
 // spare keeps memory small while stations only wait, until ctx is done: many connections
 // and little garbage, so collections that are near each other cost next to nothing. A
 // server that is busy collects as seldom as any. It is looked every so often. Who sets GOGC
 // decides that himself.
-func spare(ctx context.Context, every time.Duration) {
+//
+// A server to which many stations come at once is not busy for that: connected says how many
+// have come. What a connection keeps would lie scattered among the garbage of the others, and
+// the room between is not given back as long as they are open.
+func spare(ctx context.Context, every time.Duration, connected func() int64) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	read := func() (made, inUse, connections int64) {
+		metrics.Read(sample)
+		return int64(sample[0].Value.Uint64()), int64(sample[1].Value.Uint64() + sample[2].Value.Uint64()), connected()
+	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	growth := workGrowth
-	for before := uint64(0); ; {
-		metrics.Read(sample)
-		made := sample[0].Value.Uint64() - before
-		before += made
-		want := workGrowth
-		if made < sample[1].Value.Uint64()+sample[2].Value.Uint64() {
-			want = spareGrowth
-		}
-		if want != growth {
-			growth = want
-			debug.SetGCPercent(growth)
-			if growth == spareGrowth {
-				debug.FreeOSMemory() // what was needed before is given back
-			}
-		}
+	debug.SetGCPercent(spareGrowth)
+	made, _, connections := read()
+	for quiet := quietLooks; ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		}
+		madeNow, inUse, connectionsNow := read()
+		busy := (madeNow-made-(connectionsNow-connections)*connectionMakes)*busyShare >= inUse
+		made, connections = madeNow, connectionsNow
+		switch {
+		case busy && quiet >= quietLooks:
+			debug.SetGCPercent(workGrowth)
+			quiet = 0
+		case busy:
+			quiet = 0
+		case quiet < quietLooks:
+			if quiet++; quiet == quietLooks {
+				debug.SetGCPercent(spareGrowth)
+				debug.FreeOSMemory() // what was needed before is given back
+			}
 		}
 	}
 }

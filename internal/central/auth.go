@@ -23,8 +23,6 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-type callerKey struct{}
-
 // stationCaller is the station that calls, and the certificate by which it is known.
 type stationCaller struct {
 	station     store.Station
@@ -32,10 +30,7 @@ type stationCaller struct {
 }
 
 // callerOf is who calls. Only operations of aStation and aStationOnce ask.
-func callerOf(ctx context.Context) stationCaller {
-	c, _ := ctx.Value(callerKey{}).(stationCaller)
-	return c
-}
+func callerOf(ctx context.Context) stationCaller { return infoOf(ctx).caller }
 
 func stationOf(ctx context.Context) string { return callerOf(ctx).station.Name }
 
@@ -47,16 +42,16 @@ func drains(ctx context.Context) bool { return callerOf(ctx).station.Drain }
 
 // authenticateStation checks the client certificate. The handshake only asked for
 // it and saw that the caller has its key.
-func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request, error) {
+func (s *Server) authenticateStation(r *http.Request, who caller) error {
 	switch who {
 	case anybody:
-		return r, nil
+		return nil
 	case aStation, aStationOnce:
 	default:
-		return nil, problem(api.ProblemForbidden, "not on this listener")
+		return problem(api.ProblemForbidden, "not on this listener")
 	}
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return nil, problem(api.ProblemUnauthenticated, "a client certificate under the station root is needed")
+		return problem(api.ProblemUnauthenticated, "a client certificate under the station root is needed")
 	}
 	cert := r.TLS.PeerCertificates[0]
 	verify := s.peerName
@@ -67,24 +62,25 @@ func (s *Server) authenticateStation(r *http.Request, who caller) (*http.Request
 	}
 	name, err := verify(r.Context(), cert)
 	if err != nil {
-		return nil, problem(api.ProblemUnauthenticated, "the client certificate is not accepted: "+err.Error())
+		return problem(api.ProblemUnauthenticated, "the client certificate is not accepted: "+err.Error())
 	}
 	station, err := s.store.Caller(r.Context(), name)
 	var refusal *store.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		return nil, problem(api.ProblemForbidden, "this station is not known here")
+		return problem(api.ProblemForbidden, "this station is not known here")
 	case err != nil:
-		return nil, err
+		return err
 	case station.Revoked:
-		return nil, problem(api.ProblemForbidden, "this station is revoked")
+		return problem(api.ProblemForbidden, "this station is revoked")
 	// By the key: after a renewal connections with the certificate before go on, and the
 	// answer may have been lost.
 	case station.PublicKeySHA256 != hexSHA256(cert.RawSubjectPublicKeyInfo):
-		return nil, problem(api.ProblemForbidden, "the station has another key now than that of this certificate")
+		return problem(api.ProblemForbidden, "the station has another key now than that of this certificate")
 	}
-	infoOf(r.Context()).station = name
-	return r.WithContext(context.WithValue(r.Context(), callerKey{}, stationCaller{station, cert})), nil
+	seen := infoOf(r.Context())
+	seen.station, seen.caller = name, stationCaller{station, cert}
+	return nil
 }
 
 // peer is who is at the other end of a connection. TLS has one certificate for each, so
@@ -119,16 +115,16 @@ func (s *Server) peerName(ctx context.Context, cert *x509.Certificate) (string, 
 }
 
 // authenticateAdmin checks the bearer token (RFC 6750, 2.1).
-func (s *Server) authenticateAdmin(r *http.Request, who caller) (*http.Request, error) {
+func (s *Server) authenticateAdmin(r *http.Request, who caller) error {
 	if who != anAdmin {
-		return nil, problem(api.ProblemForbidden, "not on this listener")
+		return problem(api.ProblemForbidden, "not on this listener")
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	got, want := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(s.adminToken))
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-		return nil, problem(api.ProblemUnauthenticated, "a bearer token is needed; it is in the file "+TokenFile+" of the server's data directory")
+		return problem(api.ProblemUnauthenticated, "a bearer token is needed; it is in the file "+TokenFile+" of the server's data directory")
 	}
-	return r, nil
+	return nil
 }
 
 // withHosts lets through only requests for the listener's own names: a page in a

@@ -52,7 +52,10 @@ func newQueue() *queue { return &queue{waiting: list.New()} }
 func forStation(name string) string { return "station " + name }
 func forProduct(code string) string { return "product " + code }
 
-// newWaiter is for a station that makes these products.
+// newWaiter is for a station that makes these products. It is not inlined: what it needs on the
+// stack would be kept there while the claim waits.
+//
+//go:noinline
 func newWaiter(station string, products []string) *waiter {
 	w := &waiter{things: []string{forStation(station)}, called: make(chan call, 1)}
 	for _, p := range products {

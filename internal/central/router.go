@@ -48,8 +48,8 @@ type policy struct {
 	rules func(r *http.Request, document any) []api.FieldError
 }
 
-// authenticate checks the caller of a request and adds what it learned to the request.
-type authenticate func(r *http.Request, who caller) (*http.Request, error)
+// authenticate checks the caller of a request and notes what it learned in the request's info.
+type authenticate func(r *http.Request, who caller) error
 
 // router is one listener's set of operations. It is given to the generated code
 // as its mux: what has no policy or is not in the OpenAPI document cannot be
@@ -92,10 +92,10 @@ func (rt *router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.R
 	rt.registered[op.ID] = true
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		crashpoint.Before(crashpoint.Label(op.ID))
-		if checked, err := rt.check(w, r, op, p); err != nil {
+		if err := rt.check(w, r, op, p); err != nil {
 			fail(w, r, err)
 		} else {
-			h(w, checked)
+			h(w, r)
 		}
 		crashpoint.After(crashpoint.Label(op.ID))
 	})
@@ -112,36 +112,35 @@ func (rt *router) finish() error {
 }
 
 // check lets through what an operation may see: the caller first, then parameters,
-// then the body, read once and within its limit.
-func (rt *router) check(w http.ResponseWriter, r *http.Request, op contract.Operation, p policy) (*http.Request, error) {
+// then the body, read once and within its limit, which is the request's from then on.
+func (rt *router) check(w http.ResponseWriter, r *http.Request, op contract.Operation, p policy) error {
 	seen := infoOf(r.Context())
 	seen.operation, seen.unit, seen.order = op.ID, r.PathValue("unitId"), r.PathValue("orderId")
-	r, err := rt.authenticate(r, p.caller)
-	if err != nil {
-		return nil, err
+	if err := rt.authenticate(r, p.caller); err != nil {
+		return err
 	}
 	if err := op.CheckParameters(r); err != nil {
-		return nil, problem(api.ProblemBadRequest, strings.ReplaceAll(err.Error(), "\n", "; "))
+		return problem(api.ProblemBadRequest, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if !op.HasBody() {
-		return r, nil
+		return nil
 	}
 	body, err := readBody(w, r, p.limit)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	document, fields, err := op.DecodeBody(body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.rules != nil {
 		fields = contract.Merge(fields, p.rules(r, document))
 	}
 	if len(fields) > 0 {
-		return nil, problem(api.ProblemInvalidContent, fieldCount(len(fields)), fields...)
+		return problem(api.ProblemInvalidContent, fieldCount(len(fields)), fields...)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return r, nil
+	return nil
 }
 
 func fieldCount(n int) string {
@@ -187,12 +186,16 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, problem(api.ProblemNotFound, "there is no such path"))
 		return
 	}
-	h, pattern := rt.mux.Handler(r)
-	if pattern != "" {
-		rt.mux.ServeHTTP(w, r)
+	if h, pattern := rt.mux.Handler(r); pattern == "" {
+		astray(w, r, h)
 		return
 	}
-	// The mux's own answer tells a wrong method from a wrong path.
+	rt.mux.ServeHTTP(w, r)
+}
+
+// astray answers what has no route with the problem that h's answer, the mux's own, stands
+// for: it tells a wrong method from a wrong path.
+func astray(w http.ResponseWriter, r *http.Request, h http.Handler) {
 	probe := &probeWriter{header: make(http.Header)}
 	h.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,6 +44,8 @@ type Server struct {
 	// stopping is done when Close begins, so that long polls end.
 	stopping context.Context
 	stop     context.CancelFunc
+
+	connected atomic.Int64 // see Connected
 
 	stationListener, adminListener net.Listener
 	stationHTTP, adminHTTP         *http.Server
@@ -125,6 +128,8 @@ func (s *Server) openListeners(ctx context.Context) error {
 		// Asked for, and verified by each operation: renewal alone will take an expired one.
 		ClientAuth: tls.RequestClientCert,
 		NextProtos: []string{"h2", "http/1.1"},
+		// Each connection shows that its station has its key, now.
+		SessionTicketsDisabled: true,
 	}
 	s.adminHTTP = s.httpServer(withLog(s.cfg.Logger, "admin", withHosts(adminHosts(s.adminListener.Addr()), admin)))
 	return nil
@@ -148,7 +153,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 
 // Start answers requests and works in the background, until Close.
 func (s *Server) Start() {
-	stations := newHandshakes(s.stationListener, s.stationHTTP.TLSConfig, s.stationHTTP.ErrorLog)
+	stations := newHandshakes(s.stationListener, s.stationHTTP.TLSConfig, s.stationHTTP.ErrorLog, &s.connected)
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.Serve(stations)) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.Work()
@@ -174,6 +179,9 @@ func (s *Server) Work() {
 // StationHandler answers stations; whoever calls it puts the client certificate into the
 // request's TLS state, as the listener does. AdminHandler answers the administration.
 func (s *Server) StationHandler() http.Handler { return s.stationHTTP.Handler }
+
+// Connected is how many connections of stations there have been, open or not.
+func (s *Server) Connected() int64 { return s.connected.Load() }
 
 // AdminHandler is described at StationHandler.
 func (s *Server) AdminHandler() http.Handler { return s.adminHTTP.Handler }

@@ -83,10 +83,7 @@ func (s *stationAPI) PostClaims(ctx context.Context, r stationserver.PostClaimsR
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range leases {
-		s.cfg.Logger.Info("unit leased", "station", claim.Station, "unit", l.Unit.ID, "generation", l.Unit.Generation, "epoch", l.Unit.Epoch, "order", l.Order.ID)
-	}
-	return claimAnswer(leases)
+	return s.claimAnswer(claim.Station, leases)
 }
 
 func claimOf(ctx context.Context, r stationserver.PostClaimsRequestObject) (*store.Claim, error) {
@@ -103,11 +100,16 @@ func claimOf(ctx context.Context, r stationserver.PostClaimsRequestObject) (*sto
 	}, nil
 }
 
-func claimAnswer(leases []store.Lease) (stationserver.PostClaimsResponseObject, error) {
+// claimAnswer has what it needs on the stack to itself: what is there while a claim waits, a
+// thousand stations keep there.
+func (s *Server) claimAnswer(station string, leases []store.Lease) (stationserver.PostClaimsResponseObject, error) {
 	if len(leases) == 0 {
 		// Stations that came back together are spread a little.
 		after := 1 + rand.IntN(3)
 		return stationserver.PostClaims204Response{Headers: stationserver.PostClaims204ResponseHeaders{RetryAfter: &after}}, nil
+	}
+	for _, l := range leases {
+		s.cfg.Logger.Info("unit leased", "station", station, "unit", l.Unit.ID, "generation", l.Unit.Generation, "epoch", l.Unit.Epoch, "order", l.Order.ID)
 	}
 	given, err := leasesOf(leases)
 	if err != nil {
@@ -120,8 +122,7 @@ func claimAnswer(leases []store.Lease) (stationserver.PostClaimsResponseObject, 
 // claims again. A repeat of a claim that is under way does the same beside it;
 // the key, looked up in the transaction that leases, gives both the same units.
 func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *claimFlight, wait time.Duration) ([]store.Lease, error) {
-	end := time.NewTimer(wait)
-	defer end.Stop()
+	end := time.Now().Add(wait)
 	work := s.ready.local
 	w := newWaiter(claim.Station, claim.Products)
 	defer work.leave(w)
@@ -140,14 +141,16 @@ func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *cl
 			return leases, nil
 		}
 		called, sure = call{}, false
-		look.Reset(work.pause())
+		// One timer: there are as many of these as stations.
+		look.Reset(min(work.pause(), time.Until(end)))
 		select {
 		case called = <-w.called:
 		case <-flight.landed:
 			sure = true
 		case <-look.C:
-		case <-end.C:
-			return nil, nil
+			if !time.Now().Before(end) {
+				return nil, nil
+			}
 		case <-s.stopping.Done():
 			return nil, nil
 		case <-ctx.Done():

@@ -96,6 +96,9 @@ func (p Postgres) with(settings map[string]string) pgx.ConnConfig {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "usbkey-central"
 	}
+	if c.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		c.DescriptionCacheCapacity = 0 // which is the other mode's; every connection has room for 512
+	}
 	return *c
 }
 

@@ -185,8 +185,8 @@ func (t *txn) replay(ctx context.Context, station string, known []claimed, lengt
 // lease gives the station what it may have of the orders, and of what it finds after them.
 // It says missed when that was nothing although there were orders.
 func (t *txn) lease(ctx context.Context, c Claim, orders func() ([]string, error), length time.Duration) (leases []Lease, missed bool, err error) {
-	for before := -1; before < len(leases) && len(leases) < c.Max; orders = t.askCandidates(ctx, c) {
-		before = len(leases)
+	for {
+		before := len(leases)
 		found, err := orders()
 		if err != nil {
 			return nil, false, err
@@ -194,9 +194,11 @@ func (t *txn) lease(ctx context.Context, c Claim, orders func() ([]string, error
 		if leases, err = t.takeAll(ctx, c, found, leases, length); err != nil {
 			return nil, false, err
 		}
-		missed = len(found) > 0 && len(leases) == 0
+		if len(leases) == before || len(leases) >= c.Max {
+			return leases, len(found) > 0 && len(leases) == 0, t.closeTaken(ctx, leases)
+		}
+		orders = t.askCandidates(ctx, c)
 	}
-	return leases, missed, t.closeTaken(ctx, leases)
 }
 
 // takeAll adds what there is in these orders to the leases, up to c.Max.
