@@ -15,6 +15,7 @@ const relisten = time.Second
 // ringer is what wakes those who wait.
 type ringer interface {
 	ring(thing string)
+	heard(thing string)
 	ringAll()
 }
 
@@ -145,7 +146,7 @@ func (n *neighbours) heard(notice string) {
 			if thing == everything {
 				b.local.ringAll()
 			} else {
-				b.local.ring(thing)
+				b.local.heard(thing)
 			}
 		}
 	}

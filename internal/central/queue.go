@@ -15,6 +15,9 @@ const (
 	// maxLooks is how many waiters in a row may look in vain for one piece of work before
 	// it is left to the slow poll: somebody else was faster, as a rule.
 	maxLooks = 8
+	// farLooks is the same for work that another server told of, whose own waiters were called
+	// first.
+	farLooks = 2
 )
 
 // queue is the claims that wait for work. When there is some, one of them looks, and if it
@@ -102,11 +105,16 @@ func (q *queue) pass(c call, found bool) {
 }
 
 // ring says that there is work for the thing.
-func (q *queue) ring(thing string) {
+func (q *queue) ring(thing string) { q.call(thing, maxLooks) }
+
+// heard says that another server rang.
+func (q *queue) heard(thing string) { q.call(thing, farLooks) }
+
+func (q *queue) call(thing string, looks int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.calls++
-	q.give(call{number: q.calls, thing: thing, looks: maxLooks})
+	q.give(call{number: q.calls, thing: thing, looks: looks})
 }
 
 // ringAll lets everybody look.

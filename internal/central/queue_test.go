@@ -63,19 +63,24 @@ func TestInVainGoesOn(t *testing.T) {
 }
 
 func TestLooksAreBounded(t *testing.T) {
-	q := newQueue()
-	var all []*waiter
-	for range 2 * maxLooks {
-		all = append(all, waiting(q, "a"))
-	}
-	q.ring("")
-	looks := 0
-	for at, c := took(t, all...); at >= 0; at, c = took(t, all...) {
-		looks++
-		q.pass(c, false)
-	}
-	if looks != maxLooks {
-		t.Errorf("%d looked, want %d", looks, maxLooks)
+	for _, c := range []struct {
+		ring func(*queue, string)
+		want int
+	}{{(*queue).ring, maxLooks}, {(*queue).heard, farLooks}} {
+		q := newQueue()
+		var all []*waiter
+		for range 2 * maxLooks {
+			all = append(all, waiting(q, "a"))
+		}
+		c.ring(q, "")
+		looks := 0
+		for at, c := took(t, all...); at >= 0; at, c = took(t, all...) {
+			looks++
+			q.pass(c, false)
+		}
+		if looks != c.want {
+			t.Errorf("%d looked, want %d", looks, c.want)
+		}
 	}
 }
 

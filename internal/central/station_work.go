@@ -145,6 +145,7 @@ func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *cl
 		look.Reset(min(work.pause(), time.Until(end)))
 		select {
 		case called = <-w.called:
+			sure = called.looks == maxLooks // nobody has looked for it yet
 		case <-flight.landed:
 			sure = true
 		case <-look.C:
