@@ -14,8 +14,8 @@ const (
 	// spareGrowth is by how many percent memory may grow between two collections while the
 	// server has little to do; while it works hard it is what Go has by default.
 	spareGrowth, workGrowth = 10, 100
-	// busyShare is how often a second's garbage goes into the memory that is in use, at least, of
-	// a server that works hard; after quietLooks in a row with more it has little to do.
+	// busyShare is the part of the memory in use, as one over it, that a server that works hard
+	// makes of garbage in a second; after quietLooks in a row with less it has little to do.
 	busyShare, quietLooks = 5, 5
 	// connectionMakes is what a station's new connection makes of garbage with its first requests,
 	// in bytes and not less than that.

@@ -127,6 +127,34 @@ func testOldTLSIsRefused(t *testing.T, e engine) {
 	}
 }
 
+// Each connection shows that the station has its key: none goes on with what an earlier one showed.
+func TestNoTLSSessionIsResumed(t *testing.T) { onBothEngines(t, testNoTLSSessionIsResumed) }
+
+func testNoTLSSessionIsResumed(t *testing.T, e engine) {
+	t.Parallel()
+	r := newRig(t, e, nil)
+	s := r.station("bay-1")
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg := s.http.Transport.(*http.Transport).TLSClientConfig.Clone()
+		cfg.NextProtos, cfg.ClientSessionCache = nil, tls.NewLRUClientSessionCache(1)
+		cfg.MinVersion, cfg.MaxVersion = version, version
+		for range 2 {
+			transport := &http.Transport{TLSClientConfig: cfg}
+			a, err := (&http.Client{Transport: transport}).Get(r.srv.StationURL() + "/trust")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.StatusCode != http.StatusOK || a.TLS.Version != version || a.TLS.DidResume {
+				t.Errorf("status %d, TLS %x, resumed: %t", a.StatusCode, a.TLS.Version, a.TLS.DidResume)
+			}
+			if err := a.Body.Close(); err != nil {
+				t.Error(err)
+			}
+			transport.CloseIdleConnections()
+		}
+	}
+}
+
 func TestAdministrationAccess(t *testing.T) { onBothEngines(t, testAdministrationAccess) }
 
 func testAdministrationAccess(t *testing.T, e engine) {

@@ -109,6 +109,9 @@ func (s *Server) peerName(ctx context.Context, cert *x509.Certificate) (string, 
 	}
 	name, err := s.stationRoot.Verify(cert)
 	if err == nil {
+		if p.name == "" {
+			s.connected.Add(1)
+		}
 		p.name = name
 	}
 	return name, err

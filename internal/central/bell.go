@@ -57,18 +57,20 @@ func (l *listener) leave() {
 	}
 }
 
-// ring wakes those who wait for the thing.
-func (b *bell) ring(thing string) {
+// ring wakes those who wait for the thing, and says whether somebody did.
+func (b *bell) ring(thing string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if r := b.waiting[thing]; r != nil {
+	r := b.waiting[thing]
+	if r != nil {
 		close(r.rung)
 		delete(b.waiting, thing)
 	}
+	return r != nil
 }
 
-// heard is for what another server rang.
-func (b *bell) heard(thing string) { b.ring(thing) }
+// echo is for what another server rang.
+func (b *bell) echo(thing string) { b.ring(thing) }
 
 // ringAll wakes everybody.
 func (b *bell) ringAll() {

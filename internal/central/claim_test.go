@@ -124,6 +124,18 @@ func testWaitingClaimsAreWokenAndJoined(t *testing.T, e engine) {
 	})
 }
 
+// A claim that nothing comes for is answered when its time is over.
+func TestWaitingEndsInTime(t *testing.T) { onBothEngines(t, testWaitingEndsInTime) }
+
+func testWaitingEndsInTime(t *testing.T, e engine) {
+	t.Parallel()
+	s := newRig(t, e, nil).station("bay-1")
+	begun := time.Now()
+	if a := s.claimAs(uuid.NewString(), 1, 1); a.status != http.StatusNoContent || time.Since(begun) < time.Second {
+		t.Errorf("got %v after %s", a, time.Since(begun))
+	}
+}
+
 func TestWaitingEndsWithTheServer(t *testing.T) { onBothEngines(t, testWaitingEndsWithTheServer) }
 
 func testWaitingEndsWithTheServer(t *testing.T, e engine) {

@@ -8,7 +8,6 @@ import (
 	"log"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -23,9 +22,6 @@ type handshakes struct {
 	config *tls.Config
 	log    *log.Logger
 
-	// done counts those that succeeded.
-	done *atomic.Int64
-
 	accepted chan net.Conn
 	failed   chan error
 	open     context.Context
@@ -33,9 +29,9 @@ type handshakes struct {
 	once     sync.Once
 }
 
-// newHandshakes takes connections from l until it is closed, and counts them.
-func newHandshakes(l net.Listener, config *tls.Config, log *log.Logger, done *atomic.Int64) *handshakes {
-	h := &handshakes{Listener: l, config: config, log: log, done: done, accepted: make(chan net.Conn), failed: make(chan error)}
+// newHandshakes takes connections from l until it is closed.
+func newHandshakes(l net.Listener, config *tls.Config, log *log.Logger) *handshakes {
+	h := &handshakes{Listener: l, config: config, log: log, accepted: make(chan net.Conn), failed: make(chan error)}
 	h.open, h.close = context.WithCancel(context.Background())
 	return h
 }
@@ -87,7 +83,6 @@ func (h *handshakes) shake(c net.Conn) {
 		_ = c.Close() // it is of no use to anybody
 		return
 	}
-	h.done.Add(1)
 	select {
 	case h.accepted <- conn:
 	case <-h.open.Done():

@@ -14,8 +14,10 @@ const relisten = time.Second
 
 // ringer is what wakes those who wait.
 type ringer interface {
-	ring(thing string)
-	heard(thing string)
+	// ring says whether somebody was woken.
+	ring(thing string) bool
+	// echo is ring for a thing for which another server woke somebody.
+	echo(thing string)
 	ringAll()
 }
 
@@ -33,7 +35,9 @@ func newShared[R ringer](name string, local R) *shared[R] {
 
 // ring wakes who waits here, at once, and who waits at another server soon.
 func (s *shared[R]) ring(thing string) {
-	s.local.ring(thing)
+	if s.local.ring(thing) {
+		thing = echoed + thing
+	}
 	s.others.add(thing)
 }
 
@@ -43,11 +47,15 @@ func (s *shared[R]) ringAll() {
 	s.others.add(everything)
 }
 
-// everything in a notice is for everybody who waits.
-const everything = "*"
+// In a notice everything is for everybody who waits, and what begins with echoed has woken
+// somebody at the server that tells of it.
+const (
+	everything = "*"
+	echoed     = "~"
+)
 
 // maxThings is how many things one notice names before it is for everybody: PostgreSQL's
-// NOTIFY takes 8000 bytes, and a thing has at most 71.
+// NOTIFY takes 8000 bytes, and a thing has at most 72.
 const maxThings = 100
 
 // outgoing gathers things until they are told; without other servers nobody asks for them.
@@ -143,10 +151,12 @@ func (n *neighbours) heard(notice string) {
 			continue
 		}
 		for _, thing := range lines[2:] {
-			if thing == everything {
+			if name, woken := strings.CutPrefix(thing, echoed); woken {
+				b.local.echo(name)
+			} else if thing == everything {
 				b.local.ringAll()
 			} else {
-				b.local.heard(thing)
+				b.local.ring(thing)
 			}
 		}
 	}

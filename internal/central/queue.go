@@ -15,8 +15,8 @@ const (
 	// maxLooks is how many waiters in a row may look in vain for one piece of work before
 	// it is left to the slow poll: somebody else was faster, as a rule.
 	maxLooks = 8
-	// farLooks is the same for work that another server told of, whose own waiters were called
-	// first.
+	// farLooks is the same for work that another server told of and has called a waiter of its
+	// own for.
 	farLooks = 2
 )
 
@@ -91,8 +91,8 @@ func (q *queue) leave(w *waiter) {
 	}
 }
 
-// pass hands a call on by a waiter that looked: after a find there may be more, for one
-// other; after looking in vain maxLooks times nobody else is sent.
+// pass hands a call on by a waiter that looked, while it has looks: after a find there may be
+// more, for one other.
 func (q *queue) pass(c call, found bool) {
 	if c.looks--; found {
 		c.looks = min(c.looks, 1)
@@ -104,17 +104,17 @@ func (q *queue) pass(c call, found bool) {
 	}
 }
 
-// ring says that there is work for the thing.
-func (q *queue) ring(thing string) { q.call(thing, maxLooks) }
+// ring says that there is work for the thing, and whether somebody was called.
+func (q *queue) ring(thing string) bool { return q.call(thing, maxLooks) }
 
-// heard says that another server rang.
-func (q *queue) heard(thing string) { q.call(thing, farLooks) }
+// echo says that there is work for which another server has called somebody.
+func (q *queue) echo(thing string) { q.call(thing, farLooks) }
 
-func (q *queue) call(thing string, looks int) {
+func (q *queue) call(thing string, looks int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.calls++
-	q.give(call{number: q.calls, thing: thing, looks: looks})
+	return q.give(call{number: q.calls, thing: thing, looks: looks})
 }
 
 // ringAll lets everybody look.
@@ -127,17 +127,19 @@ func (q *queue) ringAll() {
 	}
 }
 
-// give calls the first waiter that the call is for and that has not looked since it was made.
-func (q *queue) give(c call) {
+// give calls the first waiter that the call is for and that has not looked since it was made,
+// if there is one.
+func (q *queue) give(c call) bool {
 	for e := q.waiting.Front(); e != nil; e = e.Next() {
 		w := e.Value.(*waiter)
 		if w.heard < c.number && (c.thing == "" || slices.Contains(w.things, c.thing)) {
 			q.waiting.Remove(e)
 			w.place, w.heard = nil, c.number
 			w.called <- c // there is room: it was in the queue
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // pause is how long a waiter waits until it looks without being called.

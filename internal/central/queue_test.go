@@ -64,15 +64,15 @@ func TestInVainGoesOn(t *testing.T) {
 
 func TestLooksAreBounded(t *testing.T) {
 	for _, c := range []struct {
-		ring func(*queue, string)
+		ring func(*queue)
 		want int
-	}{{(*queue).ring, maxLooks}, {(*queue).heard, farLooks}} {
+	}{{func(q *queue) { q.ring("") }, maxLooks}, {func(q *queue) { q.echo("") }, farLooks}} {
 		q := newQueue()
 		var all []*waiter
 		for range 2 * maxLooks {
 			all = append(all, waiting(q, "a"))
 		}
-		c.ring(q, "")
+		c.ring(q)
 		looks := 0
 		for at, c := took(t, all...); at >= 0; at, c = took(t, all...) {
 			looks++

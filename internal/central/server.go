@@ -153,7 +153,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 
 // Start answers requests and works in the background, until Close.
 func (s *Server) Start() {
-	stations := newHandshakes(s.stationListener, s.stationHTTP.TLSConfig, s.stationHTTP.ErrorLog, &s.connected)
+	stations := newHandshakes(s.stationListener, s.stationHTTP.TLSConfig, s.stationHTTP.ErrorLog)
 	s.background.Go(func() { s.serve("stations", s.stationHTTP.Serve(stations)) })
 	s.background.Go(func() { s.serve("administration", s.adminHTTP.Serve(s.adminListener)) })
 	s.Work()
@@ -180,7 +180,7 @@ func (s *Server) Work() {
 // request's TLS state, as the listener does. AdminHandler answers the administration.
 func (s *Server) StationHandler() http.Handler { return s.stationHTTP.Handler }
 
-// Connected is how many connections of stations there have been, open or not.
+// Connected is on how many connections a station has been known, whether they are open or not.
 func (s *Server) Connected() int64 { return s.connected.Load() }
 
 // AdminHandler is described at StationHandler.

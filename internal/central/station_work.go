@@ -145,6 +145,10 @@ func (s *Server) waitForWork(ctx context.Context, claim *store.Claim, flight *cl
 		look.Reset(min(work.pause(), time.Until(end)))
 		select {
 		case called = <-w.called:
+			if ctx.Err() != nil {
+				w.called <- called // for the next one, by leave; there is room
+				return nil, ctx.Err()
+			}
 			sure = called.looks == maxLooks // nobody has looked for it yet
 		case <-flight.landed:
 			sure = true
