@@ -114,6 +114,27 @@ func testClientCertificates(t *testing.T, e engine) {
 	wantProblem(t, s.send(http.MethodGet, "/trust", nil), 401, api.ProblemUnauthenticated)
 }
 
+// A connection counts once its station is known, and once: who only connects is nobody.
+func TestConnectionsOfStationsAreCounted(t *testing.T) {
+	onBothEngines(t, testConnectionsOfStationsAreCounted)
+}
+
+func testConnectionsOfStationsAreCounted(t *testing.T, e engine) {
+	t.Parallel()
+	r := newRig(t, e, nil)
+	s := r.station("bay-1") // which has opened a session
+	stranger := r.client(s.credential.ServerTrust, nil)
+	for range 3 {
+		wantProblem(t, send(t, r.spec, stranger, r.srv.StationURL(), http.MethodGet, "/trust", nil), 401, api.ProblemUnauthenticated)
+		if a := s.send(http.MethodGet, "/trust", nil); a.status != http.StatusOK {
+			t.Fatal(a)
+		}
+	}
+	if n := r.srv.Connected(); n != 1 {
+		t.Errorf("%d connections counted, want the station's one", n)
+	}
+}
+
 func TestOldTLSIsRefused(t *testing.T) { onBothEngines(t, testOldTLSIsRefused) }
 
 func testOldTLSIsRefused(t *testing.T, e engine) {
