@@ -18,7 +18,7 @@ const (
 	// makes of garbage in a second; after quietLooks in a row with less it has little to do.
 	busyShare, quietLooks = 5, 5
 	// connectionMakes is what a station's new connection makes of garbage with its first requests,
-	// in bytes and not less than that.
+	// in bytes, and rather too much than too little.
 	connectionMakes = 160 << 10
 )
 
@@ -53,10 +53,10 @@ func spare(ctx context.Context, every time.Duration, connected func() int64) {
 		busy := (madeNow-made-(connectionsNow-connections)*connectionMakes)*busyShare >= inUse
 		made, connections = madeNow, connectionsNow
 		switch {
-		case busy && quiet >= quietLooks:
-			debug.SetGCPercent(workGrowth)
-			quiet = 0
 		case busy:
+			if quiet == quietLooks {
+				debug.SetGCPercent(workGrowth)
+			}
 			quiet = 0
 		case quiet < quietLooks:
 			if quiet++; quiet == quietLooks {
