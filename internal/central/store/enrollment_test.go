@@ -2,6 +2,8 @@ package store
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +64,33 @@ func oneOf(t *testing.T, s *Store, station string, errs map[string]error) {
 	st, err := s.Station(t.Context(), station)
 	if err != nil || winner == "" || st.PublicKeySHA256 != hexSum([]byte(winner)) {
 		t.Errorf("%+v (%v), and %q was told that it is its own", st, err, winner)
+	}
+}
+
+// Of invitations that several servers write for a station at the same instant one is open afterwards.
+func TestInvitationsAtTheSameInstant(t *testing.T) {
+	onBothEngines(t, testInvitationsAtTheSameInstant)
+}
+
+func testInvitationsAtTheSameInstant(t *testing.T, at database.Place) {
+	const rounds, servers = 20, 4
+	s, _ := newStore(t, at)
+	for round := range rounds {
+		station := fmt.Sprintf("invited-%d", round)
+		var all sync.WaitGroup
+		for server := range servers {
+			all.Go(func() {
+				_, err := s.InviteStation(t.Context(), Invitation{Station: station, TokenSHA256: hexSum([]byte(fmt.Sprint(round, server))), Valid: time.Hour})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	open, err := s.Enrollments(t.Context())
+	if err != nil || len(open) != rounds {
+		t.Errorf("%d invitations are open, want %d: %v", len(open), rounds, err)
 	}
 }
 
