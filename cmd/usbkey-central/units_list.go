@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,12 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 )
+
+// unitStates are all states, in the order of a unit's life.
+var unitStates = []api.UnitStateName{
+	api.READY, api.LEASED, api.BOUND, api.ISSUING, api.ISSUEUNKNOWN, api.ISSUED, api.INSTALLED, api.SHIPPED,
+	api.HELD, api.STRANDED, api.CANCELLING, api.CANCELLED,
+}
 
 type unitsListOptions struct {
 	order  string
@@ -31,8 +38,8 @@ func newUnitsList(s streams, dial connect) *cobra.Command {
 
 func (o unitsListOptions) run(ctx context.Context, s streams, dial connect) error {
 	state := api.UnitStateName(strings.ToUpper(o.state))
-	if state != "" && !state.Valid() {
-		return usagef("--state %q is not a state: use READY, LEASED, BOUND, ISSUING, ISSUE_UNKNOWN, ISSUED, INSTALLED, HELD or STRANDED", o.state)
+	if state != "" && !slices.Contains(unitStates, state) {
+		return usagef("--state %q is not a state: use one of %v", o.state, unitStates)
 	}
 	client, err := dial()
 	if err != nil {
