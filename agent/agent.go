@@ -137,7 +137,8 @@ type Agent struct {
 	jobs       map[string]*job // by job id: all that are unfinished
 	pending    []heldLease
 	summary    Summary
-	asked      bool // the server has said that there is nothing to do, and nothing has happened since
+	heldBack   int64 // the outbox's alone: behind which report its next round begins
+	asked      bool  // the server has said that there is nothing to do, and nothing has happened since
 	claiming   bool
 	stopClaim  context.CancelFunc // ends the claim that is under way
 	claimAfter time.Time          // not before

@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 // fakeServer counts what it is asked, and answers or lets callers wait.
@@ -106,5 +110,20 @@ func TestSilentServerIsLeft(t *testing.T) {
 	}
 	if err := getTrust(c, 10*time.Second); err != nil || askedTwo.Load() != 1 {
 		t.Errorf("the second server was asked %d times: %v", askedTwo.Load(), err)
+	}
+}
+
+// A gateway's answer in the form of a problem (RFC 9457) is no refusal of the central server's.
+func TestAGatewaysProblemIsNoRefusal(t *testing.T) {
+	s, _ := fakeServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		respond(w, http.StatusServiceUnavailable, api.ProblemMediaType, map[string]any{"type": "about:blank", "title": "Service Unavailable", "status": 503})
+	})
+	c := centralOf(t, s)
+	_, collected := c.Collect(t.Context(), "SAMPLE-001", 1)
+	_, bound := c.Bind(t.Context(), provision.Bind{UnitID: "SAMPLE-001", Generation: 1, Epoch: 1})
+	for name, err := range map[string]error{"Collect": collected, "Bind": bound} {
+		if err == nil || errors.Is(err, provision.ErrRefused) || errors.Is(err, provision.ErrNotBound) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -23,6 +23,9 @@ type job struct {
 	urgent  bool  // its order is, as far as the central server has said
 	at      place // where its token was when the job began here
 
+	// undoing says that the job was begun again since its order was cancelled.
+	undoing bool
+
 	// Of a job that is parked:
 	why      *provision.StepError
 	after    time.Time // not before
@@ -165,7 +168,7 @@ func (a *Agent) giveBack(ctx context.Context, l heldLease, reason api.ReleaseReq
 func (a *Agent) begins(j *job) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	j.running, j.phase = true, j.rec.Step
+	j.running, j.phase, j.undoing = true, j.rec.Step, j.lease.Cancelled()
 	a.jobs[j.rec.Job.ID] = j
 }
 
@@ -361,7 +364,7 @@ func (a *Agent) due(j *job) bool {
 	present = present || j.rec.Step == provision.StepInitialise
 	switch {
 	case j.lease.Cancelled() && !j.rec.Facts.Withdrawn:
-		return true
+		return !j.undoing || time.Now().After(j.after) // at once, but then in its turn
 	case j.why.Waiting == provision.WaitingLease && j.rec.Facts.Bound:
 		return present && time.Now().After(j.after) // the key is here: the unit is taken back
 	case j.why.Waiting == provision.WaitingLease:

@@ -3,14 +3,18 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/api"
+	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/internal/central"
+	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -173,3 +177,48 @@ func TestForbiddenReport(t *testing.T) {
 		}
 	})
 }
+
+// A job whose order is cancelled while it is parked is taken up at once; when it fails again, it
+// waits as any other.
+func TestCancelledJobWaitsBetweenTries(t *testing.T) {
+	r := newRig(t, 1, time.Minute)
+	job := provision.Job{Kind: provision.KindInitial, Subject: csr.SubjectData{UnitID: "SAMPLE-A"}, Generation: 1, CreatedAt: time.Now()}
+	rec, err := r.journal.Create(job, 1, provision.TokenRef{Module: "gone", Identity: pkcs11.Identity{Serial: "0001"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tries atomic.Int64
+	config := r.config
+	config.Log, config.Instances = slog.New(counting{"job parked", &tries}), nil
+	a := New(config)
+	if err := a.takeUp(); err != nil {
+		t.Fatal(err)
+	}
+	a.jobs[rec.Job.ID].lease.end(1, provision.ErrCancelled) // as the heartbeat does
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var loops sync.WaitGroup
+	_ = a.schedule(ctx, ctx, &loops)
+	loops.Wait()
+	if n := tries.Load(); n < 1 || n > 10 {
+		t.Errorf("it was tried %d times in a second", n)
+	}
+}
+
+// counting counts the lines with a text.
+type counting struct {
+	text string
+	n    *atomic.Int64
+}
+
+func (counting) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c counting) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == c.text {
+		c.n.Add(1)
+	}
+	return nil
+}
+
+func (c counting) WithAttrs([]slog.Attr) slog.Handler { return c }
+func (c counting) WithGroup(string) slog.Handler      { return c }

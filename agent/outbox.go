@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 
@@ -50,7 +51,9 @@ func (a *Agent) lastReports() {
 
 // deliver sends what is in the outbox, and what comes meanwhile, and returns how many
 // reports were answered. Those of different units are under way at the same time, for the
-// server then makes them durable together; after an error none is begun any more.
+// server then makes them durable together; after an error none is begun any more. The next
+// round then begins behind those that this one began, so that what the server cannot answer
+// for some units, however many, does not hold up the others.
 func (a *Agent) deliver(ctx context.Context) (sent int, err error) {
 	type end struct {
 		unit string
@@ -60,11 +63,15 @@ func (a *Agent) deliver(ctx context.Context) (sent int, err error) {
 	begin := func(r provision.Report) {
 		go func() { ended <- end{r.UnitID, a.deliverOne(ctx, r)} }()
 	}
-	after, inHand := int64(0), 0
+	after, last, held, inHand := a.heldBack, int64(math.MaxInt64), a.heldBack, 0
 	units := map[string][]provision.Report{} // those with one under way, and what waits for that
 	for {
 		if err == nil && inHand < outboxBatch {
-			reports, failed := a.Runner.Journal.PendingReportsAfter(after, outboxBatch-inHand)
+			reports, failed := a.Runner.Journal.PendingReportsBetween(after, last, held, outboxBatch-inHand)
+			if failed == nil && len(reports) == 0 && held > 0 {
+				after, last, held = 0, held, 0 // and now those that were begun before
+				continue
+			}
 			if failed != nil {
 				a.fail(failed) // a person must look at it; a drain ends, a daemon works on
 				err = failed
@@ -81,6 +88,12 @@ func (a *Agent) deliver(ctx context.Context) (sent int, err error) {
 			}
 		}
 		if inHand == 0 {
+			a.heldBack = 0
+			if err != nil {
+				a.heldBack = after
+			} else if last < math.MaxInt64 {
+				signal(a.flush) // more may have come meanwhile
+			}
 			return sent, err
 		}
 		select {
@@ -119,7 +132,7 @@ func (a *Agent) deliverOne(ctx context.Context, r provision.Report) error {
 	case errors.Is(err, provision.ErrCancelled) && r.Outcome != provision.OutcomeInstalled && r.Kind != provision.ReportShipment:
 		answer = "cancelled" // and nothing of it is left here
 	case errors.Is(err, provision.ErrRefused), errors.Is(err, provision.ErrCancelled), errors.Is(err, provision.ErrLeaseLost),
-		errors.Is(err, ErrForbidden) && a.accepted(ctx):
+		isProblem(err, api.ProblemForbidden) && a.accepted(ctx):
 		answer = "refused: " + err.Error()
 		acts = append(acts, audit.Entry{
 			Kind: audit.KindRefusal, Unit: r.UnitID, Generation: r.Generation, Epoch: r.Epoch, Job: r.JobID, Code: problemCode(err),
@@ -150,7 +163,7 @@ func problemCode(err error) string {
 	if !errors.As(err, &p) {
 		return ""
 	}
-	code, _ := strings.CutPrefix(string(p.Type), "urn:usbkeyd:problem:")
+	code, _ := strings.CutPrefix(string(p.Type), api.ProblemNamespace)
 	if !audit.IsWord(code) {
 		return "" // a type of somebody else's, which no entry has room for
 	}

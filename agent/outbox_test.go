@@ -125,6 +125,95 @@ func TestReportsOfAUnitKeepTheirOrder(t *testing.T) {
 	}
 }
 
+// TestUnitsThatCannotBeAnsweredHoldUpNobody: the server fails at more units than are under way
+// at a time, again and again, and those of all others are answered; a unit's second report
+// still waits for its first.
+func TestUnitsThatCannotBeAnsweredHoldUpNobody(t *testing.T) {
+	r := newRig(t, 1, time.Minute)
+	var mu sync.Mutex
+	arrived := map[string]bool{}
+	mended := false
+	r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+		parts := strings.Split(req.URL.Path, "/") // /v1/units/U/generations/1/result
+		unit, generation := parts[3], parts[5]
+		mu.Lock()
+		defer mu.Unlock()
+		if strings.HasPrefix(unit, "SAMPLE-BAD") && !mended {
+			if generation != "1" {
+				t.Errorf("report %s of %s was sent before its first was answered", generation, unit)
+			}
+			respond(w, http.StatusInternalServerError, api.ProblemMediaType, api.Problem{Type: api.ProblemInternal, Title: "internal error", Status: 500, Retryable: true})
+			return true
+		}
+		arrived[unit+" "+generation] = true
+		n, _ := strconv.Atoi(generation)
+		respond(w, http.StatusOK, "application/json", api.UnitState{UnitId: unit, Generation: int32(n), Epoch: 1, State: api.INSTALLED})
+		return true
+	})
+	a := New(r.config)
+	for k := range outboxBatch + 3 {
+		r.endJob(fmt.Sprintf("SAMPLE-BAD-%d", k), 1, "")
+	}
+	for k := range outboxBatch {
+		r.endJob(fmt.Sprintf("SAMPLE-GOOD-%d", k), 1, "")
+		r.endJob(fmt.Sprintf("SAMPLE-BAD-%d", k), 2, "")
+	}
+	rounds := func(n int) {
+		for range n {
+			_, _ = a.deliver(t.Context()) // what outbox does, without its pauses
+		}
+	}
+	rounds(10)
+	if len(arrived) != outboxBatch {
+		t.Errorf("%d reports of units that can be answered arrived, want %d", len(arrived), outboxBatch)
+	}
+	mu.Lock()
+	mended = true
+	mu.Unlock()
+	rounds(5)
+	if waiting, err := r.journal.CountPendingReports(); err != nil || waiting != 0 {
+		t.Errorf("%d reports wait after the server was mended: %v", waiting, err)
+	}
+}
+
+// TestWhatIsNotSaidOfTheReport: neither a gateway's answer in the form of a problem nor that the
+// station's certificate had expired takes a report out of the outbox.
+func TestWhatIsNotSaidOfTheReport(t *testing.T) {
+	for name, answer := range map[string]struct {
+		status int
+		body   any
+	}{
+		"a gateway, with the type that all may use": {http.StatusServiceUnavailable, map[string]any{"type": "about:blank", "title": "Service Unavailable", "status": 503}},
+		"a gateway, with a type of its own":         {http.StatusBadRequest, map[string]any{"type": "https://gateway.example/limit", "title": "Too long", "status": 400}},
+		"the certificate had expired":               {http.StatusUnauthorized, api.Problem{Type: api.ProblemUnauthenticated, Title: "the certificate has expired", Status: 401}},
+		"the session was another's":                 {http.StatusConflict, api.Problem{Type: api.ProblemSessionConflict, Title: "another instance", Status: 409}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, 1, time.Minute)
+			r.throughProxy(func(w http.ResponseWriter, req *http.Request) bool {
+				if strings.HasSuffix(req.URL.Path, "/heartbeat") { // the certificate is renewed by now
+					respond(w, http.StatusOK, "application/json", api.HeartbeatAnswer{Units: []api.HeartbeatStatus{}})
+					return true
+				}
+				respond(w, answer.status, api.ProblemMediaType, answer.body)
+				return true
+			})
+			a := New(r.config)
+			r.endJob("SAMPLE-A", 1, "")
+			_, err := a.deliver(t.Context())
+			if waiting, failed := r.journal.CountPendingReports(); failed != nil || waiting != 1 || err == nil {
+				t.Errorf("%d reports wait, want 1: %v (%v)", waiting, err, failed)
+			}
+		})
+	}
+}
+
+func respond(w http.ResponseWriter, status int, mediaType string, body any) {
+	w.Header().Set("Content-Type", mediaType)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
 // fillOutbox ends so many jobs while nobody delivers their reports, and names the units.
 func (r *rig) fillOutbox(n int) (units []string) {
 	r.t.Helper()

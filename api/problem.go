@@ -37,13 +37,18 @@ func PointerToken(key string) string {
 // maxProblem bounds what is read of an error body.
 const maxProblem = 64 << 10
 
-// ReadProblem turns an error answer into a Problem. A body that is not
-// problem+json (a proxy's HTML page, say) becomes one that says so, is retryable
+// ProblemNamespace begins the types of this contract's problems. Problem documents are
+// everybody's (RFC 9457): a gateway or framework that answers "about:blank" says nothing
+// about a unit.
+const ProblemNamespace = "urn:usbkeyd:problem:"
+
+// ReadProblem turns an error answer into a Problem. A body that is no problem of this
+// contract (a proxy's HTML page, say) becomes one that says so, is retryable
 // when the status is 5xx, 408 or 429, and has an empty Type.
 func ReadProblem(resp *http.Response, body []byte) *Problem {
 	if mt, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err == nil && mt == ProblemMediaType {
 		var p Problem
-		if json.Unmarshal(body, &p) == nil && p.Type != "" {
+		if json.Unmarshal(body, &p) == nil && strings.HasPrefix(string(p.Type), ProblemNamespace) {
 			return &p
 		}
 	}

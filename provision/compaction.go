@@ -90,7 +90,7 @@ func thin(tx *sql.Tx, r *Record) error {
 	}
 	facts, err := json.Marshal(Facts{
 		Compacted: true, AsMade: f.AsMade, MadeLabel: f.MadeLabel, DeliveredAs: f.DeliveredAs, Touched: f.Touched, FactoryTried: f.FactoryTried,
-		Blank: f.Blank, Factory: f.Factory, Lot: f.Lot, Delivery: f.Delivery, EscrowID: f.EscrowID, Letters: f.Letters, KeyID: f.KeyID,
+		FactoryTriedAt: f.FactoryTriedAt, Blank: f.Blank, Factory: f.Factory, Lot: f.Lot, Delivery: f.Delivery, EscrowID: f.EscrowID, Letters: f.Letters, KeyID: f.KeyID,
 		PublicKey: f.PublicKey, Bound: f.Bound, Withdrawn: f.Withdrawn, Decision: f.Decision,
 		CertificateSerial: f.CertificateSerial, CertificateSHA256: f.CertificateSHA256,
 	})

@@ -115,7 +115,8 @@ type Facts struct {
 	Touched bool `json:",omitempty"`
 	// FactoryTried is set before the factory SO PIN of the profile Lot is tried, which
 	// happens once for a token; Factory says that it opened the token.
-	FactoryTried bool `json:",omitempty"`
+	FactoryTried   bool      `json:",omitempty"`
+	FactoryTriedAt time.Time `json:",omitzero"` // zero in older journals
 	// Blank says that such a token came uninitialised all the same (openCryptoki).
 	Blank   bool   `json:",omitempty"`
 	Factory bool   `json:",omitempty"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/audit"
@@ -16,11 +17,17 @@ import (
 
 // PendingReports returns up to max reports that were not answered yet, oldest first.
 // A report whose checksum does not fit is an error that names it, never skipped.
-func (j *Journal) PendingReports(max int) ([]Report, error) { return j.PendingReportsAfter(0, max) }
+func (j *Journal) PendingReports(max int) ([]Report, error) {
+	return j.PendingReportsBetween(0, math.MaxInt64, 0, max)
+}
 
-// PendingReportsAfter is PendingReports for those that came after the one of an id.
-func (j *Journal) PendingReportsAfter(after int64, max int) ([]Report, error) {
-	rows, err := j.db.Query("SELECT id, body, sha256 FROM report WHERE sent_at IS NULL AND id > $1 ORDER BY id LIMIT $2", after, max)
+// PendingReportsBetween is PendingReports for those that came after the one of an id and no
+// later than that of another, but for those whose unit has one waiting that came no later than
+// held: that one goes first.
+func (j *Journal) PendingReportsBetween(after, last, held int64, max int) ([]Report, error) {
+	rows, err := j.db.Query(`SELECT id, body, sha256 FROM report r WHERE sent_at IS NULL AND id > $1 AND id <= $2
+		AND NOT EXISTS (SELECT 1 FROM report e WHERE e.sent_at IS NULL AND e.id <= $3 AND e.id < r.id AND e.body ->> '$.UnitID' = r.body ->> '$.UnitID')
+		ORDER BY id LIMIT $4`, after, last, held, max)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}

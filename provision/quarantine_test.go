@@ -3,8 +3,11 @@ package provision
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/usbkeyd/usbkeyd/csr"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
@@ -229,4 +232,40 @@ func TestEmptyIsNotBlank(t *testing.T) {
 	if err := s.runner.Wipe(t.Context(), rec, s.module(), "hand.1", "hand.2"); err != nil {
 		t.Errorf("emptied once more: %v", err)
 	}
+}
+
+// TestFactoryPINInVain: that a factory SO PIN was tried in vain stops its lot as of the time of
+// that try, whatever a person does with the token later; a released token is not set aside again.
+func TestFactoryPINInVain(t *testing.T) {
+	journal, err := OpenJournal(filepath.Join(t.TempDir(), "journal.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = journal.Close() })
+	tried := time.Now().Add(-time.Hour).Round(0)
+	rec, err := journal.Create(Job{Kind: KindInitial, Subject: csr.SubjectData{UnitID: "SAMPLE-001"}, Generation: 1, CreatedAt: time.Now()}, 1, TokenRef{Module: "m", Identity: pkcs11.Identity{Serial: "0001"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.State = StateQuarantined
+	rec.Facts.Touched, rec.Facts.Blank, rec.Facts.FactoryTried, rec.Facts.FactoryTriedAt, rec.Facts.Lot = true, true, true, tried, "lot-a"
+	if err := journal.Finish(rec, nil); err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, aside int, at time.Time) {
+		t.Helper()
+		tokens, lots, err := journal.SetAside()
+		if err != nil || len(tokens) != aside || !lots["lot-a"].Equal(at) {
+			t.Errorf("%s: %d tokens are set aside, the lot is stopped as of %v: %v", what, len(tokens), lots["lot-a"], err)
+		}
+	}
+	check("after the try", 1, tried)
+	if err := journal.amend(rec, "about to be wiped", func(now *Record) { now.Facts.Decision.By = "hand.1" }); err != nil {
+		t.Fatal(err)
+	}
+	check("after somebody decided", 1, tried)
+	if err := journal.amend(rec, "released", func(now *Record) { now.Facts.Decision.Blank, now.Facts.Decision.Released = true, "hand.1" }); err != nil {
+		t.Fatal(err)
+	}
+	check("after its release", 0, time.Time{})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 )
@@ -142,9 +143,9 @@ func (j *run) tryFactory() error {
 	case f.FactoryTried:
 		return fmt.Errorf("%s: %w", j.rec.Token.Identity, ErrFactoryTried)
 	}
-	f.FactoryTried = true
+	f.FactoryTried, f.FactoryTriedAt = true, j.Now()
 	if err := j.commit(StepInitialise); err != nil {
-		f.FactoryTried = false
+		f.FactoryTried, f.FactoryTriedAt = false, time.Time{}
 		return err
 	}
 	return nil

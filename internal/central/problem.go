@@ -207,5 +207,5 @@ func writeProblem(w http.ResponseWriter, p *api.Problem) {
 
 // shortType is a problem type for the log.
 func shortType(t api.ProblemType) string {
-	return strings.TrimPrefix(string(t), "urn:usbkeyd:problem:")
+	return strings.TrimPrefix(string(t), api.ProblemNamespace)
 }

@@ -366,7 +366,7 @@ func refuses(t *testing.T, spec routers.Router, req *http.Request, p api.Problem
 	}
 	own, _ := route.Operation.Extensions["x-problems"].([]any)
 	common, _ := route.Spec.Components.Responses["Problem"].Value.Extensions["x-problems"].([]any)
-	if short := strings.TrimPrefix(string(p.Type), "urn:usbkeyd:problem:"); !slices.Contains(own, any(short)) && !slices.Contains(common, any(short)) {
+	if short := strings.TrimPrefix(string(p.Type), api.ProblemNamespace); !slices.Contains(own, any(short)) && !slices.Contains(common, any(short)) {
 		t.Errorf("%s %s answers %s, which is not among the problems of %s in the contract", req.Method, req.URL.Path, short, route.Operation.OperationID)
 	}
 }
