@@ -53,9 +53,10 @@ func (l labels) alarms() []Alarm {
 
 // sighted has the journal note what a look at an instance, begun then, means for labels.
 // Watchers call it; a look that has shown the same tokens as the one before is of no interest,
-// unless that left something open.
+// unless that left something open, or a token is in somebody's hand: then it counts that the
+// others were looked for.
 func (a *Agent) sighted(ctx context.Context, i *instanceState, begun time.Time, changed bool) {
-	if a.PrintLabel == nil || !changed && !i.unsure {
+	if a.PrintLabel == nil || !changed && !i.unsure && !a.looseLabel() {
 		return
 	}
 	here, all := a.inventory.here(i)
@@ -68,7 +69,7 @@ func (a *Agent) sighted(ctx context.Context, i *instanceState, begun time.Time, 
 		a.forget("journal", err)
 		return
 	}
-	open, moved, err := a.Runner.Journal.Sighted(a.Runner.Now(), func(r *provision.Record) provision.Sight {
+	open, moved, err := a.Runner.Journal.Sighted(begun, a.Runner.Now(), func(r *provision.Record) provision.Sight {
 		switch {
 		case r.Token.Module != i.Name:
 			return provision.Unseen
@@ -91,6 +92,13 @@ func (a *Agent) sighted(ctx context.Context, i *instanceState, begun time.Time, 
 	if moved {
 		signal(a.label)
 	}
+}
+
+// looseLabel reports whether a finished token is in somebody's hand, as far as is known.
+func (a *Agent) looseLabel() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.labels.open, provision.Label.Loose)
 }
 
 // proveMixed reads those tokens of an instance that were mixed up and are back in a bay, and

@@ -130,9 +130,14 @@ func (h *hand) alarms(want ...string) {
 
 func (h *hand) confirm(serial string) {
 	h.t.Helper()
-	if _, err := h.journal.ConfirmLabel(serial, "p1", time.Now()); err != nil {
-		h.t.Fatal(err)
-	}
+	h.waitFor("the label of "+serial+" to be taken as stuck on", func() bool {
+		_, err := h.journal.ConfirmLabel(serial, "p1", time.Now())
+		var refused *provision.LabelRefusal
+		if err != nil && !(errors.As(err, &refused) && refused.Fault == provision.LabelUnseen) {
+			h.t.Fatal(err)
+		}
+		return err == nil
+	})
 }
 
 const (

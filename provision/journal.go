@@ -36,7 +36,7 @@ var journalSchema embed.FS
 // journalVersion is the schema's version, kept in SQLite's user_version: how many of
 // the schema's files, in their order, have been applied. A file of a newer version is
 // refused.
-const journalVersion = 10
+const journalVersion = 11
 
 // busyTimeout is how long a statement waits for another process.
 const busyTimeout = 10 * time.Second

@@ -37,10 +37,13 @@ type Label struct {
 	State  LabelState
 	Since  time.Time
 	Says   string
+	// seen is when the last look that could have shown the token began, if another one was
+	// loose by then.
+	seen time.Time
 }
 
-// loose reports that the token is in somebody's hand, with no label that counts.
-func (l Label) loose() bool {
+// Loose reports that the token is in somebody's hand, with no label that counts.
+func (l Label) Loose() bool {
 	return l.State == LabelPulled || l.State == LabelPrinted || l.State == LabelMixed
 }
 
@@ -56,7 +59,7 @@ func (j *Journal) Labels() ([]Label, error) {
 
 func openLabels(db reader) ([]Label, error) {
 	const open = "state NOT IN ('stuck', 'aside')"
-	rows, err := db.Query("SELECT job_id, state, since, says FROM label WHERE " + open)
+	rows, err := db.Query("SELECT job_id, state, since, says, seen_at FROM label WHERE " + open)
 	if err != nil {
 		return nil, err
 	}
@@ -64,11 +67,11 @@ func openLabels(db reader) ([]Label, error) {
 	for rows.Next() {
 		var job string
 		var l Label
-		var since int64
-		if err := rows.Scan(&job, &l.State, &since, &l.Says); err != nil {
+		var since, seen int64
+		if err := rows.Scan(&job, &l.State, &since, &l.Says, &seen); err != nil {
 			return nil, errors.Join(err, rows.Close())
 		}
-		l.Since = time.UnixMilli(since)
+		l.Since, l.seen = time.UnixMilli(since), time.UnixMilli(seen)
 		byJob[job] = l
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil || len(byJob) == 0 {
@@ -120,28 +123,34 @@ func sighted(labels []Label, sight func(*Record) Sight) []Label {
 		case seen == Verified, seen == Present && (l.State == LabelPulled || l.State == LabelPrinted):
 			out[i].State = LabelInBay
 		}
-		if out[i].loose() {
+		if out[i].Loose() {
 			loose++
 		}
 	}
 	for i := range out {
-		if loose > 1 && out[i].loose() {
+		if loose > 1 && out[i].Loose() {
 			out[i].State = LabelMixed
 		}
 	}
 	return out
 }
 
-// Sighted notes what a look has shown. It returns the labels as they are then, and whether any
-// is another than before.
-func (j *Journal) Sighted(now time.Time, sight func(*Record) Sight) (labels []Label, changed bool, err error) {
+// Sighted notes what a look that began then has shown. It returns the labels as they are now,
+// and whether any is another than before.
+func (j *Journal) Sighted(begun, now time.Time, sight func(*Record) Sight) (labels []Label, changed bool, err error) {
 	err = j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error {
 		before, err := openLabels(tx)
 		if err != nil {
 			return err
 		}
 		labels, changed = sighted(before, sight), false
+		loose := slices.ContainsFunc(labels, Label.Loose)
 		for i, l := range labels {
+			if loose && sight(l.Record) != Unseen {
+				if _, err := tx.Exec("UPDATE label SET seen_at = $1 WHERE job_id = $2", begun.UnixMilli(), l.Record.Job.ID); err != nil {
+					return err
+				}
+			}
 			if l.State == before[i].State {
 				continue
 			}
@@ -196,11 +205,16 @@ func (j *Journal) LabelNotSent(rec *Record, says string) error {
 }
 
 // ConfirmLabel takes the scan of a label that was just stuck on. Anything but the one label
-// that is waited for is a *LabelRefusal.
+// that is waited for is a *LabelRefusal; and that one, too, while another token may have been
+// pulled that no look has missed yet, for then it may be that one which has the label.
 func (j *Journal) ConfirmLabel(serial, by string, now time.Time) (*Record, error) {
-	return j.settleLabel(serial, by, now, LabelStuck, func(l Label, waited *Label) error {
+	return j.settleLabel(serial, by, now, LabelStuck, func(l Label, waited, unseen *Label) error {
 		switch l.State {
 		case LabelPrinted:
+			if unseen != nil {
+				return refuseLabel(LabelUnseen, "The token %s in %s has not been looked for since the label was printed: leave it in its bay, and scan the label again in a moment.",
+					unseen.Record.Token.Identity.Serial, unseen.Record.Token.Module)
+			}
 			return nil
 		case LabelPulled:
 			return refuseLabel(LabelUnprinted, "The label of %s is not printed yet: wait for it, and stick it on.", serial)
@@ -215,10 +229,10 @@ func (j *Journal) ConfirmLabel(serial, by string, now time.Time) (*Record, error
 }
 
 // SetLabelAside takes the token of a unit out of the count that cannot be put back, because
-// it is broken or lost. Its unit is not packed. *LabelRefusal.
+// it is broken or lost, or cannot be looked for any more. Its unit is not packed. *LabelRefusal.
 func (j *Journal) SetLabelAside(serial, by string, now time.Time) (*Record, error) {
-	return j.settleLabel(serial, by, now, LabelAside, func(l Label, _ *Label) error {
-		if !l.loose() {
+	return j.settleLabel(serial, by, now, LabelAside, func(l Label, _, unseen *Label) error {
+		if !l.Loose() && (unseen == nil || unseen.Record.Job.ID != l.Record.Job.ID) {
 			return refuseLabel(LabelTokenInBay, "The token %s is in its bay.", serial)
 		}
 		return nil
@@ -226,8 +240,9 @@ func (j *Journal) SetLabelAside(serial, by string, now time.Time) (*Record, erro
 }
 
 // settleLabel brings the label with a token's serial to its end, if allowed says nothing
-// against it; waited is the one that is to be stuck on now, nil for none.
-func (j *Journal) settleLabel(serial, by string, now time.Time, end LabelState, allowed func(l Label, waited *Label) error) (rec *Record, err error) {
+// against it; waited is the one that is to be stuck on now, and unseen one whose token has not
+// been looked for since, nil for none.
+func (j *Journal) settleLabel(serial, by string, now time.Time, end LabelState, allowed func(l Label, waited, unseen *Label) error) (rec *Record, err error) {
 	var refused *LabelRefusal
 	err = j.transact(crashpoint.JournalIntent, func(tx *sql.Tx) error {
 		refused = nil
@@ -237,7 +252,7 @@ func (j *Journal) settleLabel(serial, by string, now time.Time, end LabelState, 
 		}
 		var found, waited *Label
 		for i, l := range labels {
-			if string(l.Record.Token.Identity.Serial) == serial && (found == nil || l.loose()) {
+			if string(l.Record.Token.Identity.Serial) == serial && (found == nil || l.Loose()) {
 				found = &labels[i]
 			}
 			if l.State == LabelPulled || l.State == LabelPrinted {
@@ -246,7 +261,7 @@ func (j *Journal) settleLabel(serial, by string, now time.Time, end LabelState, 
 		}
 		switch {
 		case found != nil:
-			err = allowed(*found, waited)
+			err = allowed(*found, waited, unseenSince(labels, waited, serial))
 		case waited != nil:
 			err = refuseLabel(LabelWrong, "Wrong label: that of %s is waited for, and %q was scanned.", waited.Record.Token.Identity.Serial, serial)
 		default:
@@ -266,6 +281,20 @@ func (j *Journal) settleLabel(serial, by string, now time.Time, end LabelState, 
 	return rec, err
 }
 
+// unseenSince is a label whose token should be in a bay, and has not been looked for since the
+// one that is waited for came to be so; that with the serial first, nil for none.
+func unseenSince(labels []Label, waited *Label, serial string) (unseen *Label) {
+	for i, l := range labels {
+		if waited == nil || l.State != LabelInBay || !l.seen.Before(waited.Since) {
+			continue
+		}
+		if unseen == nil || string(l.Record.Token.Identity.Serial) == serial {
+			unseen = &labels[i]
+		}
+	}
+	return unseen
+}
+
 // LabelFault classes what is wrong with the scan of a label.
 type LabelFault string
 
@@ -273,6 +302,7 @@ type LabelFault string
 const (
 	LabelWrong      LabelFault = "wrong"     // another label is waited for
 	LabelUnprinted  LabelFault = "unprinted" // it is not printed yet
+	LabelUnseen     LabelFault = "unseen"    // another may have been taken out besides, which no look has shown
 	LabelMixedUp    LabelFault = "mixed"     // more than one token is out of its bay
 	LabelTokenInBay LabelFault = "in-bay"    // its token has not been taken out
 	LabelUnknown    LabelFault = "unknown"   // none is waited for

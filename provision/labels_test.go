@@ -41,7 +41,7 @@ func (r *labelRoom) look(what string, sights map[string]Sight, want ...LabelStat
 	for serial, s := range sights {
 		r.here[serial] = s
 	}
-	labels, _, err := r.Journal.Sighted(time.Now(), func(rec *Record) Sight {
+	labels, _, err := r.Journal.Sighted(time.Now(), time.Now(), func(rec *Record) Sight {
 		if s, ok := r.here[string(rec.Token.Identity.Serial)]; ok {
 			return s
 		}
@@ -108,6 +108,8 @@ func TestOneAtATime(t *testing.T) {
 	r.look("and put back", map[string]Sight{"A2": Present}, LabelInBay, LabelInBay)
 	r.look("a third one is pulled", map[string]Sight{"A3": Absent}, LabelInBay, LabelPulled)
 	r.printed("A3")
+	r.confirm("A3", LabelUnseen) // A2 may have been pulled besides, and may have the label
+	r.look("the others are there", nil, LabelInBay, LabelPrinted)
 	r.confirm("A3", "")
 	r.look("a token that has its label is put in to be verified", map[string]Sight{"A1": Present}, LabelInBay)
 	r.look("and pulled", map[string]Sight{"A1": Absent}, LabelInBay)
@@ -211,4 +213,39 @@ func TestWhichLabels(t *testing.T) {
 	if err != nil || len(labels) != 0 {
 		t.Errorf("labels that do not come one at a time: %v (%v)", labels, err)
 	}
+}
+
+// TestPulledWhereNobodyLooked: a second token is pulled from a module that is not looked at just
+// then. The label of the first is not taken as stuck on until it was, for it may be on either.
+func TestPulledWhereNobodyLooked(t *testing.T) {
+	r := newLabelRoom(t, "A1", "A2", "A3")
+	r.look("both are pulled, and one of them is missed", map[string]Sight{"A1": Absent, "A2": Unseen, "A3": Unseen}, LabelPulled, LabelInBay, LabelInBay)
+	r.printed("A1")
+	r.look("the others are not looked for", nil, LabelPrinted, LabelInBay, LabelInBay)
+	r.confirm("A1", LabelUnseen)
+	r.look("one of them is", map[string]Sight{"A3": Present}, LabelPrinted, LabelInBay, LabelInBay)
+	r.confirm("A1", LabelUnseen)
+	r.look("the other is missed, too", map[string]Sight{"A2": Absent}, LabelMixed, LabelMixed, LabelInBay)
+	r.confirm("A1", LabelMixedUp)
+}
+
+// TestTokenThatCannotBeLookedFor: where a module cannot be looked at any more, its tokens are
+// put aside, and the work goes on.
+func TestTokenThatCannotBeLookedFor(t *testing.T) {
+	r := newLabelRoom(t, "A1", "A2")
+	aside := func(serial string, want LabelFault) {
+		t.Helper()
+		_, err := r.Journal.SetLabelAside(serial, "p1", time.Now())
+		var refused *LabelRefusal
+		if errors.As(err, &refused) != (want != "") || refused != nil && refused.Fault != want || err != nil && refused == nil {
+			t.Errorf("%s aside: %v, want %q", serial, err, want)
+		}
+	}
+	r.look("all are there", nil, LabelInBay, LabelInBay)
+	aside("A2", LabelTokenInBay) // nobody waits for it
+	r.look("one is pulled, the other cannot be looked for", map[string]Sight{"A1": Absent, "A2": Unseen}, LabelPulled, LabelInBay)
+	r.printed("A1")
+	r.confirm("A1", LabelUnseen)
+	aside("A2", "")
+	r.confirm("A1", "")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,15 +14,32 @@ func newLabelsConfirm(s streams, load func() (*config.Station, error)) *cobra.Co
 		Use: "confirm SERIAL", Short: "Say that a token's label is stuck on it: scan the label", Args: exactArgs(1, "a token serial"),
 		Long: `Say that the label of the token that was taken out last is stuck on it, by scanning it
 there. Where labels come one at a time, the next token may be taken out from then on.`,
-	}, (*provision.Journal).ConfirmLabel, "The label of %s is stuck on: the next token may be taken out.\n")
+	}, confirmLabel, "The label of %s is stuck on: the next token may be taken out.\n")
+}
+
+// lookPatience is how long a scan waits for the other bays to be looked at: mostly that is a
+// second away, and longestRest of package agent where a token is at work.
+const lookPatience = 6 * time.Second
+
+// confirmLabel is ConfirmLabel, but waits a while for the look that it wants.
+func confirmLabel(j *provision.Journal, serial, by string, now time.Time) (*provision.Record, error) {
+	for end := now.Add(lookPatience); ; now = time.Now() {
+		rec, err := j.ConfirmLabel(serial, by, now)
+		var refused *provision.LabelRefusal
+		if !errors.As(err, &refused) || refused.Fault != provision.LabelUnseen || now.After(end) {
+			return rec, err
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 func newLabelsSetAside(s streams, load func() (*config.Station, error)) *cobra.Command {
 	return labelAct(s, load, &cobra.Command{
 		Use: "set-aside SERIAL", Short: "Say that a token without a label cannot be put back into its bay", Args: exactArgs(1, "a token serial"),
 		Long: `Say that a token that was taken out, and has no label that was scanned, cannot be put
-back into its bay because it is broken or lost. Its unit is not packed. The others that were
-taken out with it go back into their bays all the same.`,
+back into its bay because it is broken or lost; or that one in a bay cannot be looked for any
+more, while a label is waited for. Its unit is not packed. The others that were taken out with
+it go back into their bays all the same.`,
 	}, (*provision.Journal).SetLabelAside, "The token %s is out of the count. Its unit is not packed: see to it at the central server.\n")
 }
 

@@ -58,7 +58,7 @@ func keysOn(found []*provision.Record, serial string) (out []*provision.Record) 
 
 // Confirm implements console.Labels.
 func (d *labelDesk) Confirm(token, by string) console.LabelAnswer {
-	_, err := d.journal.ConfirmLabel(token, by, time.Now())
+	_, err := confirmLabel(d.journal, token, by, time.Now())
 	d.changed()
 	var refused *provision.LabelRefusal
 	switch {

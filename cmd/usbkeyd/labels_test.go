@@ -206,7 +206,7 @@ func TestLabelDesk(t *testing.T) {
 	d := &labelDesk{labels: printed, journal: j, changed: func() { told++ }, log: slog.New(slog.DiscardHandler)}
 	look := func(sight provision.Sight) {
 		t.Helper()
-		if _, _, err := j.Sighted(time.Now(), func(*provision.Record) provision.Sight { return sight }); err != nil {
+		if _, _, err := j.Sighted(time.Now(), time.Now(), func(*provision.Record) provision.Sight { return sight }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -234,7 +234,7 @@ func TestLabelDesk(t *testing.T) {
 	if told != 9 {
 		t.Errorf("the agent was told %d times", told)
 	}
-	for _, f := range []provision.LabelFault{provision.LabelWrong, provision.LabelUnprinted, provision.LabelMixedUp, provision.LabelTokenInBay, provision.LabelUnknown} {
+	for _, f := range []provision.LabelFault{provision.LabelWrong, provision.LabelUnprinted, provision.LabelUnseen, provision.LabelMixedUp, provision.LabelTokenInBay, provision.LabelUnknown} {
 		if !strings.Contains(fmt.Sprint(console.LabelAnswers()), string(f)) {
 			t.Errorf("the page has no answer %q", f)
 		}

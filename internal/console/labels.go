@@ -28,6 +28,7 @@ const (
 	LabelNoKey     LabelAnswer = "no-key"     // no finished key has this token serial
 	LabelWrong     LabelAnswer = "wrong"      // another label is waited for
 	LabelUnprinted LabelAnswer = "unprinted"  // it is not printed yet
+	LabelUnseen    LabelAnswer = "unseen"     // another token has not been looked for since
 	LabelMixed     LabelAnswer = "mixed"      // more than one token is out of its bay
 	LabelInBay     LabelAnswer = "in-bay"     // the token has not been taken out
 	LabelUnknown   LabelAnswer = "unknown"    // no label is waited for
@@ -36,7 +37,7 @@ const (
 
 // LabelAnswers are all of them.
 func LabelAnswers() []LabelAnswer {
-	return []LabelAnswer{LabelPrinted, LabelStuck, LabelNoPrinter, LabelNotSent, LabelNoKey, LabelWrong, LabelUnprinted, LabelMixed, LabelInBay, LabelUnknown, LabelFailed}
+	return []LabelAnswer{LabelPrinted, LabelStuck, LabelNoPrinter, LabelNotSent, LabelNoKey, LabelWrong, LabelUnprinted, LabelUnseen, LabelMixed, LabelInBay, LabelUnknown, LabelFailed}
 }
 
 // labellers are who has tokens and labels in the hand.

@@ -24,6 +24,7 @@ func labelTexts() []text {
 		{key: "label.no-key", zh: "本站没有这个令牌序列号的已完成令牌。", en: "No finished key of this station has this token serial."},
 		{key: "label.wrong", zh: "标签不对：应扫描的是刚取出的令牌的标签。下一步：核对令牌和标签。", en: "Wrong label: that of the token that was taken out is waited for. Next: compare token and label."},
 		{key: "label.unprinted", zh: "标签还没有打印出来，请稍候。", en: "The label is not printed yet: wait for it."},
+		{key: "label.unseen", zh: "标签打印之后，还没有查看过其他槽位。请不要取出别的令牌，稍候再扫描一次。", en: "The other bays have not been looked at since the label was printed. Take no other token out, and scan it again in a moment."},
 		{key: "label.mixed", zh: "取出的令牌不止一把。下一步：把它们都插回槽位，再一把一把地取。", en: "More than one token was taken out. Next: put all of them back into their bays, and take them out one at a time."},
 		{key: "label.in-bay", zh: "这个令牌还在槽位中。下一步：先取出令牌。", en: "This token is in its bay. Next: take it out first."},
 		{key: "label.unknown", zh: "现在没有待贴的标签。", en: "No label is waited for."},
