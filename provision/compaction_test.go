@@ -214,7 +214,7 @@ func TestWhatIsNotCompacted(t *testing.T) {
 		"there is no statement":            {end: func(r *packRoom, rec *Record) { r.exec("UPDATE evidence SET statement = NULL") }},
 		"its PINs are here":                {end: func(r *packRoom, rec *Record) { r.exec(`UPDATE job SET facts = json_set(facts, '$.SOPINBox', 'eA==')`) }},
 		"a report waits":                   {end: func(r *packRoom, rec *Record) { r.exec("UPDATE report SET sent_at = NULL WHERE id = 2") }},
-		"its label is not where it should": {end: func(r *packRoom, rec *Record) { r.exec("INSERT INTO label VALUES ($1, 'printed', 1, '')", rec.Job.ID) }},
+		"its label is not where it should": {end: func(r *packRoom, rec *Record) { r.exec("INSERT INTO label (job_id, state, since, says) VALUES ($1, 'printed', 1, '')", rec.Job.ID) }},
 		"nobody has decided":               {end: func(r *packRoom, rec *Record) { r.exec("UPDATE job SET state = 'quarantined'") }},
 		"it is at work":                    {end: func(r *packRoom, rec *Record) { r.exec("UPDATE job SET state = 'parked'") }},
 	} {

@@ -180,6 +180,7 @@ func TestUnlabelledKeysAreNotPacked(t *testing.T) {
 		}
 	}
 	r.printed("A1")
+	r.look("the other is there", nil, LabelPrinted, LabelInBay)
 	r.confirm("A1", "")
 	r.ok(r.Scan("A1", "p1"))
 	if got := standings(); got != "ready unlabelled" {
