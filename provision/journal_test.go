@@ -209,6 +209,12 @@ func backTo(t *testing.T, j *Journal, version int) {
 		8:  {"INDEX job_certificate", "INDEX entry_end"},
 		9:  {"TABLE label", "INDEX job_of_unit"},
 		10: {"TABLE record_base", "INDEX job_whole"},
+		11: {"INDEX report_of_unit"}, // and a column of label
+	}
+	if version >= 9 && version < 11 {
+		if _, err := j.db.Exec("ALTER TABLE label DROP COLUMN seen_at"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for v := version + 1; v <= journalVersion; v++ {
 		for _, what := range added[v] {
