@@ -191,7 +191,7 @@ func New(c Config) *Agent {
 		c.RecordInterval = 5 * time.Second
 	}
 	if c.Clock == nil {
-		c.Clock = sinceBoot
+		c.Clock = SinceBoot
 	}
 	if c.Jitter == nil {
 		c.Jitter = rand.N[time.Duration]

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is a clock that runs on through suspend (CLOCK_BOOTTIME), which Go's
+// SinceBoot is a clock that runs on through suspend (CLOCK_BOOTTIME), which Go's
 // monotonic clock does not: a lease goes on expiring while the station sleeps.
-func sinceBoot() time.Duration {
+func SinceBoot() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		return time.Duration(time.Now().UnixNano())

@@ -4,6 +4,6 @@ package agent
 
 import "time"
 
-// sinceBoot uses the wall clock, which runs on through suspend on every system;
+// SinceBoot uses the wall clock, which runs on through suspend on every system;
 // unlike CLOCK_BOOTTIME it can be set, so a lease may look longer or shorter by that.
-func sinceBoot() time.Duration { return time.Duration(time.Now().UnixNano()) }
+func SinceBoot() time.Duration { return time.Duration(time.Now().UnixNano()) }

@@ -69,7 +69,7 @@ func newPage(station *config.Station, st *state, taught *places, drain bool, log
 	c, err := console.New(console.Config{
 		Floor: p.floor, Books: p.books, Packing: &packer{station: station, journal: st.journal, now: time.Now}, Mailers: p.post,
 		Quarantine: p.apart, Stockroom: p.stock, Teacher: p.places, Labels: labels, OneAtATime: station.Labels.OneAtATime,
-		Port: station.Console.Port, LockAfter: station.Console.LockAfter, Roles: consoleRoles(station.Console.Roles), Log: log,
+		Port: station.Console.Port, LockAfter: station.Console.LockAfter, Roles: consoleRoles(station.Console.Roles), Clock: agent.SinceBoot, Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, reading.Close())

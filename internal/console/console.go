@@ -33,6 +33,9 @@ type Config struct {
 	LockAfter time.Duration
 	// Roles says which accounts of this machine may do what.
 	Roles map[Role]Accounts
+	// Clock runs on while the machine sleeps, and is not set; the page locks by it, and a link is
+	// good by it. Nil means Now's time.
+	Clock func() time.Duration
 	// Now is time.Now outside tests, Zone where the clock on the wall is.
 	Now  func() time.Time
 	Zone *time.Location
@@ -66,8 +69,12 @@ func New(c Config) (*Console, error) {
 	if c.Zone == nil {
 		c.Zone = time.Local
 	}
+	awake := c.Now
+	if c.Clock != nil {
+		awake = func() time.Time { return time.Time{}.Add(c.Clock()) } // of which only differences are looked at
+	}
 	out := &Console{
-		Config: c, hosts: hosts(c.Port), sessions: newSessions(c.Now, c.LockAfter), acts: newActs(c.Now), mux: http.NewServeMux(),
+		Config: c, hosts: hosts(c.Port), sessions: newSessions(awake, c.LockAfter), acts: newActs(c.Now), mux: http.NewServeMux(),
 		streams: make(chan struct{}, mostStreams), changed: make(chan struct{}),
 	}
 	if err := out.speak(); err != nil {

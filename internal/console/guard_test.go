@@ -2,12 +2,15 @@ package console
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/usbkeyd/usbkeyd/internal/packing"
 )
 
 // concrete is a route's path as a browser asks for it, and a body that it takes.
@@ -236,6 +239,33 @@ func TestEveryRouteIsGuarded(t *testing.T) {
 			refused("locked session", locked.request(rt.method, path, body))
 		}
 	}
+}
+
+// TestSleepLocksThePage: a machine that slept has a page that nobody has touched for as long, though
+// its other clocks may have stood still or have been set back.
+func TestSleepLocksThePage(t *testing.T) {
+	awake := time.Duration(0)
+	c, err := New(Config{
+		Floor: sampleFloor(), Books: sampleBooks(), Packing: newTable(t, packing.VerifySeveral, nil), Mailers: &post{}, Port: testPort,
+		LockAfter: 15 * time.Minute, Zone: time.UTC, Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return noon }, Clock: func() time.Duration { return awake },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := signIn(t, c, "packer.a", RolePacker)
+	present := func(want int) {
+		t.Helper()
+		if w := v.do(http.MethodPost, "/present", "{}", nil); w.Code != want {
+			t.Errorf("status %d, want %d", w.Code, want)
+		}
+	}
+	awake += 14 * time.Minute
+	present(http.StatusNoContent)
+	awake += 14 * time.Minute
+	present(http.StatusNoContent)
+	awake += 8 * time.Hour
+	present(http.StatusUnauthorized)
 }
 
 // TestShellMayBeFollowed: a link in a file of the account's leads to the shell, which is a
