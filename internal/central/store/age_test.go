@@ -122,3 +122,27 @@ func testBeginRecovery(t *testing.T, at database.Place) {
 		}
 	}
 }
+
+// An order whose home never comes back after a recovery is another station's.
+func TestRecoveredOrdersHaveNoHome(t *testing.T) { onBothEngines(t, testRecoveredOrdersHaveNoHome) }
+
+func testRecoveredOrdersHaveNoHome(t *testing.T, at database.Place) {
+	s, _ := newStore(t, at)
+	w := &situation{t: t, s: s, id: "HOME"}
+	w.order("HOME", 1, 0)
+	if got := w.next("bay-1"); got != "HOME-001" {
+		t.Fatalf("the home got %q", got)
+	}
+	w.recover()
+	if got := w.next("bay-2"); got != "HOME-001" {
+		t.Errorf("the home is gone, and another station got %q", got)
+	}
+}
+
+// recover is what follows when the store was restored.
+func (w *situation) recover() {
+	w.t.Helper()
+	w.must(w.s.BeginRecovery(w.t.Context(), 7, true))
+	_, err := w.s.FinishRecovery(w.t.Context())
+	w.must(err)
+}

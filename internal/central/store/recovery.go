@@ -19,7 +19,7 @@ const (
 )
 
 // BeginRecovery is for a store that was restored to an older state. Sessions and
-// unbound leases are over, every epoch is out of the stations' reach, nothing that was
+// unbound leases are over, no order has a home, every epoch is out of the stations' reach, nothing that was
 // known of outstanding certificates counts, and nothing is given out before
 // FinishRecovery. One that was begun before goes on. known is the last mark that is
 // kept beside the store; unless force is set, a store that has it is ErrNotOlder.
@@ -46,6 +46,8 @@ func (s *Store) BeginRecovery(ctx context.Context, known int64, force bool) erro
 		}{
 			{`UPDATE store_age SET recovering = 1, mark = $1, epoch_floor = $2 WHERE one = 1`, []any{max(a.Mark, known) + markLeap, floor}},
 			{`DELETE FROM sessions`, nil},
+			// A home without a session is never absent: the station may not come back.
+			{`UPDATE orders SET home_station = NULL`, nil},
 			{`DELETE FROM claim_keys`, nil},
 			// What was proved or promised may have been overtaken since.
 			{`DELETE FROM waits`, nil},
