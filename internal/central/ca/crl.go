@@ -106,15 +106,17 @@ func (d *Development) crl(ctx context.Context, h hierarchy) (CRL, error) {
 // presentCRL is the newest one, or one after it. Servers that share the record may
 // both want to make it; a number is taken once, and the other then finds it.
 func (h hierarchy) presentCRL(ctx context.Context, tx *database.Tx, now time.Time) ([]byte, error) {
-	entries, err := revoked(ctx, tx, NameText(h.issuer.Subject))
-	if err != nil {
-		return nil, err
-	}
 	var number, count, madeAt int64
 	var der []byte
-	err = tx.QueryRowContext(ctx, `SELECT number, entries, made_at, crl FROM crls WHERE name = $1 ORDER BY number DESC LIMIT 1`, h.name).
+	err := tx.QueryRowContext(ctx, `SELECT number, entries, made_at, crl FROM crls WHERE name = $1 ORDER BY number DESC LIMIT 1`, h.name).
 		Scan(&number, &count, &madeAt, &der)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
+	}
+	// After it, so that they have all that it has. Who makes one meanwhile takes the number,
+	// and this runs again.
+	entries, err := revoked(ctx, tx, NameText(h.issuer.Subject))
+	if err != nil {
 		return nil, err
 	}
 	if number > 0 && count == int64(len(entries)) && now.Sub(time.UnixMilli(madeAt)) <= crlAge {

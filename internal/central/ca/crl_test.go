@@ -235,3 +235,70 @@ func TestTwoServersRevoke(t *testing.T) {
 		t.Errorf("numbers %d and %d, with %d and %d entries", a.Number, b.Number, len(a.RevokedCertificateEntries), len(b.RevokedCertificateEntries))
 	}
 }
+
+// TestCRLMadeBesideARevocation: a server that makes a CRL while another one revokes and
+// makes its own never signs a later number with fewer revocations.
+func TestCRLMadeBesideARevocation(t *testing.T) {
+	postgres, err := database.ParsePostgres(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := OpenDevelopment(t.Context(), filepath.Join(t.TempDir(), "ca"), postgres.Schema("usbkey_ca"), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	c, err := d.Issue(t.Context(), Request{ID: "U-001-g1", CSR: request(t, ecKey(t, elliptic.P256())), Profile: UserKey(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := parsed(t, d, "ecdsa")
+	made := make(chan []byte, 1)
+	// What the other server does, with the lists in hand so that this one waits for them.
+	err = d.db.Transact(t.Context(), func(tx *database.Tx) error {
+		if _, err := tx.ExecContext(t.Context(), `LOCK TABLE crls IN ACCESS EXCLUSIVE MODE`); err != nil {
+			return err
+		}
+		go func() {
+			l, err := d.crl(t.Context(), d.ecdsa)
+			if err != nil {
+				t.Error(err)
+			}
+			made <- l.DER
+		}()
+		untilOneWaits(t, d.db)
+		_, err := tx.ExecContext(t.Context(), `INSERT INTO revocations (serial, reason, revoked_at) VALUES ($1, $2, $3)`,
+			SerialText(c.Leaf.SerialNumber), Superseded, time.Now().UnixMilli())
+		if err != nil {
+			return err
+		}
+		_, err = d.ecdsa.presentCRL(t.Context(), tx, time.Now())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := x509.ParseRevocationList(<-made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.RevokedCertificateEntries) != 1 || got.Number.Int64() != first.Number.Int64()+1 {
+		t.Errorf("number %d with %d revocations", got.Number, len(got.RevokedCertificateEntries))
+	}
+}
+
+// untilOneWaits waits until some transaction waits for a lock.
+func untilOneWaits(t *testing.T, db *database.DB) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		var waits bool
+		err := db.Read.QueryRowContext(t.Context(),
+			`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waits)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("nobody waits for a lock: %v", err)
+		}
+		if waits {
+			return
+		}
+	}
+}
