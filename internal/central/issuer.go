@@ -57,8 +57,7 @@ type retry struct {
 	wait time.Duration
 }
 
-func newIssuer(st *store.Store, authority ca.CA, cfg Config, serverID string, changed *shared[*bell]) *issuer {
-	self := store.Issuer{Server: serverID}
+func newIssuer(st *store.Store, authority ca.CA, cfg Config, self store.Issuer, changed *shared[*bell]) *issuer {
 	if st.Shared() {
 		self.Hold = cfg.CATimeout + holdMargin
 	}

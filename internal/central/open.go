@@ -108,9 +108,10 @@ func (s *Server) useCA(ctx context.Context) error {
 		}
 		id = append(id, placed.Place()...)
 	}
-	outstanding, err := s.store.UseCA(ctx, hexSHA256(id))
+	s.caDigest = hexSHA256(id)
+	outstanding, err := s.store.UseCA(ctx, s.caDigest)
 	if err == nil && outstanding > 0 {
-		err = fmt.Errorf("%d units wait for a certificate of another CA than this one: start with the CA of before until none is ISSUING or ISSUE_UNKNOWN", outstanding)
+		err = fmt.Errorf("%d units wait for a certificate of another CA than this one: start with the CA of before until it is known of each of them what that one did (units list shows those that are ISSUING, ISSUE_UNKNOWN, STRANDED, HELD or CANCELLING)", outstanding)
 	}
 	return err
 }

@@ -30,6 +30,7 @@ type Server struct {
 	cfg         Config
 	store       *store.Store
 	ca          ca.CA
+	caDigest    string // by which the store knows the CA
 	stationRoot *stationroot.Root
 	adminToken  string
 	issuer      *issuer
@@ -79,7 +80,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 	self := uuid.NewString()
 	s.neighbours = &neighbours{store: s.store, self: self, bells: []neighbourly{s.ready.neighbourly(), s.changed.neighbourly()}}
 	s.revoker = newRevoker(s)
-	s.issuer = newIssuer(s.store, s.ca, s.cfg, self, s.changed)
+	s.issuer = newIssuer(s.store, s.ca, s.cfg, store.Issuer{Server: self, CA: s.caDigest}, s.changed)
 	age, err := s.store.Age(ctx)
 	s.issuer.wary = age.EpochFloor > 0 && s.ca.CanLookup()
 	return s, err

@@ -17,7 +17,7 @@ func (d dialect) lock(tables string) string {
 }
 
 // lockKey keeps others from revoking these stations or giving them another key, and from
-// nothing else: what counts their failures goes on.
+// nothing else: what counts their failures goes on. It also keeps an identity as it is.
 func (d dialect) lockKey(tables string) string {
 	if database.Engine(d) == database.SQLite {
 		return ""

@@ -30,6 +30,8 @@ type Task struct {
 // Issuer is who asks the CA: one server of those on the store.
 type Issuer struct {
 	Server string
+	// CA is the digest of the CA that it asks, as UseCA has it.
+	CA string
 	// Hold is how long an intent keeps the others away; longer than the server may
 	// take to ask the CA. Zero where there are no others.
 	Hold time.Duration
@@ -70,8 +72,12 @@ func (s *Store) LeaveIntents(ctx context.Context, by Issuer) error {
 func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by Issuer) (task Task, err error) {
 	err = s.write(ctx, "intend to issue for unit "+unitID, func(t *txn) error {
 		task = Task{}
-		present, bound, order := t.askPresent(ctx), t.askBound(ctx, unitID, generation), t.askOrder(ctx, unitID)
+		present, inUse := t.askPresent(ctx), t.askCA(ctx, by.CA)
+		bound, order := t.askBound(ctx, unitID, generation), t.askOrder(ctx, unitID)
 		if err := present(); err != nil {
+			return err
+		}
+		if err := inUse(); err != nil {
 			return err
 		}
 		u, b, err := bound()

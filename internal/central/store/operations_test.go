@@ -21,6 +21,7 @@ type situation struct {
 	skip func(time.Duration)
 	id   string // of the order, and its product
 	key  string
+	by   Issuer // alone where it is empty
 }
 
 func (w *situation) unitID() string { return w.id + "-001" }
@@ -62,7 +63,11 @@ func (w *situation) certificate() Certificate {
 }
 
 func (w *situation) intend() error {
-	_, err := w.s.Intend(w.t.Context(), w.unitID(), 1, alone)
+	by := w.by
+	if by.Server == "" {
+		by = alone
+	}
+	_, err := w.s.Intend(w.t.Context(), w.unitID(), 1, by)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -201,5 +202,93 @@ func testServersAgree(t *testing.T, at database.Place) {
 		if same, err := s.Agree(t.Context(), "station root", row.sum); err != nil || same != row.want {
 			t.Errorf("%s: %t %v, want %t", row.sum, same, err, row.want)
 		}
+	}
+}
+
+// Another CA is not taken up while anything that the one before did is not known,
+// whatever became of the unit.
+func TestAnotherCAWaits(t *testing.T) { onBothEngines(t, testAnotherCAWaits) }
+
+func testAnotherCAWaits(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	use := func(digest string, want int) {
+		t.Helper()
+		if n, err := s.UseCA(t.Context(), digest); err != nil || n != want {
+			t.Errorf("%s finds %d units that wait for another one, want %d (%v)", digest, n, want, err)
+		}
+	}
+	use("old", 0)
+	for name, leave := range map[string]func(w *situation){
+		"ISSUING":    func(*situation) {},
+		"STRANDED":   (*situation).strand,
+		"HELD":       func(w *situation) { w.must(w.result("faulty")) },
+		"CANCELLING": func(w *situation) { w.must(w.cancel()); w.must(w.result("destroyed")) },
+	} {
+		w := &situation{t: t, s: s, skip: skip, id: "CA-" + name, key: name, by: Issuer{Server: "alone", CA: "old"}}
+		w.order(w.id, 1, 0)
+		w.reach(Bound)
+		use("old", 0)
+		w.must(w.intend())
+		leave(w)
+		if u := w.unit(); string(u.State) != name {
+			t.Fatalf("the unit is %s, want %s", u.State, name)
+		}
+		use("old", 0)
+		use("new", 1)
+		w.must(w.issued())
+	}
+	use("new", 0)
+	use("old", 0)
+}
+
+// Of servers with two CAs only those ask whose CA is the one in use.
+func TestOneCAIsAsked(t *testing.T) { onBothEngines(t, testOneCAIsAsked) }
+
+func testOneCAIsAsked(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "ONE", key: "one", by: Issuer{Server: "first", CA: "old"}}
+	w.order("ONE", 1, 0)
+	for _, digest := range []string{"old", "new"} {
+		_, err := s.UseCA(t.Context(), digest)
+		w.must(err)
+	}
+	w.reach(Bound)
+	if err := w.intend(); !errors.Is(err, ErrAnotherCA) {
+		t.Errorf("a server asks a CA that is not in use any more: %v", err)
+	}
+	w.by = Issuer{Server: "second", CA: "new"}
+	w.must(w.intend())
+}
+
+// A CA that is taken up while the one before is about to be asked has to wait for that.
+func TestAnotherCAWhileOneIsAsked(t *testing.T) { onBothEngines(t, testAnotherCAWhileOneIsAsked) }
+
+func testAnotherCAWhileOneIsAsked(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "RACE", key: "race"}
+	w.order("RACE", 1, 0)
+	_, err := s.UseCA(t.Context(), "old")
+	w.must(err)
+	w.reach(Bound)
+	var outstanding int
+	var used func() error
+	w.must(s.write(t.Context(), "intend", func(x *txn) error {
+		if err := x.askCA(t.Context(), "old")(); err != nil {
+			return err
+		}
+		used = meanwhile(t, s, func() (err error) {
+			outstanding, err = s.UseCA(t.Context(), "new")
+			return err
+		})
+		u, err := x.unit(t.Context(), w.unitID())
+		if err != nil {
+			return err
+		}
+		_, err = x.advance(t.Context(), u, EventIntend, "test", nil)
+		return err
+	}))
+	w.must(used())
+	if outstanding != 1 {
+		t.Errorf("the new CA finds %d units that wait for the old one", outstanding)
 	}
 }
