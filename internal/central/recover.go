@@ -12,13 +12,8 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
 
-const (
-	// generationsAhead is how many generations after the last one known a CA is asked
-	// for: reissues that happened since the backup, of which some may have issued nothing.
-	generationsAhead = 4
-	// recordPage is how many certificates of a CA's record are read at once.
-	recordPage = 500
-)
+// recordPage is how many certificates of a CA's record are read at once.
+const recordPage = 500
 
 // Recovery is what Recover did.
 type Recovery struct {
@@ -101,7 +96,7 @@ func (s *Server) reconcile(ctx context.Context, r *Recovery) error {
 		case s.ca.CanLookup():
 			// What is known and issued may be known better by the CA: asked all the same.
 			last := u.Generation
-			for g := int32(1); g <= last+generationsAhead; g++ {
+			for g := int32(1); g <= last+store.GenerationsAhead; g++ {
 				known, err := s.askFor(ctx, u, g, r)
 				if err != nil {
 					return err

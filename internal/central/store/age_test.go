@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -137,6 +138,53 @@ func testRecoveredOrdersHaveNoHome(t *testing.T, at database.Place) {
 	if got := w.next("bay-2"); got != "HOME-001" {
 		t.Errorf("the home is gone, and another station got %q", got)
 	}
+}
+
+// What a station tells of the time before a recovery is kept, in bounds, and holds the unit
+// of no station that has got it since.
+func TestLateResults(t *testing.T) { onBothEngines(t, testLateResults) }
+
+func testLateResults(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "LATE", key: "late"}
+	w.order("LATE", 1, 0)
+	w.recover()
+	tell := func(station string, generation int32, token int) error {
+		_, err := s.PutResult(t.Context(), Result{
+			UnitID: w.unitID(), Generation: generation, Epoch: 1, Station: station, Outcome: OutcomeInstalled, TokenSerial: fmt.Sprint(token),
+		})
+		return err
+	}
+	want := func(state State, generation int32, kept int) {
+		t.Helper()
+		var n int
+		w.must(s.db.Read.QueryRowContext(t.Context(), `SELECT COUNT(*) FROM late_results`).Scan(&n))
+		if u := w.unit(); u.State != state || u.Generation != generation || n != kept {
+			t.Errorf("%s at generation %d, %d results kept; want %s at %d, %d", u.State, u.Generation, n, state, generation, kept)
+		}
+	}
+	if err := tell("bay-2", 1000, 0); !isRefusal(err, StaleEpoch) {
+		t.Errorf("of a generation that cannot have been: %v", err)
+	}
+	leases, err := w.claim()
+	if err != nil || len(leases) != 1 {
+		t.Fatalf("claimed %v, %v", leases, err)
+	}
+	w.must(tell("bay-2", 1, 0))
+	w.must(bind(t, s, leases[0], "late"))
+	w.must(tell("bay-2", 1+GenerationsAhead, 0))
+	want(Bound, 1, 2)
+	for n := 2; n < lateResults; n++ {
+		w.must(tell("bay-2", 2, n))
+	}
+	if err := tell("bay-2", 2, lateResults); !isRefusal(err, ResultConflict) {
+		t.Errorf("too many: %v", err)
+	}
+	w.must(tell("bay-2", 2, 2)) // one of before
+	want(Bound, 1, lateResults)
+	// Its own station's word counts.
+	w.must(tell("bay-1", 2, 0))
+	want(Held, 2, lateResults+1)
 }
 
 // recover is what follows when the store was restored.

@@ -6,19 +6,30 @@ import (
 	"fmt"
 )
 
+const (
+	// GenerationsAhead is how many generations after the last one known somebody may have
+	// come to since a backup was made: reissues, of which some may have issued nothing.
+	GenerationsAhead = 4
+	// lateResults is how many a station may have told of one unit, all generations together.
+	lateResults = 2 * (1 + GenerationsAhead)
+)
+
 // late says whether a result is of a lease from before a recovery, whose binding or
-// certificate the restored store does not know.
-func (t *txn) late(ctx context.Context, b Binding, bound bool, r Result) (bool, error) {
+// certificate the restored store does not know. floor is above the epochs of then.
+func (t *txn) late(ctx context.Context, u Unit, b Binding, bound bool, r Result) (late bool, floor int64, err error) {
 	if bound && (b.Station != r.Station || b.Certificate != nil || r.Outcome != OutcomeInstalled) {
-		return false, nil
+		return false, 0, nil
+	}
+	if r.Generation > u.Generation+GenerationsAhead {
+		return false, 0, nil
 	}
 	a, err := t.store.age(ctx, t)
-	return r.Epoch < a.EpochFloor, err
+	return r.Epoch < a.EpochFloor, a.EpochFloor, err
 }
 
 // keepLate keeps what a station did before the server was restored: refused, it would
 // never be told again. A token that is finished holds its unit, for a person to look at.
-func (t *txn) keepLate(ctx context.Context, u Unit, r Result, sum string) (Unit, error) {
+func (t *txn) keepLate(ctx context.Context, u Unit, r Result, sum string, floor int64) (Unit, error) {
 	recipients, err := json.Marshal(r.UserPINRecipients)
 	if err != nil {
 		return Unit{}, fmt.Errorf("write late result: %w", err)
@@ -31,6 +42,16 @@ func (t *txn) keepLate(ctx context.Context, u Unit, r Result, sum string) (Unit,
 		r.CertificateSerial, r.CertificateSHA256, r.EscrowID, r.SealedUserPIN, string(recipients), t.now(), r.PINDelivery)
 	if err != nil || n == 0 {
 		return u, err
+	}
+	var told int
+	if err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM late_results WHERE unit_id = $1 AND station = $2`, r.UnitID, r.Station).Scan(&told); err != nil {
+		return Unit{}, fmt.Errorf("count late results: %w", err)
+	}
+	if told > lateResults {
+		return Unit{}, refuse(ResultConflict, "station %s has told too many different results of unit %s", r.Station, r.UnitID)
+	}
+	if u.Station != "" && u.Station != r.Station && u.Epoch > floor {
+		return u, nil
 	}
 	why := fmt.Sprintf("station %s reports %s for generation %d: token %s", r.Station, r.Outcome, r.Generation, r.TokenSerial)
 	if r.CertificateSerial != "" {

@@ -63,12 +63,12 @@ func (s *Store) PutResult(ctx context.Context, r Result) (u Unit, err error) {
 		if err != nil {
 			return err
 		}
-		late, err := t.late(ctx, b, bound, r)
+		late, floor, err := t.late(ctx, u, b, bound, r)
 		if err != nil {
 			return err
 		}
 		if late {
-			u, err = t.keepLate(ctx, u, r, sum)
+			u, err = t.keepLate(ctx, u, r, sum, floor)
 			return err
 		}
 		if err := reportable(u, b, bound, r); err != nil {
