@@ -46,7 +46,8 @@ type Server struct {
 	stopping context.Context
 	stop     context.CancelFunc
 
-	connected atomic.Int64 // see Connected
+	connected   atomic.Int64                    // see Connected
+	certificate atomic.Pointer[tls.Certificate] // what stations are shown, see RenewCertificate
 
 	stationListener, adminListener net.Listener
 	stationHTTP, adminHTTP         *http.Server
@@ -87,9 +88,7 @@ func New(ctx context.Context, cfg Config) (srv *Server, err error) {
 }
 
 func (s *Server) openListeners(ctx context.Context) error {
-	names := append([]string{"localhost", "127.0.0.1", "::1"}, s.cfg.ServerNames...)
-	cert, err := s.stationRoot.ServerCertificate(filepath.Join(s.cfg.DataDir, "tls"), names)
-	if err != nil {
+	if err := s.RenewCertificate(); err != nil {
 		return err
 	}
 	rules, err := contract.Load()
@@ -124,8 +123,8 @@ func (s *Server) openListeners(ctx context.Context) error {
 	s.stationHTTP = s.httpServer(withLog(s.cfg.Logger, "station", stations))
 	s.stationHTTP.ConnContext = withPeer
 	s.stationHTTP.TLSConfig = &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		Certificates: []tls.Certificate{cert},
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Load(), nil },
 		// Asked for, and verified by each operation: renewal alone will take an expired one.
 		ClientAuth: tls.RequestClientCert,
 		NextProtos: []string{"h2", "http/1.1"},
@@ -167,6 +166,7 @@ func (s *Server) Work() {
 	s.background.Go(func() { s.revoker.run(s.stopping) })
 	s.background.Go(s.crlLoop)
 	s.background.Go(s.retainLoop)
+	s.background.Go(s.certificateLoop)
 	if !s.store.Shared() {
 		return
 	}

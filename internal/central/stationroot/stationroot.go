@@ -34,7 +34,7 @@ const (
 	// hand where the station is seldom on; a TPM proves its key again whenever it is asked.
 	fileDays = 365
 	tpmDays  = 30
-	// renewBefore is what is left of the server's certificate when a start renews it.
+	// renewBefore is what is left of the server's certificate when it is made anew.
 	renewBefore = 30 * 24 * time.Hour
 	backdate    = 5 * time.Minute
 )
