@@ -2,6 +2,7 @@ package central_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/central"
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 )
 
 // faultyCA is the development CA with another way to answer.
@@ -60,6 +62,63 @@ func wantCertificates(t *testing.T, authority *faultyCA, want int) {
 	t.Helper()
 	if _, total, err := authority.Issued(t.Context(), 10, 0); err != nil || total != want {
 		t.Errorf("the CA issued %d certificates, want %d: %v", total, want, err)
+	}
+}
+
+// What a CA said once is kept although the database is gone for a moment just then: one that
+// cannot look up does not say it again.
+func TestAnswerIsKeptWhenTheDatabaseComesBack(t *testing.T) {
+	t.Parallel()
+	url := withStore(t)
+	r, authority, _ := faultyRig(t, func(t *testing.T) database.Postgres {
+		db, err := database.ParsePostgres(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return db
+	})
+	authority.blind = true
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	run := func(query string) {
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Error(err)
+		}
+	}
+	s := r.station("bay-1")
+	for name, row := range map[string]struct {
+		says error
+		kept func(u api.Unit) bool
+	}{
+		"ISSUED":  {nil, func(u api.Unit) bool { return u.State == api.ISSUED }},
+		"REFUSED": {&ca.RefusedError{Reason: "no"}, func(u api.Unit) bool { return u.State == api.HELD }},
+		"NOTYET":  {notYet(time.Hour), func(u api.Unit) bool { return u.State == api.ISSUING && u.PendingReason != nil }},
+	} {
+		back := make(chan struct{})
+		authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
+			c, err := authority.Development.Issue(ctx, q)
+			if row.says != nil {
+				err = row.says
+			}
+			run(`ALTER SCHEMA usbkey_central RENAME TO gone`)
+			run(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+			time.AfterFunc(300*time.Millisecond, func() {
+				run(`ALTER SCHEMA gone RENAME TO usbkey_central`)
+				close(back)
+			})
+			return c, err
+		}
+		w := s.one(name).escrowed()
+		w.putCSR() // whatever comes of it just now
+		<-back
+		for deadline := time.Now().Add(patience); !row.kept(r.unit(name + "-001")); time.Sleep(10 * time.Millisecond) {
+			if u := r.unit(name + "-001"); u.State == api.ISSUEUNKNOWN || time.Now().After(deadline) {
+				t.Fatalf("%s: the unit is %s", name, u.State)
+			}
+		}
 	}
 }
 

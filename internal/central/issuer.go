@@ -203,10 +203,14 @@ func (i *issuer) without(task store.Task, err error) error {
 	switch {
 	case errors.As(err, &refused):
 		i.log.Warn("the CA refused a request for good", "unit", task.Unit.ID, "request", task.Binding.RequestID)
-		return i.store.RefusedByCA(i.detached(), unitID, generation, i.self, refused.Reason)
+		return i.write(task, func(ctx context.Context) error {
+			return i.store.RefusedByCA(ctx, unitID, generation, i.self, refused.Reason)
+		})
 	case errors.As(err, &pending):
 		i.log.Info("the CA has not decided", "unit", task.Unit.ID, "request", task.Binding.RequestID, "reason", pending.Reason)
-		return i.store.Pending(i.detached(), unitID, generation, i.self, store.Wait{Why: pending.Reason, After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
+		return i.write(task, func(ctx context.Context) error {
+			return i.store.Pending(ctx, unitID, generation, i.self, store.Wait{Why: pending.Reason, After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
+		})
 	case errors.As(err, &twice):
 		i.log.Error("ALARM: the CA issued more than one certificate for one request", "unit", task.Unit.ID, "request", task.Binding.RequestID, "certificateSerials", twice.Serials)
 	}
@@ -240,6 +244,25 @@ func (i *issuer) unknown(task store.Task, cause error) error {
 	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, cause.Error()))
 }
 
+// write has the store keep what the CA said, as often as it takes: not every CA says it a
+// second time. What the store has an answer to is over, and so is what is cut off at the end.
+func (i *issuer) write(task store.Task, keep func(ctx context.Context) error) error {
+	for pause := i.pause; ; pause = min(2*pause, maxRetryWait) {
+		err := keep(i.detached())
+		var refusal *store.Refusal
+		var twice *store.TwiceError
+		if err == nil || errors.As(err, &refusal) || errors.As(err, &twice) {
+			return err
+		}
+		i.log.Error("what the CA said is not kept yet", "unit", task.Unit.ID, "request", task.Binding.RequestID, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-i.ctx.Done():
+			return err
+		}
+	}
+}
+
 // detached is for what must be written down even though the time of the call is up.
 func (i *issuer) detached() context.Context { return context.WithoutCancel(i.ctx) }
 
@@ -257,7 +280,9 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 	if cert.Leaf == nil || len(cert.PKCS7) == 0 {
 		return i.unknown(task, errors.New("the CA answered without a certificate"))
 	}
-	err := i.store.Issued(i.detached(), task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
+	err := i.write(task, func(ctx context.Context) error {
+		return i.store.Issued(ctx, task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
+	})
 	var twice *store.TwiceError
 	if errors.As(err, &twice) {
 		i.log.Error("ALARM: the CA issued more than one certificate for one request", "unit", task.Unit.ID, "request", task.Binding.RequestID,
