@@ -216,9 +216,6 @@ func (s *Store) Absent(ctx context.Context, unitID string, generation int32, by 
 		if err != nil || !unknown {
 			return err
 		}
-		if _, err := t.count(ctx, "end wait", `DELETE FROM waits WHERE unit_id = $1 AND generation = $2`, unitID, generation); err != nil {
-			return err // custody of what is asked now counts from now
-		}
 		u, err = t.absent(ctx, u, "the CA issued nothing under this id", "the CA")
 		goesOn = err == nil && u.State == Issuing
 		return err
@@ -246,6 +243,10 @@ func (t *txn) absent(ctx context.Context, u Unit, why, by string) (Unit, error) 
 		if err != nil {
 			return Unit{}, err
 		}
+	}
+	// Custody of what is asked from now on counts from then.
+	if err := t.Any(ctx, "end wait", `DELETE FROM waits WHERE unit_id = $1 AND generation = $2`, u.ID, u.Generation); err != nil {
+		return Unit{}, err
 	}
 	if u.State == Stranded && u.StrandedFrom != IssueUnknown {
 		return u, nil
