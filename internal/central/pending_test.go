@@ -133,6 +133,53 @@ func testLostAnswerAfterNotYet(t *testing.T, e engine) {
 	}
 }
 
+// What is on its way out is looked up when the CA said, not before, as often as it says "not yet".
+func TestNotYetOfAUnitOnItsWayOut(t *testing.T) { onBothEngines(t, testNotYetOfAUnitOnItsWayOut) }
+
+func testNotYetOfAUnitOnItsWayOut(t *testing.T, e engine) {
+	t.Parallel()
+	r, authority, _ := faultyRig(t, e)
+	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) { return ca.Certificate{}, notYet(time.Hour) }
+	authority.lookup = func(context.Context, string) (ca.Certificate, bool, error) {
+		return ca.Certificate{}, false, notYet(2 * time.Hour)
+	}
+	s := r.station("bay-1")
+	cancelled, held := s.one("CANCELLED").escrowed(), s.one("HELD").escrowed()
+	for _, w := range []*work{cancelled, held} {
+		must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	}
+	waitAsked(t, authority, 2)
+	if _, err := r.admin.Cancel(t.Context(), "CANCELLED", api.CancelRequest{Operator: "p1", Reason: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	held.result = api.ResultRequest{Epoch: held.lease.Epoch, Outcome: api.Faulty, TokenSerial: held.csr.TokenSerial}
+	must[api.UnitState](t, held.putResult(), http.StatusOK)
+	for i, row := range []struct {
+		skip time.Duration
+		want int32
+	}{{0, 0}, {61 * time.Minute, 2}, {61 * time.Minute, 2}, {61 * time.Minute, 4}} {
+		r.clock.advance(row.skip)
+		for deadline := time.Now().Add(patience); authority.lookedFor.Load() < row.want && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond) // several sweeps
+		if got := authority.lookedFor.Load(); got != row.want {
+			t.Errorf("step %d: looked up %d times, want %d", i, got, row.want)
+		}
+	}
+	r.wantState("CANCELLED-001", api.CANCELLING)
+	r.wantState("HELD-001", api.HELD)
+	authority.lookup = nil
+	r.clock.advance(121 * time.Minute)
+	for deadline := time.Now().Add(patience); authority.lookedFor.Load() < 6 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	waitAsked(t, authority, 2)
+	if got := authority.lookedFor.Load(); got != 6 {
+		t.Errorf("looked up %d times although it is known", got)
+	}
+}
+
 // Waiting ends with the time of custody: then a person asks the CA.
 func TestNotYetForTooLong(t *testing.T) { onBothEngines(t, testNotYetForTooLong) }
 

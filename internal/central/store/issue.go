@@ -47,7 +47,8 @@ func (s *Store) Unissued(ctx context.Context, by Issuer) ([]Unit, error) {
 	out, err := collect(ctx, s.db.Read, scanUnit, `SELECT `+unitColumns+` FROM units u
 		JOIN bindings b ON b.unit_id = u.unit_id AND b.generation = u.generation
 		LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation
-		WHERE (u.state IN ($1, $2, $3) AND (w.again_at IS NULL OR w.again_at <= $8) OR u.state IN ($4, $5, $6) AND `+unresolvedBinding+`)
+		WHERE (u.state IN ($1, $2, $3) OR u.state IN ($4, $5, $6) AND `+unresolvedBinding+`)
+			AND (w.again_at IS NULL OR w.again_at <= $8)
 			AND (b.intended_by = $7 OR b.intended_until <= $8)
 		ORDER BY u.updated_at, u.unit_id`, Bound, Issuing, IssueUnknown, Held, Stranded, Cancelling, by.Server, now)
 	if err != nil {
@@ -91,10 +92,6 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 			if waiting, due, err = t.askAgain(ctx, unitID, generation); err != nil {
 				return err
 			}
-			if waiting && !due {
-				task = Task{Unit: u, Binding: b, Waiting: true}
-				return nil
-			}
 		case Held, Stranded, Cancelling:
 			unknown, err := t.unresolved(ctx, u)
 			if err != nil {
@@ -103,9 +100,16 @@ func (s *Store) Intend(ctx context.Context, unitID string, generation int32, by 
 			if !unknown {
 				return refuse(WrongState, "unit %s is %s", unitID, u.State)
 			}
+			if waiting, due, err = t.askAgain(ctx, unitID, generation); err != nil {
+				return err
+			}
 			askOnly = true
 		default:
 			return refuse(WrongState, "unit %s is %s", unitID, u.State)
+		}
+		if waiting && !due {
+			task = Task{Unit: u, Binding: b, Waiting: true}
+			return nil
 		}
 		b.RequestID = RequestID(unitID, generation)
 		// Read under the lock of the unit, which all who take an intent have.

@@ -41,11 +41,15 @@ func (t *txn) wait(ctx context.Context, unitID string, generation int32) (w wait
 // the same request may go to it again.
 //
 // It does not go on for ever. What is not decided within the time of custody from
-// the first such answer is ISSUE_UNKNOWN, and a person asks the CA.
+// the first such answer is ISSUE_UNKNOWN, and a person asks the CA. A unit on its way out
+// is only looked up, and stays what it is.
 func (s *Store) Pending(ctx context.Context, unitID string, generation int32, by Issuer, said Wait) error {
 	return s.write(ctx, "note that the CA has not decided about unit "+unitID, func(t *txn) error {
 		u, err := t.owned(ctx, unitID, generation, by)
-		if err != nil || !u.outstanding() {
+		if err != nil {
+			return err
+		}
+		if unknown, err := t.unresolved(ctx, u); err != nil || !unknown && !u.outstanding() {
 			return err
 		}
 		w, err := t.wait(ctx, unitID, generation)
@@ -62,7 +66,7 @@ func (s *Store) Pending(ctx context.Context, unitID string, generation int32, by
 		w.calls++
 		w.why = said.Why
 		w.againAt = t.now() + max(min(said.After, maxWait), pause).Milliseconds()
-		over := w.againAt-w.firstAt > s.rules.Custody.Milliseconds()
+		over := u.outstanding() && w.againAt-w.firstAt > s.rules.Custody.Milliseconds()
 		if over { // then it is not asked for the certificate again, only looked up
 			w.againAt = t.now() + pause.Milliseconds()
 		}
@@ -74,6 +78,7 @@ func (s *Store) Pending(ctx context.Context, unitID string, generation int32, by
 			return err
 		}
 		switch {
+		case !u.outstanding():
 		case over && u.at() == Issuing:
 			_, err = t.advance(ctx, u, EventUnknown, fmt.Sprintf("the CA did not decide within %s: %s", s.rules.Custody, said.Why), nil)
 		case !over && (u.at() == IssueUnknown || before != said.Why): // else the history says it already
