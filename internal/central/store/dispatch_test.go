@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -273,6 +274,36 @@ func testRevisions(t *testing.T, at database.Place) {
 	}
 	if out, err = put(4, 1, "b"); err != nil || out.Changed {
 		t.Errorf("the same again: %+v %v", out, err)
+	}
+}
+
+// After a recovery, too, an order may become another one until a unit of it is leased.
+func TestRevisionsAfterARecovery(t *testing.T) { onBothEngines(t, testRevisionsAfterARecovery) }
+
+func testRevisionsAfterARecovery(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "REV"}
+	put := func(id string, revision int) error {
+		fixed := fmt.Sprint(revision)
+		_, err := s.PutOrder(t.Context(), Order{
+			ID: id, ProductCode: "REV", Quantity: 1, DueAt: time.Unix(1, 0), Revision: revision, FixedSHA256: fixed, Content: []byte(fixed),
+		})
+		return err
+	}
+	w.must(put("GONE", 1))
+	if got := w.next("bay-1"); got != "GONE-001" {
+		t.Fatalf("got %q", got)
+	}
+	w.must(put("BEFORE", 1))
+	w.recover()
+	w.must(put("AFTER", 1))
+	for _, id := range []string{"BEFORE", "AFTER"} {
+		if err := put(id, 2); err != nil {
+			t.Errorf("an order that nobody ever leased: %v", err)
+		}
+	}
+	if err := put("GONE", 2); !isRefusal(err, OrderConflict) {
+		t.Errorf("one that was leased before the recovery: %v", err)
 	}
 }
 

@@ -79,12 +79,15 @@ func (t *txn) revise(ctx context.Context, o Order, out *Revised) error {
 	if err != nil {
 		return err
 	}
-	living, leased := 0, false
+	living := 0
 	for _, u := range units {
 		if !u.State.Over() {
 			living++
 		}
-		leased = leased || u.Epoch > 0
+	}
+	leased, err := t.leased(ctx, o.ID)
+	if err != nil {
+		return err
 	}
 	if leased && o.FixedSHA256 != known.FixedSHA256 {
 		return refuse(OrderConflict, "a unit of order %s was leased already, so only its quantity, due time and approval may change", o.ID)
@@ -112,6 +115,18 @@ func (t *txn) revise(ctx context.Context, o Order, out *Revised) error {
 		`UPDATE orders SET product_code = $2, company = $3, quantity = $4, due_at = $5, content = $6, content_sha256 = $7,
 			revision = $8, fixed_sha256 = $9, numbered = $10 WHERE order_id = $1`,
 		o.ID, o.ProductCode, o.Company, o.Quantity, millis(o.DueAt), o.Content, hexSum(o.Content), o.Revision, o.FixedSHA256, numbered)
+}
+
+// leased says whether a unit of an order was ever leased. Its epoch does not tell: after a
+// recovery units have one that nobody got.
+func (t *txn) leased(ctx context.Context, orderID string) (bool, error) {
+	var n int
+	err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM units u WHERE u.order_id = $1
+		AND EXISTS (SELECT 1 FROM history h WHERE h.unit_id = u.unit_id AND h.event = $2)`, orderID, EventClaim).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("look for leases of order %s: %w", orderID, err)
+	}
+	return n > 0, nil
 }
 
 // drop cancels READY units from the highest sequence down; what a station has stays.
