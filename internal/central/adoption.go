@@ -22,8 +22,8 @@ func (s *stationAPI) PostAdopt(ctx context.Context, r stationserver.PostAdoptReq
 		return nil, problem(api.ProblemProofInvalid, err.Error())
 	}
 	lease, err := s.store.Adopt(ctx, store.Adoption{
-		Station: stationOf(ctx), SessionID: r.Body.SessionId, UnitID: r.UnitId, Generation: r.Body.Generation,
-		Epoch: r.Body.Epoch, TokenSerial: r.Body.TokenSerial,
+		Station: stationOf(ctx), SessionID: r.Body.SessionId, KeySHA256: callerOf(ctx).station.PublicKeySHA256,
+		UnitID: r.UnitId, Generation: r.Body.Generation, Epoch: r.Body.Epoch, TokenSerial: r.Body.TokenSerial,
 		PublicKeySHA256: hexSHA256(r.Body.PublicKey), StatementSHA256: hexSHA256(statement),
 	})
 	if err != nil {

@@ -10,8 +10,10 @@ import (
 // Adoption is a station's proof, checked by the caller, that it has the bound key
 // of a unit.
 type Adoption struct {
-	Station     string
-	SessionID   string
+	Station   string
+	SessionID string
+	// KeySHA256 is the station's public key by which the caller was known.
+	KeySHA256   string
 	UnitID      string
 	Generation  int32
 	Epoch       int64
@@ -25,17 +27,23 @@ type Adoption struct {
 // Adopt gives a bound unit to the station that has its key, under a new epoch: one
 // that is STRANDED, or that its station has lost the epoch of. The key, and so the
 // binding and the escrow of its token, may have moved to another station. The same
-// statement again, while the unit is where it put it, gives the same lease.
+// statement again, while the unit is where it put it, gives the same lease. A station that
+// is revoked, or has another key now, is NotYours.
 func (s *Store) Adopt(ctx context.Context, a Adoption) (l Lease, err error) {
 	err = s.write(ctx, "adopt unit "+a.UnitID, func(t *txn) error {
-		if _, err := t.askTouch(ctx, a.Station, a.SessionID, "")(); err != nil {
+		touch, caller := t.askTouch(ctx, a.Station, a.SessionID, ""), t.askCaller(ctx, a.Station, a.KeySHA256, s.dialect.lockKey("st"))
+		unit, binding := t.askUnit(ctx, a.UnitID), t.askBinding(ctx, a.UnitID, a.Generation)
+		if _, err := touch(); err != nil {
 			return err
 		}
-		u, err := t.unit(ctx, a.UnitID)
+		if _, err := caller(); err != nil {
+			return err
+		}
+		u, err := unit()
 		if err != nil {
 			return err
 		}
-		b, bound, err := binding(ctx, t, a.UnitID, a.Generation)
+		b, bound, err := binding()
 		if err != nil {
 			return err
 		}

@@ -63,6 +63,31 @@ func testClaimOfAStationThatIsNoMore(t *testing.T, at database.Place) {
 	}
 }
 
+// An adoption is judged by its station as it is now, too.
+func TestAdoptionByAStationThatIsNoMore(t *testing.T) {
+	onBothEngines(t, testAdoptionByAStationThatIsNoMore)
+}
+
+func testAdoptionByAStationThatIsNoMore(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "ADOPT", key: "adopt"}
+	w.order("ADOPT", 1, 0)
+	w.reach(Issued)
+	a := w.adoption(w.session("bay-2"))
+	other := a
+	other.KeySHA256 = hexSum([]byte("another key"))
+	if _, err := s.Adopt(t.Context(), other); !isRefusal(err, NotYours) {
+		t.Errorf("with a key that is not its own any more: %v", err)
+	}
+	w.must(s.RevokeStation(t.Context(), "bay-2"))
+	if _, err := s.Adopt(t.Context(), a); !isRefusal(err, NotYours) {
+		t.Errorf("revoked: %v", err)
+	}
+	if u := w.unit(); u.Station != "bay-1" {
+		t.Errorf("it is at %s", u.Station)
+	}
+}
+
 // A claim that was let in is over before its station is revoked: no lease outlives that.
 func TestRevokedWhileItClaims(t *testing.T) { onBothEngines(t, testRevokedWhileItClaims) }
 

@@ -85,6 +85,18 @@ func (w *situation) result(outcome string) error {
 	return err
 }
 
+func (w *situation) adopt() error {
+	_, err := w.s.Adopt(w.t.Context(), w.adoption(w.session("bay-2")))
+	return err
+}
+
+func (w *situation) adoption(session string) Adoption {
+	return Adoption{
+		Station: "bay-2", SessionID: session, KeySHA256: hexSum([]byte("bay-2")), UnitID: w.unitID(), Generation: 1, Epoch: w.unit().Epoch,
+		TokenSerial: "token-" + w.key, PublicKeySHA256: hexSum([]byte(w.key)), StatementSHA256: "statement",
+	}
+}
+
 // anchor puts the unit's end into a record of its own.
 func (w *situation) anchor() {
 	w.t.Helper()
@@ -217,13 +229,7 @@ func operations() []operation {
 		{"refused", func(w *situation) error { return w.s.RefusedByCA(w.t.Context(), w.unitID(), 1, alone, "no") }},
 		{"result installed", func(w *situation) error { return w.result(OutcomeInstalled) }},
 		{"result destroyed", func(w *situation) error { return w.result("destroyed") }},
-		{"adopt", func(w *situation) error {
-			_, err := w.s.Adopt(w.t.Context(), Adoption{
-				Station: "bay-2", SessionID: w.session("bay-2"), UnitID: w.unitID(), Generation: 1, Epoch: w.unit().Epoch,
-				TokenSerial: "token-" + w.key, PublicKeySHA256: hexSum([]byte(w.key)), StatementSHA256: "statement",
-			})
-			return err
-		}},
+		{"adopt", (*situation).adopt},
 		{"ship", (*situation).ship},
 		{"return", func(w *situation) error {
 			_, err := w.s.Return(w.t.Context(), w.unitID(), "p1", "refused at the door")
