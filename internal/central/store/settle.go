@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -173,7 +175,8 @@ func (s *Store) Revocations(ctx context.Context) ([]Revocation, error) {
 	return out, nil
 }
 
-// Revoked writes down that a certificate is revoked, and lets its unit go on.
+// Revoked writes down that a certificate is revoked, and lets its unit go on. The same again
+// changes nothing: several servers may have it revoked.
 func (s *Store) Revoked(ctx context.Context, unitID, sha256 string) (u Unit, err error) {
 	err = s.write(ctx, "note a revocation for unit "+unitID, func(t *txn) error {
 		if u, err = t.unit(ctx, unitID); err != nil {
@@ -188,7 +191,10 @@ func (s *Store) Revoked(ctx context.Context, unitID, sha256 string) (u Unit, err
 func (t *txn) revoked(ctx context.Context, u Unit, sha256, by string) (Unit, error) {
 	var serial string
 	err := t.QueryRowContext(ctx, `UPDATE revocations SET revoked_at = $3, revoked_by = $4
-		WHERE certificate_sha256 = $1 AND unit_id = $2 RETURNING certificate_serial`, sha256, u.ID, t.now(), by).Scan(&serial)
+		WHERE certificate_sha256 = $1 AND unit_id = $2 AND revoked_at = 0 RETURNING certificate_serial`, sha256, u.ID, t.now(), by).Scan(&serial)
+	if errors.Is(err, sql.ErrNoRows) {
+		return u, t.wasRevoked(ctx, u, sha256)
+	}
 	if err != nil {
 		return Unit{}, fmt.Errorf("note revocation: %w", err)
 	}
@@ -204,4 +210,18 @@ func (t *txn) revoked(ctx context.Context, u Unit, sha256, by string) (Unit, err
 		return Unit{}, err
 	}
 	return t.settle(ctx, u)
+}
+
+// wasRevoked is an error unless the certificate is known to be revoked: another server has
+// told of the same revocation.
+func (t *txn) wasRevoked(ctx context.Context, u Unit, sha256 string) error {
+	var n int
+	err := t.QueryRowContext(ctx, `SELECT COUNT(*) FROM revocations WHERE certificate_sha256 = $1 AND unit_id = $2`, sha256, u.ID).Scan(&n)
+	if err == nil && n == 0 {
+		err = fmt.Errorf("nobody wants certificate %s revoked", sha256)
+	}
+	if err != nil {
+		return fmt.Errorf("note revocation: %w", err)
+	}
+	return nil
 }

@@ -292,3 +292,31 @@ func testAnotherCAWhileOneIsAsked(t *testing.T, at database.Place) {
 		t.Errorf("the new CA finds %d units that wait for the old one", outstanding)
 	}
 }
+
+// Of two servers that had a certificate revoked, or a server and persons, the first is on record.
+func TestARevocationIsNotedOnce(t *testing.T) { onBothEngines(t, testARevocationIsNotedOnce) }
+
+func testARevocationIsNotedOnce(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	w := &situation{t: t, s: s, skip: skip, id: "TWICE", key: "twice"}
+	w.order("TWICE", 1, 0)
+	if _, err := s.Revoked(t.Context(), w.unitID(), w.certificate().SHA256); err == nil {
+		t.Error("what nobody wants revoked is noted")
+	}
+	w.reach(Held)
+	w.must(w.ask(ActionRevoked))
+	before, err := s.History(t.Context(), w.unitID())
+	w.must(err)
+	first := w.unit().RevokedAt
+	skip(time.Hour)
+	u, err := s.Revoked(t.Context(), w.unitID(), w.certificate().SHA256)
+	if err != nil || u.State != Held {
+		t.Errorf("the second server is told %s, %v", u.State, err)
+	}
+	after, err := s.History(t.Context(), w.unitID())
+	var by string
+	w.must(errors.Join(err, s.db.Read.QueryRowContext(t.Context(), `SELECT revoked_by FROM revocations`).Scan(&by)))
+	if got := w.unit().RevokedAt; len(after) != len(before) || first.IsZero() || !got.Equal(first) || by != "p1 and p2" {
+		t.Errorf("revoked at %s by p1 and p2, then at %s by %s; %d events, then %d", first, got, by, len(before), len(after))
+	}
+}
