@@ -10,19 +10,22 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 )
 
-// retainInterval is between looks for orders whose personal data have been kept long enough.
+// retainInterval is between looks for what has been kept long enough.
 const retainInterval = time.Hour
 
 // removed stands where personal data were.
 const removed = "-"
 
-// retainLoop removes personal data: once at the start, then regularly.
+// retainLoop removes personal data and old claims: once at the start, then regularly.
 func (s *Server) retainLoop() {
 	tick := time.NewTicker(retainInterval)
 	defer tick.Stop()
 	for {
 		if err := s.RemovePersonalData(s.stopping); err != nil && s.stopping.Err() == nil {
 			s.cfg.Logger.Error("personal data are still here", "error", err)
+		}
+		if err := s.store.ForgetClaims(s.stopping); err != nil && s.stopping.Err() == nil {
+			s.cfg.Logger.Error("old claims are still remembered", "error", err)
 		}
 		select {
 		case <-tick.C:

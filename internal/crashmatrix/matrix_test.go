@@ -49,6 +49,7 @@ func elsewhere() map[crashpoint.Label]string {
 		"note that the record of station * is forked": "nobody changes a record",
 		"note what blocks order *":                    "no order waits for a minute",
 		"clear the personal data of order *":          "no order is that old",
+		"forget old claims":                           "no claim is that old",
 		"POST /v1/enrollments":                        enrols,
 		"POST /v1/enrollments/*/proof":                enrols,
 		"invite station *":                            enrols,

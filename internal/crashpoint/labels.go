@@ -117,7 +117,7 @@ func Transactions() []Label {
 		"take up the CA", "compare *", "leave intents",
 		"flag order *", "cancel order *", "adopt unit *", "ship unit *", "confirm the mailer of unit *", "take back unit *", "drain station *", "reset station *",
 		"ask for a decision on unit *", "approve decision *", "note a revocation for unit *",
-		"number events", "note what blocks order *", "clear the personal data of order *",
+		"number events", "note what blocks order *", "clear the personal data of order *", "forget old claims",
 		"keep the record of station *", "note that the record of station * is forked",
 		"invite station *", "challenge station *", "take the proof of enrolment *", "approve station *", "renew station *",
 		"grow older", "begin recovery", "recover unit *", "finish recovery",

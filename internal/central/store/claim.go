@@ -158,6 +158,25 @@ func (t *txn) rememberClaim(ctx context.Context, c Claim, leases []Lease) error 
 		c.Station, c.Key, c.RequestSHA256, string(text), t.now())
 }
 
+// ForgetClaims forgets what was remembered of claims for as long as it counts.
+func (s *Store) ForgetClaims(ctx context.Context) error {
+	now, err := s.now(ctx, s.db.Read)
+	if err != nil {
+		return err
+	}
+	before := now - s.rules.ClaimKeyTTL.Milliseconds()
+	var old int
+	if err := s.db.Read.QueryRowContext(ctx, `SELECT COUNT(*) FROM claim_keys WHERE created_at < $1`, before).Scan(&old); err != nil {
+		return fmt.Errorf("look for old claims: %w", err)
+	}
+	if old == 0 {
+		return nil
+	}
+	return s.write(ctx, "forget old claims", func(t *txn) error {
+		return t.Any(ctx, "forget old claims", `DELETE FROM claim_keys WHERE created_at < $1`, before)
+	})
+}
+
 // replay gives the units of a remembered claim again. The station counts a lease
 // from when it sent the request, so one that is still held is renewed and one
 // that is lost has nothing left.

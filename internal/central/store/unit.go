@@ -214,15 +214,10 @@ func (s *Store) History(ctx context.Context, unitID string) ([]HistoryEntry, err
 	return out, nil
 }
 
-// Sweep ends every lease and custody that has run out and forgets old claim keys.
-// It says how many units became READY.
+// Sweep ends every lease and custody that has run out. It says how many units became READY.
 func (s *Store) Sweep(ctx context.Context) (ready int, err error) {
 	err = s.write(ctx, "sweep", func(t *txn) error {
 		ready, err = t.sweep(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = t.count(ctx, "forget old claim keys", `DELETE FROM claim_keys WHERE created_at < $1`, t.now()-s.rules.ClaimKeyTTL.Milliseconds())
 		return err
 	})
 	return ready, err
