@@ -307,6 +307,12 @@ func testRevisionsAfterARecovery(t *testing.T, at database.Place) {
 	}
 }
 
+// clean stands for what the server makes of personal data.
+var clean = Reader{
+	Clean:  func([]byte) ([]byte, error) { return []byte("clean"), nil },
+	Issuer: func(pkcs7 []byte, _ string) ([]byte, error) { return append([]byte("issuer of "), pkcs7...), nil },
+}
+
 // Personal data go once an order is done with for long enough, and nothing else does.
 func TestPersonalDataAreRemoved(t *testing.T) { onBothEngines(t, testPersonalDataAreRemoved) }
 
@@ -314,10 +320,10 @@ func testPersonalDataAreRemoved(t *testing.T, at database.Place) {
 	s, skip := newStore(t, at)
 	w := &situation{t: t, s: s, skip: skip, id: "OLD", key: "old"}
 	w.order("OLD", 1, 0)
-	w.reach(Shipped)
-	clean := Reader{
-		Clean:  func([]byte) ([]byte, error) { return []byte("clean"), nil },
-		Issuer: func(pkcs7 []byte, _ string) ([]byte, error) { return append([]byte("issuer of "), pkcs7...), nil },
+	w.reach(Issuing)
+	w.pending(time.Second)
+	for _, err := range []error{w.issued(), w.result(OutcomeInstalled), w.ship()} {
+		w.must(err)
 	}
 	skip(29 * 24 * time.Hour)
 	if n, err := s.ClearPersonalData(t.Context(), 30*24*time.Hour, clean); n != 0 || err != nil {
@@ -337,6 +343,9 @@ func testPersonalDataAreRemoved(t *testing.T, at database.Place) {
 	if err != nil || len(b.CSR) != 0 || len(b.Certificate.PKCS7) != 0 || b.Certificate.Subject != "" || b.Certificate.SHA256 != w.certificate().SHA256 {
 		t.Errorf("the binding: %+v %v", b, err)
 	}
+	if said, err := s.db.Read.QueryContext(t.Context(), `SELECT why FROM waits WHERE why <> ''`); err != nil || said.Next() || said.Close() != nil {
+		t.Errorf("what the CA said is still here (%v)", err)
+	}
 	_, err = s.Return(t.Context(), "OLD-001", "p1", "test")
 	w.must(err)
 	w.must(w.cancel())
@@ -346,5 +355,60 @@ func testPersonalDataAreRemoved(t *testing.T, at database.Place) {
 	}
 	if o, err = s.Order(t.Context(), "ORD"); err != nil || string(o.Content) == "clean" {
 		t.Errorf("an order that is not done with is cleared: %v", errors.Join(err))
+	}
+}
+
+// What comes to an order after its personal data were removed goes when it is old, too.
+func TestLatePersonalDataAreRemoved(t *testing.T) { onBothEngines(t, testLatePersonalDataAreRemoved) }
+
+func testLatePersonalDataAreRemoved(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	const month, day = 30 * 24 * time.Hour, 24 * time.Hour
+	clear := func(what string, want int) {
+		t.Helper()
+		if n, err := s.ClearPersonalData(t.Context(), month, clean); n != want || err != nil {
+			t.Errorf("%s: %d orders, %v; want %d", what, n, err, want)
+		}
+	}
+	for name, late := range map[string]func(w *situation) error{
+		"certificate": (*situation).issued,
+		"surplus": func(w *situation) error {
+			c := w.certificate()
+			c.SHA256 = hexSum([]byte("second of " + w.key))
+			err := s.Issued(t.Context(), w.unitID(), 1, c)
+			var twice *TwiceError
+			if errors.As(err, &twice) {
+				return nil
+			}
+			return fmt.Errorf("a second certificate is told as %w", err)
+		},
+	} {
+		w := &situation{t: t, s: s, skip: skip, id: strings.ToUpper(name), key: name}
+		w.order(w.id, 1, 0)
+		w.reach(Issuing)
+		w.must(w.cancel())
+		w.must(w.result("destroyed"))
+		if name == "surplus" {
+			w.must(w.issued())
+			_, err := s.Revoked(t.Context(), w.unitID(), w.certificate().SHA256)
+			w.must(err)
+		}
+		_, err := s.Absent(t.Context(), w.unitID(), 1, alone)
+		w.must(err)
+		skip(month)
+		clear(name+": at first", 1)
+		skip(-time.Millisecond) // it began before, and was written after
+		w.must(late(w))
+		skip(month - day)
+		clear(name+": too early", 0)
+		skip(2 * day)
+		clear(name+": then", 1)
+		clear(name+": again", 0)
+		var left int
+		w.must(s.db.Read.QueryRowContext(t.Context(), `SELECT (SELECT COUNT(*) FROM bindings WHERE subject <> '' OR pkcs7 IS NOT NULL)
+			+ (SELECT COUNT(*) FROM surplus_certificates WHERE pkcs7 IS NOT NULL) + (SELECT COUNT(*) FROM units WHERE held_reason <> '')`).Scan(&left))
+		if left != 0 {
+			t.Errorf("%s: still here", name)
+		}
 	}
 }

@@ -19,7 +19,9 @@ type Reader struct {
 // shipped or cancelled that long ago or longer: names, addresses, telephone numbers
 // and e-mail in the order, the requests and certificates that repeat them, and
 // every sentence that came from outside. What stays are ids, states, times and
-// digests, and what it takes to revoke a certificate later.
+// digests, and what it takes to revoke a certificate later. What comes to an order
+// after that, such as a certificate that was not believed in or a parcel that came back,
+// is removed when it is that old, too.
 func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, r Reader) (cleared int, err error) {
 	now, err := s.now(ctx, s.db.Read)
 	if err != nil {
@@ -27,14 +29,12 @@ func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, r Read
 	}
 	before := now - age.Milliseconds()
 	ids, err := collect(ctx, s.db.Read, func(r rowScanner) (id string, err error) { return id, r.Scan(&id) },
-		`SELECT o.order_id FROM orders o WHERE o.cleared_at = 0 AND NOT EXISTS (
-			SELECT 1 FROM units u WHERE u.order_id = o.order_id AND (u.state NOT IN ($1, $2) OR u.updated_at > $3))
-		 ORDER BY o.order_id`, Shipped, Cancelled, before)
+		`SELECT o.order_id FROM orders o WHERE `+clearable+` ORDER BY o.order_id`, Shipped, Cancelled, before, age.Milliseconds())
 	if err != nil {
 		return 0, fmt.Errorf("look for old orders: %w", err)
 	}
 	for _, id := range ids {
-		done, err := s.clear(ctx, id, before, r)
+		done, err := s.clear(ctx, id, before, age, r)
 		if err != nil {
 			return cleared, err
 		}
@@ -48,21 +48,35 @@ func (s *Store) ClearPersonalData(ctx context.Context, age time.Duration, r Read
 	return cleared, s.scrub(ctx)
 }
 
-func (s *Store) clear(ctx context.Context, orderID string, before int64, r Reader) (done bool, err error) {
+// clearable says that an order is done with, that nothing has come to it since $3, and
+// that something has since its personal data were removed last. Whatever there was then was
+// $4 old, so that nothing is missed that came at that moment.
+const clearable = `NOT EXISTS (SELECT 1 FROM units u WHERE u.order_id = o.order_id AND u.state NOT IN ($1, $2))
+	AND (SELECT MAX(c.came_at) FROM (` + changes + `) c) BETWEEN o.cleared_at - $4 + 1 AND $3`
+
+// changes is when personal data or sentences of an order o came.
+const changes = `SELECT u.updated_at AS came_at FROM units u WHERE u.order_id = o.order_id
+	UNION ALL SELECT b.issued_at FROM units u JOIN bindings b ON b.unit_id = u.unit_id WHERE u.order_id = o.order_id
+	UNION ALL SELECT s.noticed_at FROM units u JOIN surplus_certificates s ON s.unit_id = u.unit_id WHERE u.order_id = o.order_id
+	UNION ALL SELECT r.created_at FROM units u JOIN results r ON r.unit_id = u.unit_id WHERE u.order_id = o.order_id
+	UNION ALL SELECT l.created_at FROM units u JOIN late_results l ON l.unit_id = u.unit_id WHERE u.order_id = o.order_id
+	UNION ALL SELECT d.requested_at FROM units u JOIN decisions d ON d.unit_id = u.unit_id WHERE u.order_id = o.order_id`
+
+func (s *Store) clear(ctx context.Context, orderID string, before int64, age time.Duration, r Reader) (done bool, err error) {
 	err = s.write(ctx, "clear the personal data of order "+orderID, func(t *txn) error {
 		done = false
 		o, err := t.order(ctx, orderID)
 		if err != nil {
 			return err
 		}
-		units, err := t.unitsOf(ctx, orderID)
-		if err != nil {
+		if _, err := t.unitsOf(ctx, orderID); err != nil {
 			return err
 		}
-		for _, u := range units {
-			if u.State != Shipped && u.State != Cancelled || millis(u.UpdatedAt) > before {
-				return nil // it moved meanwhile
-			}
+		var old int
+		err = t.QueryRowContext(ctx, `SELECT COUNT(*) FROM orders o WHERE o.order_id = $5 AND `+clearable,
+			Shipped, Cancelled, before, age.Milliseconds(), orderID).Scan(&old)
+		if err != nil || old == 0 {
+			return err // it moved meanwhile
 		}
 		content, err := r.Clean(o.Content)
 		if err != nil {
@@ -83,6 +97,7 @@ func (s *Store) clear(ctx context.Context, orderID string, before int64, r Reade
 			{`UPDATE decisions SET pkcs7 = NULL, subject = '', reason = ''` + mine, []any{orderID}},
 			{`UPDATE results SET reason = ''` + mine, []any{orderID}},
 			{`UPDATE late_results SET reason = ''` + mine, []any{orderID}},
+			{`UPDATE waits SET why = ''` + mine, []any{orderID}},
 			{`UPDATE units SET held_reason = '' WHERE order_id = $1`, []any{orderID}},
 			{`UPDATE history SET why = ''` + mine, []any{orderID}},
 		} {
