@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"regexp"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/packing"
 	"github.com/usbkeyd/usbkeyd/internal/wording"
 )
 
@@ -105,5 +107,35 @@ func speaksChinese(t *testing.T, s *station) {
 	}
 	if code, _, errOut := s.commandIn(chinese(), "jobs", "show", "NONE"); code != exitFailure || errOut != "usbkeyd: 本站没有任务 \"NONE\"；全部任务见 usbkeyd jobs list\n" {
 		t.Errorf("jobs show of none: exit code %d: %s", code, errOut)
+	}
+}
+
+// TestPackingIsSaidInChinese: each sentence that stands under a parcel is in one language, with the
+// full stop that is put behind it, and so is what a parcel cannot be closed for.
+func TestPackingIsSaidInChinese(t *testing.T) {
+	d := packing.Desk{Verify: packing.VerifyAlways, Parcel: packing.Parcel{N: 1, Order: "P-1", Keys: []packing.Key{{Unit: "u-0", Token: "A0"}}}}
+	d.Units = []packing.Unit{{ID: "u-0", Sequence: 1, Of: 9, Standing: packing.Ready}}
+	for i, standing := range packing.Standings() {
+		d.Units = append(d.Units, packing.Unit{ID: fmt.Sprintf("u-%d", i+1), Sequence: i + 2, Of: 11, Standing: standing})
+	}
+	var out strings.Builder
+	if err := sentences(streams{out: &out, words: chinese()}, inEnglish(d.Left())); err != nil {
+		t.Fatal(err)
+	}
+	english := regexp.MustCompile(`[a-z]{2,}`)
+	for line := range strings.Lines(out.String()) {
+		line = strings.TrimSpace(line)
+		if !strings.HasSuffix(line, "。") || english.MatchString(strings.NewReplacer("usbkeyd jobs list", "", "usbkeyd labels list", "").Replace(line)) {
+			t.Errorf("%q", line)
+		}
+	}
+	for _, want := range []string{"第 1 把 / 共 9 把（A0）尚未插入核对：请插入。", "第 10 把 / 共 11 把（u-9）尚未扫描。", "第 2 把 / 共 11 把（u-1）未到过本站", "尚未录入运单号。"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s is not in\n%s", want, out.String())
+		}
+	}
+	if got, want := chinese().Told("The parcel of order P-1 cannot be closed. Key 1 of 9 (A0) is not verified: insert it.\nThe waybill is not entered."),
+		"订单 P-1 的包裹还不能封箱。第 1 把 / 共 9 把（A0）尚未插入核对：请插入。\n尚未录入运单号。"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -142,7 +142,7 @@ func packingSentences() []text {
 		{en: "The parcel of order %s is not empty: undo what is in it first.", zh: "订单 %s 的包裹不是空的：请先撤销其中的内容。"},
 		{en: "%q is nothing that was done to the parcel of order %s.", zh: "%q 没有出现在订单 %s 的包裹操作中。"},
 		{en: "There is no key of order %s left to be packed", zh: "订单 %s 没有可装的钥匙"},
-		{en: "Key %d of %d (%s) is not verified: insert it", zh: "第 %d 把 / 共 %d 把（%s）尚未插入核对"},
+		{en: "Key %d of %d (%s) is not verified: insert it", zh: "第 %d 把 / 共 %d 把（%s）尚未插入核对：请插入"},
 		{en: "The waybill is not entered", zh: "尚未录入运单号"},
 		{en: "The key %s is not that of %s any more: undo its scan and put it aside.", zh: "钥匙 %s 已不是 %s 的钥匙：请撤销扫描并放到一边。"},
 		{en: "%s. It was left out of this parcel: undo that.", zh: "%s。它已标为不放入本包裹：请撤销。"},

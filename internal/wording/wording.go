@@ -58,8 +58,12 @@ func (w Words) Say(english string) string {
 	return english
 }
 
-// Name is what a value of the program is called, of a family of them such as step or bay.
+// Name is what a value of the program is called, of a family of them such as step or bay; one that
+// is not there has no name, also where the page says something of it.
 func (w Words) Name(family, value string) string {
+	if value == "" {
+		return ""
+	}
 	if own, ok := w.chinese[family+"."+value]; ok {
 		return own
 	}
@@ -94,8 +98,8 @@ func (w Words) Fprintln(to io.Writer, text string, below ...any) (int, error) {
 }
 
 // Told is what came from below as English: an error, a reason, a next action. It is recognised
-// by the patterns that it was made with, also behind what others have put before it; what is not
-// recognised stays as it is. Each line is taken for itself.
+// by the patterns that it was made with, also behind what others have put before it and with a
+// full stop put behind it; what is not recognised stays as it is. Each line is taken for itself.
 func (w Words) Told(english string) string {
 	if !w.IsChinese() {
 		return english
@@ -141,9 +145,17 @@ func (w Words) whole(english string) (string, bool) {
 	if own, ok := w.chinese[english]; ok {
 		return own, true
 	}
+	unstopped, stopped := strings.CutSuffix(english, ".")
+	if own, ok := w.chinese[unstopped]; ok && stopped {
+		return own + "。", true
+	}
 	for _, s := range w.shapes() {
 		if found := s.english.FindStringSubmatch(english); found != nil {
 			return s.fill(found[1:], w.line), true
+		}
+		// What a pattern with an open end was filled with has the full stop, and is told with it.
+		if found := s.english.FindStringSubmatch(unstopped); found != nil && stopped && !s.open {
+			return s.fill(found[1:], w.line) + "。", true
 		}
 	}
 	return "", false
@@ -156,11 +168,15 @@ type shape struct {
 	// order is the number of the argument of each verb, from 0.
 	order []int
 	wraps bool // it was put around another error
+	open  bool // it ends with what it is filled with
 	fixed int  // how many characters are its own
 }
 
 // verb is one of fmt, with the number of its argument if it has one.
 var verb = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`%(?:\[(\d+)\])?[-+# 0]*\d*(?:\.\d+)?([a-zA-Z%])`) })
+
+// quoted is what %q writes: a text or a character.
+const quoted = `("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')`
 
 // leastFixed is how many letters of its own a pattern needs to be recognised by.
 const leastFixed = 3
@@ -182,14 +198,18 @@ func shapesOf(all map[string]string) []shape {
 			own := text[at:m[0]]
 			b.WriteString(regexp.QuoteMeta(own))
 			s.fixed += len(strings.Join(strings.FieldsFunc(own, func(r rune) bool { return r < 'A' }), ""))
-			if text[m[4]:m[5]] == "%" {
+			switch text[m[4]:m[5]] {
+			case "%":
 				b.WriteString("%")
-			} else {
+			case "q":
+				b.WriteString(quoted)
+			default:
 				b.WriteString(`(.*?)`)
 			}
 			at = m[1]
 		}
 		b.WriteString(regexp.QuoteMeta(text[at:]))
+		s.open = at == len(text)
 		s.fixed += len(text[at:])
 		if s.fixed < leastFixed {
 			continue

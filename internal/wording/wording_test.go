@@ -28,7 +28,7 @@ func TestForTheLocale(t *testing.T) {
 
 // TestTold: what comes from below is recognised whole, filled, behind a chain and line by line.
 func TestTold(t *testing.T) {
-	words := Chinese(map[string]string{"step.wipe": "擦除令牌", "Put the token back.": "请把令牌插回。", "%s is in the parcel (%d of %d keys).": "%s 已装入包裹（%[3]d 把中的第 %[2]d 把）。"})
+	words := Chinese(map[string]string{"step.wipe": "擦除令牌", "step.": "还没有步骤", "Put the token back.": "请把令牌插回。", "%s is in the parcel (%d of %d keys).": "%s 已装入包裹（%[3]d 把中的第 %[2]d 把）。"})
 	for english, want := range map[string]string{
 		"Put the token back.":                "请把令牌插回。",
 		"A1 is in the parcel (2 of 3 keys).": "A1 已装入包裹（3 把中的第 2 把）。",
@@ -41,7 +41,12 @@ func TestTold(t *testing.T) {
 		"open /x: permission denied":                                                                 "open /x: permission denied",
 		"示例客车配件有限公司":                                                                                 "示例客车配件有限公司",
 		"100%":                                                                                       "100%",
-		"":                                                                                           "",
+		"The token is not blank.":                                                                    "The token is not blank.",
+		"the token is not blank.":                                                                    "令牌不是空白的。",
+		"this station has had nothing of an order \"X\"; usbkeyd orders list shows all.": "本站没有做过订单 \"X\"；全部订单见 usbkeyd orders list。",
+		"something odd; see usbkeyd jobs list":                                           "something odd; see usbkeyd jobs list",
+		"module bay-01: the token is not blank.":                                         "模块 bay-01：令牌不是空白的。",
+		"":                                                                               "",
 	} {
 		if got := words.Told(english); got != want {
 			t.Errorf("%q is told as %q, want %q", english, got, want)
@@ -50,7 +55,7 @@ func TestTold(t *testing.T) {
 			t.Errorf("in English %q is told as %q", english, got)
 		}
 	}
-	if got := words.Name("step", "wipe") + words.Name("step", "unheard-of"); got != "擦除令牌unheard-of" {
+	if got := words.Name("step", "wipe") + words.Name("step", "unheard-of") + words.Name("step", ""); got != "擦除令牌unheard-of" {
 		t.Errorf("steps are called %s", got)
 	}
 }
