@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func (l *plainLines) observe(p provision.Progress) {
 }
 
 func (l *plainLines) say(format string, args ...any) {
-	_, _ = l.words.Fprintf(l.w, format+"\n", args...)
+	_, _ = fmt.Fprintln(l.w, l.words.Sprintf(format, args...))
 }
 
 func (l *plainLines) close() {}
