@@ -251,8 +251,18 @@ func (f *floor) unfinished(j agent.JobView) *console.Job {
 
 // ended is a job that has come to its end. f.mu is held.
 func (f *floor) ended(t *told) *console.Job {
+	if t.State == provision.StateFinished {
+		return f.finished(t.Job)
+	}
 	out := f.job(t.Job)
 	out.Step, out.Hint, out.Reason = string(t.Step), t.Hint, t.Reason
+	return out
+}
+
+// finished is a job whose key is done: it is in no step, whichever the journal has as its last.
+func (f *floor) finished(j provision.Job) *console.Job {
+	out := f.job(j)
+	out.Percent = 100
 	return out
 }
 

@@ -19,7 +19,7 @@ func (f *floor) unlabelled(all []console.Bay, v agent.View) []console.Bay {
 			continue
 		}
 		was := f.lastBay(l.Record)
-		b := console.Bay{Name: was, State: state, Token: string(l.Record.Token.Identity.Serial), Job: f.job(l.Record.Job)}
+		b := console.Bay{Name: was, State: state, Token: string(l.Record.Token.Identity.Serial), Job: f.finished(l.Record.Job)}
 		i := slices.IndexFunc(all, func(at console.Bay) bool { return at.Name == was })
 		if i < 0 || all[i].Job != nil || !slices.Contains([]console.BayState{console.BayEmpty, console.BayBlank, console.BayUnread}, all[i].State) {
 			b.Name += " ← " + l.Record.Job.UnitID()

@@ -124,10 +124,10 @@ func TestFloorOfOneTokenModules(t *testing.T) {
 	s.tell(1, provision.StateFinished, provision.StepFinish, written)
 	s.is.Jobs = nil
 	module(func(m *agent.ModuleView) { m.Stale, m.Slots = true, []agent.SlotView{slot0} })
-	s.see("finished, not looked at since", "m: done u-1 0% A1")
+	s.see("finished, not looked at since", "m: done u-1 100% A1")
 	slot1 := agent.SlotView{Description: "slot 1", Present: true, Identity: written, Serial: "A1", Use: agent.TokenUsed}
 	module(func(m *agent.ModuleView) { m.Slots = []agent.SlotView{slot0, slot1} })
-	s.see("finished", "m: done u-1 0% A1")
+	s.see("finished", "m: done u-1 100% A1")
 	module(func(m *agent.ModuleView) { m.Slots = []agent.SlotView{slot0} })
 	s.see("another token", "m: blank -")
 
@@ -160,6 +160,22 @@ func TestFloorOfOneTokenModules(t *testing.T) {
 	}
 }
 
+// TestFloorOfBeforeThisStart: what was finished before the daemon's start is in no step, and all of
+// its work is behind it; what was not shows where it stopped.
+func TestFloorOfBeforeThisStart(t *testing.T) {
+	s := newStage(t)
+	for i, state := range []provision.State{provision.StateFinished, provision.StateQuarantined} {
+		p := provision.Progress{Job: s.job(i + 1), State: state, Step: provision.StepInstall, Reason: "sample"}
+		s.keep(p, time.Time{})
+	}
+	if j := s.ended(s.jobs["u-1-g1-1"]); j.Step != "" || j.Percent != 100 {
+		t.Errorf("finished: step %q, %d%%", j.Step, j.Percent)
+	}
+	if j := s.ended(s.jobs["u-2-g1-1"]); j.Step != string(provision.StepInstall) || j.Reason != "sample" {
+		t.Errorf("quarantined: %+v", j)
+	}
+}
+
 // TestFloorOfManySlots: a module with several readers has a bay for each.
 func TestFloorOfManySlots(t *testing.T) {
 	s := newStage(t)
@@ -178,7 +194,7 @@ func TestFloorOfManySlots(t *testing.T) {
 		slot("reader 9", "B10", agent.TokenUnlisted),
 	}}}
 	s.see("all there may be",
-		"m · reader 1: done u-1 0% A1", "m · reader 2: failed u-2 0% A2", "m · reader 3: quarantined u-3 0% A3", "m · reader 4: empty -",
+		"m · reader 1: done u-1 100% A1", "m · reader 2: failed u-2 0% A2", "m · reader 3: quarantined u-3 0% A3", "m · reader 4: empty -",
 		"m · reader 5: used - B5", "m · reader 6: unknown - B6", "m · reader 7: refused - B7", "m · twin: blank - B8", "m · twin (2): blank - B9",
 		"m · reader 8: blank - A1", "m · reader 9: unlisted - B10")
 	s.is.Jobs = []agent.JobView{{Job: s.job(4), Module: "m", Slot: "reader 4", Waiting: provision.WaitingToken}}
