@@ -38,6 +38,9 @@ func TestCommandsAreInChinese(t *testing.T) {
 				t.Errorf("%s --%s is for %q", c.CommandPath(), f.Name, f.Usage)
 			}
 		})
+		if help := c.Flags().Lookup("help"); help.Usage != "显示 "+c.Name()+" 的说明" {
+			t.Errorf("%s --help is for %q", c.CommandPath(), help.Usage)
+		}
 		if strings.Contains(c.UsageString(), "Usage") || !strings.Contains(c.UsageString(), "用法") {
 			t.Errorf("%s is used like this:\n%s", c.CommandPath(), c.UsageString())
 		}

@@ -33,7 +33,13 @@ func (w Words) command(c *cobra.Command) {
 	} else if c.Name() == "help" || c.Name() == "completion" || c.HasParent() && c.Parent().Name() == "completion" {
 		c.Long = "" // cobra's own: the short text says it
 	}
-	c.LocalFlags().VisitAll(func(f *pflag.Flag) { f.Usage = w.Told(f.Usage) })
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" { // what is typed is no text, also where a word of it is one elsewhere
+			f.Usage = w.Sprintf("help for %s", c.Name())
+			return
+		}
+		f.Usage = w.Told(f.Usage)
+	})
 	for _, child := range c.Commands() {
 		w.command(child)
 	}
