@@ -265,7 +265,7 @@ func (j *Journal) settleLabel(serial, by string, now time.Time, end LabelState, 
 		case waited != nil:
 			err = refuseLabel(LabelWrong, "Wrong label: that of %s is waited for, and %q was scanned.", waited.Record.Token.Identity.Serial, serial)
 		default:
-			err = refuseLabel(LabelUnknown, "No label is waited for, and none of %q.", serial)
+			err = refuseLabel(LabelUnknown, "no label of %q waits to be confirmed; see usbkeyd labels list", serial)
 		}
 		if err != nil {
 			errors.As(err, &refused)

@@ -142,3 +142,20 @@ func TestPackingIsSaidInChinese(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// TestStationRefusesInChinese: what the daemon answers at its socket is English, and told in the
+// language of whoever asked.
+func TestStationRefusesInChinese(t *testing.T) {
+	for english, want := range map[string]string{
+		"This token is not in quarantine.":                                    "本站拒绝：这个令牌不在隔离中。",
+		"there is no such code, or what it was for is over: look at the page": "本站拒绝：没有这个代码，或已失效；请看页面。",
+		"the code is more than two minutes old: ask again on the page":        "本站拒绝：代码已超过两分钟：请在页面上重新提出",
+	} {
+		if got := chinese().Told(fmt.Errorf("%w: %s", console.ErrRefused, english).Error()); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if got, want := chinese().Told(fmt.Sprintf(otherUsbkeyd, "/var/lib/usbkeyd")), "另一个 usbkeyd 正在使用状态目录 /var/lib/usbkeyd：请先停止（usbkeyd service stop）"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -50,7 +50,7 @@ func TestLabels(t *testing.T) {
 	r.want(exitUsage, "csv or json", "labels", "shipping", key.OrderID, "--format", "html")
 	r.want(exitFailure, "labels.printer", "labels", "print", key.UnitID, "--by", "p1")
 	r.want(exitOK, "No label is waited for", "labels", "list")
-	r.want(exitFailure, "No label is waited for", "labels", "confirm", key.TokenSerial, "--by", "p1")
+	r.want(exitFailure, "waits to be confirmed; see usbkeyd labels list", "labels", "confirm", key.TokenSerial, "--by", "p1")
 	for _, code := range []string{key.OrderID, key.TokenSerial, sampleWaybill} {
 		r.want(exitOK, code, "pack", "scan", code, "--by", "p1")
 	}

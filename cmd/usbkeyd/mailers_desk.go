@@ -209,7 +209,7 @@ func checkBy(by string) error {
 // offline is desk.onToken where no daemon may be using the module.
 func offline(s streams, station *config.Station) func(context.Context, *provision.Record, func(pkcs11.Module) error) error {
 	return func(ctx context.Context, rec *provision.Record, act func(pkcs11.Module) error) (err error) {
-		lock, err := lockState(station.StateDir, tokensLock, "the token is to get another PIN, and another usbkeyd works on the state folder %s: stop it first")
+		lock, err := lockState(station.StateDir, tokensLock, "the token is to get another PIN, and another usbkeyd works on the state folder %s: stop it first (usbkeyd service stop)")
 		if err != nil {
 			return err
 		}

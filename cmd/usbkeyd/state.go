@@ -34,7 +34,7 @@ const (
 )
 
 // otherUsbkeyd is what to say when somebody else has the first lock.
-const otherUsbkeyd = "another usbkeyd works on the state folder %s: stop it first"
+const otherUsbkeyd = "another usbkeyd works on the state folder %s: stop it first (usbkeyd service stop)"
 
 // openState takes the folder and opens what is in it; seal is nil where the journal's
 // key is in a file.

@@ -28,7 +28,12 @@ func Chinese() map[string]string {
 	for _, t := range texts() {
 		if family, english, ok := strings.Cut(t.key, ":"); ok && (family == "hint" || family == "say") {
 			out[english] = t.zh
-		} else if strings.Contains(t.key, ".") {
+			continue
+		}
+		if strings.HasPrefix(t.key, "no.") { // the socket answers with it in English
+			out[t.en] = t.zh
+		}
+		if strings.Contains(t.key, ".") {
 			out[t.key] = t.zh
 		}
 	}
