@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,9 @@ func TestCommandsOfAWorkingStation(t *testing.T) {
 	if len(jobs) != 2 || jobs[0].Company != "示例客车配件有限公司" || jobs[0].CertificateSerial == "" {
 		t.Errorf("jobs: %+v", jobs)
 	}
+	if out := must("jobs", "list", "--state", "failed"); out != "No job is in this state.\n" {
+		t.Errorf("jobs list of a state that no job is in: %q", out)
+	}
 	if out := must("jobs", "show", jobs[0].JobID); !strings.Contains(out, "generate-key") || !strings.Contains(out, jobs[0].TokenSerial) {
 		t.Errorf("jobs show: %s", out)
 	}
@@ -112,6 +116,8 @@ func TestBadInput(t *testing.T) {
 		{"unknown format", nil, []string{"tokens", "list", "-o", "xml"}, exitUsage, "table or json"},
 		{"unknown command", nil, []string{"tokens", "fly"}, exitUsage, "fly"},
 		{"unknown command at the top", nil, []string{"fly"}, exitUsage, "fly"},
+		{"no such state", nil, []string{"jobs", "list", "--state", "bogus"}, exitUsage, "use queued, running, parked, finished, failed or quarantined"},
+		{"a flag's file that is not there", nil, []string{"evidence", "verify", "statement.p7s", "--trust", "/nowhere"}, exitFailure, "--trust: open /nowhere"},
 		{"no folder for the report", nil, []string{"run", "--drain", "--junit", "/nowhere/junit.xml"}, exitFailure, "/nowhere/junit.xml"},
 		{"a folder as the report", nil, []string{"run", "--drain", "--junit", "/"}, exitFailure, "the JUnit report cannot be written"},
 		{"no configuration", nil, []string{"config", "check", "--config", "/nowhere/station.yaml"}, exitConfig, "/nowhere/station.yaml"},
@@ -185,6 +191,19 @@ func TestOneDaemonPerStateFolder(t *testing.T) {
 	}
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestServerThatIsAway: where no session was opened nobody has counted the tokens, and none is said to
+// be missing.
+func TestServerThatIsAway(t *testing.T) {
+	s := newStation(t, 1, "ec-p256")
+	s.rewrite(func(y string) string {
+		return regexp.MustCompile(`https://[0-9.:]+`).ReplaceAllString(y, "https://127.0.0.1:1")
+	})
+	code, _, errOut := s.command("run", "--drain", "--log", filepath.Join(s.Dir, "log"))
+	if code != exitCentral || strings.Contains(errOut, "No blank token") {
+		t.Errorf("exit code %d: %s", code, errOut)
 	}
 }
 

@@ -86,7 +86,7 @@ func completions(root *cobra.Command, words wording.Words, load func() (*config.
 	flags := map[string]cobra.CompletionFunc{
 		"config": filesOf("yaml", "yml"), "output": fixed("table", "json"), "log-level": fixed("debug", "info", "warn", "error"),
 		"lot": lots.complete(1), "unit": jobs(all, unit).complete(1), "p7m": filesOf("p7m"),
-		"state": fixed("queued", "running", "parked", "finished", "failed", "quarantined"),
+		"state": fixed(jobStates()...),
 	}
 	everyCommand(root, func(c *cobra.Command) {
 		if c.ValidArgsFunction == nil && !c.HasSubCommands() {

@@ -112,7 +112,7 @@ func (s *station) badStatements(file, roots string) {
 		want string
 	}{
 		"no roots":            {[]string{file}, exitUsage, "--trust ROOTS"},
-		"roots that are none": {[]string{file, "--trust", file}, exitConfig, "--trust"},
+		"roots that are none": {[]string{file, "--trust", file}, exitFailure, "--trust"},
 		"other roots":         {[]string{file, "--trust", trust}, exitFailure, "do not believe it"},
 		"changed":             {[]string{changed, "--trust", roots}, exitFailure, "do not believe it"},
 		"cut short":           {[]string{short, "--trust", roots}, exitFailure, "do not believe it"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -48,17 +49,26 @@ type evidenceVerdict struct {
 	Statement evidence.Statement `json:"statement"`
 }
 
+// certificatesOf reads the file of a flag, which no configuration names.
+func certificatesOf(flag, path string) ([]*x509.Certificate, error) {
+	certs, err := readCertificates(flag, path)
+	if err != nil {
+		err = &codeError{exitFailure, err}
+	}
+	return certs, err
+}
+
 func (o evidenceVerifyOptions) run(s streams, file string) error {
 	if o.trust == "" {
 		return &codeError{exitUsage, errors.New("evidence verify needs --trust ROOTS")}
 	}
-	roots, err := readCertificates("--trust", o.trust)
+	roots, err := certificatesOf("--trust", o.trust)
 	if err != nil {
 		return err
 	}
 	trust := evidence.Trust{Stations: roots}
 	if o.certificate != "" {
-		own, err := readCertificates("--certificate", o.certificate)
+		own, err := certificatesOf("--certificate", o.certificate)
 		if err != nil {
 			return err
 		}

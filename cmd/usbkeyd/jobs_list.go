@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,18 +52,32 @@ func newJobRow(r *provision.Record) jobRow {
 	return row
 }
 
+// jobStates are those that jobs can be listed by.
+func jobStates() (out []string) {
+	for _, s := range []provision.State{provision.StateQueued, provision.StateRunning, provision.StateParked, provision.StateFinished, provision.StateFailed, provision.StateQuarantined} {
+		out = append(out, string(s))
+	}
+	return out
+}
+
 func newJobsList(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var format output.Format
 	var state string
 	c := &cobra.Command{
 		Use: "list", Short: "List the jobs in this station's journal, oldest first", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if state != "" && !slices.Contains(jobStates(), state) {
+				return &codeError{exitUsage, fmt.Errorf("--state %q is not a state: use queued, running, parked, finished, failed or quarantined", state)}
+			}
 			records, err := readJournal(load, func(j *provision.Journal) ([]*provision.Record, error) { return j.All() })
 			if err != nil {
 				return err
 			}
 			rows := []jobRow{}
 			table := output.Rows{Header: []string{"JOB", "STATE", "STEP", "MODULE", "TOKEN SERIAL", "COMPANY", "KEY", "REASON"}, Empty: "No jobs yet."}
+			if state != "" && len(records) > 0 {
+				table.Empty = "No job is in this state."
+			}
 			for _, r := range records {
 				row := newJobRow(r)
 				if state != "" && row.State != state {

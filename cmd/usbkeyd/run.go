@@ -174,12 +174,13 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	default:
 		failures = append(failures, &codeError{centralOr(err), err})
 	}
+	failed := len(failures) > 0
 	if records != nil {
 		if err := records.writeJUnit(o.junit, time.Since(begun)); err != nil {
 			failures = append(failures, &codeError{exitFailure, err})
 		}
 	}
-	return errors.Join(append(failures, o.conclude(ctx, summary))...)
+	return errors.Join(append(failures, o.conclude(ctx, summary, failed))...)
 }
 
 // recordStart puts the start, its configuration and where the station's key is on record.
@@ -207,13 +208,14 @@ func centralOr(err error) int {
 	return exitCentral
 }
 
-// conclude says how it ended and what a person has to do.
-func (o *runOptions) conclude(ctx context.Context, s agent.Summary) error {
+// conclude says how it ended and what a person has to do. One that failed may not have come so far
+// as to look for tokens.
+func (o *runOptions) conclude(ctx context.Context, s agent.Summary, failed bool) error {
 	_, _ = o.words.Fprintf(o.err, "%d finished, %d failed, %d quarantined, %d waiting\n", s.Finished, s.Failed, s.Quarantined, len(s.Waiting))
 	for _, u := range s.Unlisted {
 		_, _ = o.words.Fprintf(o.err, "  The token in %s is not written: %s.\n    %s\n", u.Token.Module, o.words.Told(u.Err.Error()), o.words.Told(unlistedHint))
 	}
-	if o.drain && s.FreeTokens == 0 && s.Finished == 0 && len(s.Alarms) == 0 {
+	if o.drain && !failed && s.FreeTokens == 0 && s.Finished == 0 && len(s.Alarms) == 0 {
 		_, _ = o.words.Fprintln(o.err, "No blank token is plugged in, so nothing was claimed; see usbkeyd tokens list.")
 	}
 	for _, w := range s.Waiting {

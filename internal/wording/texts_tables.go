@@ -32,6 +32,7 @@ func tableTexts() map[string]string {
 		"Nothing is waiting: all that was claimed is done.":              "没有任务：所有已领取的任务都已完成。",
 		"Nothing of that is on record.":                                  "操作记录中没有这样的内容。",
 		"No jobs yet.":                                                   "还没有任务。",
+		"No job is in this state.":                                       "没有这种状态的任务。",
 		"No label is waited for.":                                        "现在没有待贴的标签。",
 		"No units whose PINs go by mailer.":                              "没有用密码信封交付 PIN 码的单元。",
 		"No orders yet.":                                                 "还没有订单。",
