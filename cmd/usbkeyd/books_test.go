@@ -111,6 +111,7 @@ func TestBooks(t *testing.T) {
 		t.Errorf("it ended more than once:\n%s", all)
 	}
 	s.want(exitOK, "Nothing was found", "search", "0123456789ABCDEF")
+	s.want(exitOK, "at least 4 characters", "search", "zzz")
 	s.want(exitUsage, "no number", "search", "a\x07b")
 	s.want(exitUsage, "wants a number", "search")
 	s.want(exitFailure, "nothing of an order", "orders", "show", "X-1")

@@ -3,12 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/console"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 )
+
+// leastOfNumber is how many characters a beginning of a number needs to be looked for, see provision.Journal.Find.
+const leastOfNumber = 4
 
 func newSearch(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var format output.Format
@@ -34,6 +38,9 @@ there is no such number, those that begin with it are found, from 4 characters o
 						key = fmt.Sprintf("%d/%d", h.Sequence, h.Of)
 					}
 					table.Rows = append(table.Rows, []string{s.words.Name("by", h.By), h.Order, key, s.words.Name("is", h.State), h.Token, h.Casing, h.Certificate, h.Waybill})
+				}
+				if utf8.RuneCountInString(code) < leastOfNumber {
+					table.Empty = "Nothing was found: give at least 4 characters, or a whole number."
 				}
 				if err := s.print(format, table, finds); err != nil || !finds.More {
 					return err

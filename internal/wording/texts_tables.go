@@ -40,11 +40,12 @@ func tableTexts() map[string]string {
 		"No keys.":                                                       "没有钥匙。",
 		"No such parcels.":                                               "没有这样的包裹。",
 		"No token is in quarantine.":                                     "没有隔离的令牌。",
-		"Nothing was found.":                                             "没有找到。",
-		"No list of delivered tokens was taken in yet.":                  "还没有登记到货清单。",
-		"No tokens of this lot were taken in.":                           "没有登记过这个批次的令牌。",
-		"No job has ended today.":                                        "今天还没有结束的任务。",
-		"No tokens are plugged in.":                                      "没有插入令牌。",
+		"Nothing was found: give at least 4 characters, or a whole number.": "没有找到：请输入编号的至少 4 个字符，或完整的编号。",
+		"Nothing was found.":                            "没有找到。",
+		"No list of delivered tokens was taken in yet.": "还没有登记到货清单。",
+		"No tokens of this lot were taken in.":          "没有登记过这个批次的令牌。",
+		"No job has ended today.":                       "今天还没有结束的任务。",
+		"No tokens are plugged in.":                     "没有插入令牌。",
 	}
 }
 
