@@ -161,6 +161,7 @@ everything and reports the serial numbers.
 		manpage.NewCommand(s.out, noArgs),
 	)
 	completions(root, s.words, load)
+	strict(root)
 	return root
 }
 
