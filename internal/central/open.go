@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -22,6 +23,22 @@ const (
 	caSchema    = "usbkey_ca"
 )
 
+// storeFile is the store of a data directory that has its own.
+const storeFile = "central.db"
+
+// wantStore is an error where a data directory that is to have its own store has none. One beside a shared
+// store may well be new.
+func (c Config) wantStore() error {
+	if c.Postgres.Given() || c.Common != nil {
+		return nil
+	}
+	_, err := os.Stat(filepath.Join(c.DataDir, storeFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no store in %s: give the --data (and --store) of \"serve\"; nothing was made", c.DataDir)
+	}
+	return err
+}
+
 // openStore takes the data directory and opens the store.
 func (s *Server) openStore(ctx context.Context) error {
 	dir := s.cfg.DataDir
@@ -37,7 +54,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return fmt.Errorf("lock the data directory: %w", err)
 	}
 	s.closers = append(s.closers, lock.Close)
-	at := database.File(filepath.Join(dir, "central.db"))
+	at := database.File(filepath.Join(dir, storeFile))
 	switch {
 	case s.cfg.Postgres.Given():
 		at = s.cfg.Postgres.Schema(storeSchema)

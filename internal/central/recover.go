@@ -40,6 +40,9 @@ func Recover(ctx context.Context, cfg Config, folderToo bool) (r Recovery, err e
 	if err != nil {
 		return Recovery{}, err
 	}
+	if err := cfg.wantStore(); err != nil {
+		return Recovery{}, err
+	}
 	s := &Server{cfg: cfg}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer func() { err = errors.Join(err, s.closeAll()) }()
