@@ -36,7 +36,7 @@ station waits for "station approve". Nothing is overwritten.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.dir, "out", "", "`directory` for the three files")
-	f.DurationVar(&o.Valid, "valid", 24*time.Hour, "how `long` the join token is good, at most 720h")
+	f.DurationVar(&o.Valid, "valid", 24*time.Hour, "`time` for which the join token is good, such as 24h; at most 720h")
 	f.StringVar(&o.EKSHA256, "ek-sha256", "", "`SHA-256` of the endorsement key of the one TPM that may enrol, as \"usbkeyd identity show\" prints it")
 	f.BoolVar(&o.Replace, "replace", false, "the station is known and gets another TPM, or its first: its present key is taken away when it enrols")
 	return c

@@ -92,7 +92,7 @@ func (s *Store) InviteStation(ctx context.Context, in Invitation) (out Enrollmen
 		case err == nil && known.Revoked:
 			return refuse(StationConflict, "station %s is revoked", in.Station)
 		case err == nil && !in.Replaces:
-			return refuse(StationConflict, "station %s is enrolled already; say that its key is to be replaced", in.Station)
+			return refuse(StationConflict, "station %s is enrolled already; say that its key is to be replaced (--replace)", in.Station)
 		}
 		if _, err := t.count(ctx, "end earlier invitations", `UPDATE enrollments SET state = $2 WHERE station = $1 AND state IN ($3, $4, $5)`,
 			in.Station, Voided, Invited, Challenged, Proved); err != nil {
