@@ -20,8 +20,25 @@ import (
 const MaxFile = 1 << 20
 
 // Load reads, parses and validates a configuration file. The errors are those of
-// os.Open, Parse and Validate.
+// Read and Validate.
 func Load(path string) (*Station, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Read reads and parses a configuration file, for who may not read the files that it names. It does
+// not look at values; Validate does. The errors are those of os.Open and Parse.
+func Read(path string) (*Station, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -37,9 +54,6 @@ func Load(path string) (*Station, error) {
 	}
 	s, err := Parse(data, filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil

@@ -32,7 +32,7 @@ The daemon must run; it claims no new work meanwhile.`,
 func teachBays(ctx context.Context, s streams, socket string) error {
 	now, err := console.AskTeach(ctx, socket, console.TeachBegin)
 	if err != nil {
-		return unanswered(err)
+		return unanswered(socket, err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -59,7 +59,7 @@ func teachBays(ctx context.Context, s streams, socket string) error {
 			continue
 		}
 		if now, err = console.AskTeach(ctx, socket, do); err != nil {
-			return unanswered(err)
+			return unanswered(socket, err)
 		}
 	}
 	_, err = s.words.Fprintf(s.out, "Numbers that count now: %d\n", len(now.Bays))

@@ -128,6 +128,6 @@ func TestBooks(t *testing.T) {
 
 	// What is printed is the daemon's where only it knows.
 	for _, command := range []string{"bays", "queue"} {
-		s.want(exitFailure, "no usbkeyd with an operator's page runs here", command, "--socket", filepath.Join(s.Dir, "none.sock"))
+		s.want(exitFailure, "no usbkeyd with an operator's page answers at ", command, "--socket", filepath.Join(s.Dir, "none.sock"))
 	}
 }

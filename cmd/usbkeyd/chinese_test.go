@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,6 +62,7 @@ func TestWrongUsageInChinese(t *testing.T) {
 		"today -z":               `usbkeyd: -z 中没有选项 'z'；说明见 "usbkeyd today --help"`,
 		"today --output":         `usbkeyd: 选项 --output 需要一个值；说明见 "usbkeyd today --help"`,
 		"today -o yaml":          `usbkeyd: 选项 "-o, --output" 的值 "yaml" 无效："yaml"：请用 table 或 json；说明见 "usbkeyd today --help"`,
+		"help nonsense":          `usbkeyd: "usbkeyd" 没有命令 "nonsense"；说明见 "usbkeyd --help"`,
 		"pack close --by":        `usbkeyd: 选项 --by 需要一个值；说明见 "usbkeyd pack close --help"`,
 		"labels print A":         `usbkeyd: --by ""：需要操作人的工号（A-Z、a-z、0-9、. _ @ -，最多 64 个字符）`,
 		"mailers print A --by -": `usbkeyd: --by "-"：需要操作人的工号（A-Z、a-z、0-9、. _ @ -，最多 64 个字符）`,
@@ -157,5 +159,20 @@ func TestStationRefusesInChinese(t *testing.T) {
 	}
 	if got, want := chinese().Told(fmt.Sprintf(otherUsbkeyd, "/var/lib/usbkeyd")), "另一个 usbkeyd 正在使用状态目录 /var/lib/usbkeyd：请先停止（usbkeyd service stop）"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestNextStepInChinese: where a command cannot begin, what to do is said, too.
+func TestNextStepInChinese(t *testing.T) {
+	for _, row := range []struct {
+		err  error
+		want string
+	}{
+		{unread("/etc/usbkeyd/station.yaml", fs.ErrNotExist), "没有配置文件 /etc/usbkeyd/station.yaml：请用 --config 文件 指定，或从样例 docs/examples/station.yaml 开始（安装为 /usr/share/doc/usbkeyd/examples/station.yaml）"},
+		{unanswered("/run/usbkeyd/console.sock", fs.ErrNotExist), "/run/usbkeyd/console.sock 没有应答：服务是否在运行（usbkeyd service status）、是否设置了 console.port？console.socket 是别的路径时请加 --socket 路径"},
+	} {
+		if got := chinese().Told(row.err.Error()); got != row.want {
+			t.Errorf("%s, want %s", got, row.want)
+		}
 	}
 }

@@ -123,7 +123,10 @@ func TestBadInput(t *testing.T) {
 		{"a flag's file that is not there", nil, []string{"evidence", "verify", "statement.p7s", "--trust", "/nowhere"}, exitFailure, "--trust: open /nowhere"},
 		{"no folder for the report", nil, []string{"run", "--drain", "--junit", "/nowhere/junit.xml"}, exitFailure, "/nowhere/junit.xml"},
 		{"a folder as the report", nil, []string{"run", "--drain", "--junit", "/"}, exitFailure, "the JUnit report cannot be written"},
-		{"no configuration", nil, []string{"config", "check", "--config", "/nowhere/station.yaml"}, exitConfig, "/nowhere/station.yaml"},
+		{"no configuration", nil, []string{"config", "check", "--config", "/nowhere/station.yaml"}, exitConfig, "there is no configuration /nowhere/station.yaml: give --config FILE"},
+		{"no configuration to have the socket of", nil, []string{"bays", "--config", "/nowhere/station.yaml"}, exitConfig, "there is no configuration /nowhere/station.yaml: give --config FILE"},
+		{"no daemon at the configuration's socket", func(y string) string { return y + "\nconsole: {socket: /nowhere/console.sock}\n" }, []string{"bays"}, exitFailure, "answers at /nowhere/console.sock: is the service running"},
+		{"no daemon at a socket that is given", nil, []string{"bays", "--socket", "/nowhere/other.sock"}, exitFailure, "answers at /nowhere/other.sock: is the service running"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

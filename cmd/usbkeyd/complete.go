@@ -103,7 +103,11 @@ func completions(root *cobra.Command, words wording.Words, load func() (*config.
 // quarantined are the tokens in quarantine, as the daemon tells an account that may open the page.
 func quarantined(words wording.Words) choices {
 	return func(ctx context.Context, c *cobra.Command) (out []choice, err error) {
-		all, err := console.AskIsolated(ctx, c.Flag("socket").Value.String())
+		socket, err := socketOf(c)
+		if err != nil {
+			return nil, err
+		}
+		all, err := console.AskIsolated(ctx, socket)
 		for _, i := range all {
 			row := newIsolatedRow(i)
 			name := row.TokenSerial

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
@@ -52,13 +53,31 @@ func newAnswer(o *answerOptions, c *cobra.Command) *cobra.Command {
 }
 
 func socketFlag(c *cobra.Command, socket *string) {
-	c.Flags().StringVar(socket, "socket", config.DefaultConsoleSocket, "the daemon's `socket`, console.socket in its configuration")
+	c.Flags().StringVar(socket, "socket", config.DefaultConsoleSocket, "the daemon's `socket`; if only --config is given, console.socket of that file")
+	c.PreRunE = func(c *cobra.Command, _ []string) (err error) {
+		*socket, err = socketOf(c)
+		return err
+	}
+}
+
+// socketOf is the socket at which a command asks. Operators need not be able to read a configuration:
+// only one that they name is looked at, and of that no file that it names.
+func socketOf(c *cobra.Command) (string, error) {
+	socket, file := c.Flag("socket"), c.Flag("config")
+	if socket.Changed || !file.Changed {
+		return socket.Value.String(), nil
+	}
+	station, err := config.Read(file.Value.String())
+	if err != nil {
+		return "", &codeError{exitConfig, unread(file.Value.String(), err)}
+	}
+	return station.Console.Socket, nil
 }
 
 func (o *answerOptions) run(ctx context.Context, code string) error {
 	act, err := console.SeeAct(ctx, o.socket, code)
 	if err != nil {
-		return unanswered(err)
+		return unanswered(o.socket, err)
 	}
 	if _, err := o.words.Fprintf(o.out, "%s\n  asked for by %s\n  %s\n", output.Clean(o.words.Of(act.Says)), act.By, output.Clean(act.Exactly)); err != nil {
 		return err
@@ -69,7 +88,7 @@ func (o *answerOptions) run(ctx context.Context, code string) error {
 		}
 	}
 	if act, err = console.Respond(ctx, o.socket, act, o.approve); err != nil {
-		return unanswered(err)
+		return unanswered(o.socket, err)
 	}
 	return o.tell(ctx, o.socket, act)
 }
@@ -90,7 +109,7 @@ func (o *answerOptions) meant() error {
 func (s streams) tell(ctx context.Context, socket string, act *console.ActView) error {
 	act, err := console.Await(ctx, socket, act)
 	if err != nil {
-		return unanswered(err)
+		return unanswered(socket, err)
 	}
 	switch {
 	case act.Done:
@@ -105,13 +124,13 @@ func (s streams) tell(ctx context.Context, socket string, act *console.ActView) 
 	return err
 }
 
-// unanswered says what is wrong when the daemon gave no answer.
-func unanswered(err error) error {
+// unanswered says what is wrong when the daemon gave no answer at a socket.
+func unanswered(socket string, err error) error {
 	switch {
 	case errors.Is(err, console.ErrRefused):
 		return err
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("no usbkeyd with an operator's page runs here: %w", err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED): // the latter is left by one that was killed
+		return fmt.Errorf("no usbkeyd with an operator's page answers at %s: is the service running (usbkeyd service status) and console.port set? Where console.socket is another path, give --socket PATH", socket)
 	}
 	return fmt.Errorf("usbkeyd does not answer: %w", err)
 }

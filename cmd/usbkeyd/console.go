@@ -42,7 +42,7 @@ your browser. Do the same again when the page has locked.`,
 func (o *consoleOptions) run(ctx context.Context) error {
 	link, person, err := console.Ask(ctx, o.socket)
 	if err != nil {
-		return unanswered(err)
+		return unanswered(o.socket, err)
 	}
 	folder, err := o.folder()
 	if err != nil {

@@ -101,7 +101,7 @@ func TestPageOfAWorkingStation(t *testing.T) {
 	b.Wait("the faulty one", bay(2, "waiting")+" || "+bay(2, "working"))
 
 	// Where no daemon is, that is said.
-	if code, _, errOut := s.command("console", "--socket", filepath.Join(at.dir, "none.sock")); code != exitFailure || !strings.Contains(errOut, "no usbkeyd with an operator's page runs here") {
+	if code, _, errOut := s.command("console", "--socket", filepath.Join(at.dir, "none.sock")); code != exitFailure || !strings.Contains(errOut, "no usbkeyd with an operator's page answers at ") {
 		t.Errorf("%d: %s", code, errOut)
 	}
 	for _, m := range b.Messages() {

@@ -46,7 +46,7 @@ customer's key, nothing (written, but no key was made), emptied (wiped), or blan
 		RunE: func(c *cobra.Command, _ []string) error {
 			all, err := console.AskIsolated(c.Context(), socket)
 			if err != nil {
-				return unanswered(err)
+				return unanswered(socket, err)
 			}
 			rows := []isolatedRow{}
 			table := output.Rows{Header: []string{"TOKEN SERIAL", "CASING NUMBER", "UNIT", "SINCE", "ON", "NEXT", "BAY", "REASON"}, Empty: "No token is in quarantine."}
@@ -73,7 +73,7 @@ func newQuarantineShow(s streams) *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			all, err := console.AskIsolated(c.Context(), socket)
 			if err != nil {
-				return unanswered(err)
+				return unanswered(socket, err)
 			}
 			for _, i := range all {
 				if i.Token != args[0] && i.Job.ID != args[0] {
@@ -121,7 +121,7 @@ func newDecision(s streams, ask func(ctx context.Context, socket, of string) (*c
 	c.RunE = func(c *cobra.Command, args []string) error {
 		act, err := ask(c.Context(), o.socket, args[0])
 		if err != nil {
-			return unanswered(err)
+			return unanswered(o.socket, err)
 		}
 		return o.run(c.Context(), act.Code)
 	}

@@ -69,7 +69,7 @@ func lookCommand(c *cobra.Command, print func(format output.Format, shown consol
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		shown, err := console.Look(c.Context(), socket)
 		if err != nil {
-			return unanswered(err)
+			return unanswered(socket, err)
 		}
 		return print(format, shown)
 	}

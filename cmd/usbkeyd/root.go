@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os/signal"
 
 	"github.com/spf13/cobra"
@@ -125,7 +126,7 @@ everything and reports the serial numbers.
 	load := func() (*config.Station, error) {
 		station, err := config.Load(path)
 		if err != nil {
-			err = &codeError{exitConfig, err}
+			err = &codeError{exitConfig, unread(path, err)}
 		}
 		return station, err
 	}
@@ -163,6 +164,14 @@ everything and reports the serial numbers.
 	completions(root, s.words, load)
 	strict(root)
 	return root
+}
+
+// unread says what to do where the configuration itself is not there, unlike a file that it names.
+func unread(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, config.ErrInvalid) {
+		return fmt.Errorf("there is no configuration %s: give --config FILE, or begin with docs/examples/station.yaml (installed as /usr/share/doc/usbkeyd/examples/station.yaml)", path)
+	}
+	return err
 }
 
 // group is a command that only holds others.

@@ -18,9 +18,10 @@ func errorTexts() map[string]string {
 		"this is no number that can be looked for":                                "这不是可以查找的编号",
 
 		"nothing was done": "没有执行",
-		"no usbkeyd with an operator's page runs here: %w":                                                                        "本机没有运行带操作页面的 usbkeyd：%s",
-		"usbkeyd does not answer: %w":                                                                                             "usbkeyd 没有应答：%s",
-		"the station refuses":                                                                                                     "本站拒绝",
+		"there is no configuration %s: give --config FILE, or begin with docs/examples/station.yaml (installed as /usr/share/doc/usbkeyd/examples/station.yaml)":                           "没有配置文件 %s：请用 --config 文件 指定，或从样例 docs/examples/station.yaml 开始（安装为 /usr/share/doc/usbkeyd/examples/station.yaml）",
+		"no usbkeyd with an operator's page answers at %s: is the service running (usbkeyd service status) and console.port set? Where console.socket is another path, give --socket PATH": "%s 没有应答：服务是否在运行（usbkeyd service status）、是否设置了 console.port？console.socket 是别的路径时请加 --socket 路径",
+		"usbkeyd does not answer: %w": "usbkeyd 没有应答：%s",
+		"the station refuses":         "本站拒绝",
 		"this usbkeyd does not know what is asked: are both of the same version?":                                                 "这个 usbkeyd 不认识这项请求：两边版本相同吗？",
 		"the account could not be looked up; the daemon's log says why":                                                           "查不到这个账号；原因见服务的运行日志",
 		"it could not be looked up; the daemon's log says why":                                                                    "查不到；原因见服务的运行日志",
