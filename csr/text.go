@@ -3,6 +3,8 @@ package csr
 import (
 	"errors"
 	"fmt"
+	"reflect"
+	"regexp"
 	"strings"
 	"text/template"
 	"text/template/parse"
@@ -96,9 +98,29 @@ func truncate(n int, s string) (string, error) {
 	return s, nil
 }
 
-// templateError drops the prefix that names a file there is not.
+// unknownField is how text/template, which has no type for it, says that there is no such field.
+var unknownField = regexp.MustCompile(`can't evaluate field (\w+) in type `)
+
+// templateError drops the prefix that names a file there is not, and names the fields that there are
+// where another one was asked for.
 func templateError(err error) error {
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("there is no field .%s; these are: %s", m[1], strings.Join(fields(reflect.TypeFor[SubjectData](), "."), ", "))
+	}
 	return fmt.Errorf("template: %s", strings.TrimPrefix(err.Error(), "template: value:"))
+}
+
+// fields are those of a struct and of the structs in it, as templates name them.
+func fields(of reflect.Type, path string) (out []string) {
+	for f := range of.NumField() {
+		switch f := of.Field(f); f.Type.Kind() {
+		case reflect.Struct:
+			out = append(out, fields(f.Type, path+f.Name+".")...)
+		default:
+			out = append(out, path+f.Name)
+		}
+	}
+	return out
 }
 
 type limitedWriter struct{ b strings.Builder }

@@ -103,12 +103,14 @@ func TestBadInput(t *testing.T) {
 		code   int
 		want   string
 	}{
-		{"unknown key", func(y string) string { return y + "\ncolour: red\n" }, []string{"config", "check"}, exitConfig, "colour"},
+		{"unknown key", func(y string) string { return y + "\ncolour: red\n" }, []string{"config", "check"}, exitConfig, "\nmore is checked once these are mended"},
+		{"unknown key, named", func(y string) string { return y + "\ncolour: red\n" }, []string{"config", "check"}, exitConfig, "colour"},
 		{"second document", func(y string) string { return y + "\n---\nstation: other\n" }, []string{"config", "check"}, exitConfig, ""},
 		{"module path relative", moduleAt("libsofthsm2.so"), []string{"run"}, exitConfig, "modules[0].path"},
 		{"module path missing", moduleAt("/nowhere/libsofthsm2.so"), []string{"run"}, exitConfig, "modules[0].path"},
 		{"unknown key algorithm", func(y string) string { return strings.Replace(y, "ec-p256", "dsa", 1) }, []string{"run"}, exitConfig, "products[0].key.algorithm"},
-		{"unknown subject attribute", func(y string) string { return strings.Replace(y, "type: O,", "type: XX,", 1) }, []string{"config", "check"}, exitConfig, "products[0].certificate.subject[1].type"},
+		{"unknown subject attribute", func(y string) string { return strings.Replace(y, "type: O,", "type: XX,", 1) }, []string{"config", "check"}, exitConfig, "station.yaml: products[0].certificate.subject[1].type"},
+		{"unknown field in a template", func(y string) string { return strings.Replace(y, "{{.UnitID}}", "{{.Nope}}", 1) }, []string{"config", "check"}, exitConfig, "products[0].certificate.subject[3].value: there is no field .Nope; these are: .OrderID, .UnitID, .Sequence, .Of, .Company.Name, .Company.USCC, .Handler.Name, .Handler.Email, .ProductCode"},
 		{"template that does not parse", func(y string) string { return strings.Replace(y, "{{.UnitID}}", "{{.UnitID", 1) }, []string{"config", "check"}, exitConfig, "products[0].certificate.subject[3].value"},
 		{"no such job", nil, []string{"jobs", "show", "X-1"}, exitFailure, "there is no job"},
 		{"no job named", nil, []string{"jobs", "show"}, exitUsage, "the id of a job"},

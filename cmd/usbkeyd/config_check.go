@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
@@ -15,11 +17,15 @@ func newConfigCheck(s streams, path *string, load func() (*config.Station, error
 path of its field. Nothing is loaded, contacted or written.`,
 		RunE: func(*cobra.Command, []string) error {
 			station, err := load()
+			if errors.Is(err, config.ErrSyntax) || errors.Is(err, config.ErrInvalid) {
+				return errors.Join(err, errors.New("more is checked once these are mended"))
+			}
 			if err != nil {
 				return err
 			}
 			if err := checkStation(station); err != nil {
-				return err
+				file, noPath := filepath.Abs(*path) // as loading names it
+				return errors.Join(fmt.Errorf("%s: %w", file, err), noPath)
 			}
 			_, err = s.words.Fprintf(s.out, "%s is in order: station %s, %d modules, %d token profiles, %d products\n",
 				*path, station.Name, len(station.Modules), len(station.TokenProfiles), len(station.Products))
