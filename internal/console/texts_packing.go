@@ -127,7 +127,7 @@ func packingSentences() []text {
 		{en: "Key %d of %d (%s) is in the parcel already; %s scanned it.", zh: "第 %d 把 / 共 %d 把（%s）已在包裹内，由 %s 扫描。"},
 		{en: "Key %d of %d (%s) was left out of this parcel: undo that first.", zh: "第 %d 把 / 共 %d 把（%s）已标为不放入本包裹：请先撤销。"},
 		{en: "%s has had the PIN letter of key %d of %d (%s) in the hand; somebody else must pack it.", zh: "%s 经手过第 %d 把 / 共 %d 把（%s）的密码信封，必须由另一人装箱。"},
-		{en: "This is no waybill number of a carrier that this station knows: %q.", zh: "这不是本站已知快递公司的运单号：%q。"},
+		{en: "This is no waybill number of a carrier that this station knows: %q. Scan the waybill; the forms are in packing.waybills.", zh: "这不是本站已知快递公司的运单号：%q。请扫描面单上的运单号；格式见配置 packing 的 waybills。"},
 		{en: "%s is an order or a token of this station, and so cannot be a waybill.", zh: "%s 是本站的订单或令牌，不能作为运单号。"},
 		{en: "The waybill comes last. %s", zh: "运单最后扫描。%s"},
 		{en: "The waybill %s is entered already.", zh: "运单号 %s 已经录入。"},

@@ -119,7 +119,7 @@ func fit(u Unit, by string) error {
 func (d Desk) EnterWaybill(code string, m Meaning) (Act, error) {
 	switch {
 	case !d.Grammar.IsWaybill(code):
-		return Act{}, refuse(NoCode, "This is no waybill number of a carrier that this station knows: %q.", clip(code))
+		return Act{}, refuse(NoCode, "This is no waybill number of a carrier that this station knows: %q. Scan the waybill; the forms are in packing.waybills.", clip(code))
 	case m.Order || len(m.Units) > 0 || m.Tried:
 		return Act{}, refuse(Unclear, "%s is an order or a token of this station, and so cannot be a waybill.", code)
 	}
