@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -45,4 +48,39 @@ func strict(root *cobra.Command) {
 			c.Args, c.RunE = noArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
 		}
 	}
+}
+
+// Values of flags that say in plain words what they may be.
+
+// span is a length of time.
+type span time.Duration
+
+// Set implements pflag.Value.
+func (s *span) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("give a time such as 30s or 2m")
+	}
+	*s = span(d)
+	return nil
+}
+
+// String implements pflag.Value.
+func (s *span) String() string { return time.Duration(*s).String() }
+
+// Type implements pflag.Value.
+func (s *span) Type() string { return "time" }
+
+// logLevel is how much is logged.
+type logLevel slog.Level
+
+// MarshalText implements encoding.TextMarshaler.
+func (l logLevel) MarshalText() ([]byte, error) { return slog.Level(l).MarshalText() }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	if (*slog.Level)(l).UnmarshalText(text) != nil {
+		return errors.New("use debug, info, warn or error")
+	}
+	return nil
 }

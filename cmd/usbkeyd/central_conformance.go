@@ -30,13 +30,13 @@ import (
 
 type conformanceOptions struct {
 	url, adminURL, tokenFile, second, order, product, only string
-	patience                                               time.Duration
+	patience                                               span
 	list                                                   bool
 	format                                                 output.Format
 }
 
 func newCentralConformance(s streams, load func() (*config.Station, error)) *cobra.Command {
-	var o conformanceOptions
+	o := conformanceOptions{patience: span(30 * time.Second)}
 	c := &cobra.Command{
 		Use: "conformance", Short: "Try whether a central server keeps the dispatch contract", Args: noArgs,
 		Long: `Drives a central server through every operation, race and failure that stations
@@ -61,7 +61,7 @@ Exit code 3 says that a rule is broken, or could not be tried.`,
 	f.StringVar(&o.product, "product", "", "product `code` to order (default: the configuration's first)")
 	f.StringVar(&o.order, "order", "", "JSON `file` of an order to copy (default: a sample order)")
 	f.StringVar(&o.only, "only", "", "only rules whose name contains this `text`")
-	f.DurationVar(&o.patience, "patience", 30*time.Second, "how long the CA may take for a certificate")
+	f.VarP(&o.patience, "patience", "", "`time` that the CA may take for a certificate")
 	f.BoolVar(&o.list, "list", false, "list the rules and try none")
 	output.AddFlag(f, &o.format)
 	return c
@@ -107,7 +107,7 @@ func (o conformanceOptions) run(ctx context.Context, s streams, load func() (*co
 func (o conformanceOptions) config(load func() (*config.Station, error)) (c conformance.Config, tpm *identity.TPM, err error) {
 	for flag, value := range map[string]string{"--admin-url": o.adminURL, "--admin-token-file": o.tokenFile, "--second": o.second} {
 		if value == "" {
-			return c, tpm, &codeError{exitUsage, fmt.Errorf("%s is missing; see \"usbkeyd central conformance --help\"", flag)}
+			return c, tpm, &codeError{exitUsage, fmt.Errorf("%w; see %q", fmt.Errorf("%s is missing", flag), "usbkeyd central conformance --help")}
 		}
 	}
 	station, err := load()
@@ -128,7 +128,7 @@ func (o conformanceOptions) config(load func() (*config.Station, error)) (c conf
 	}
 	c = conformance.Config{
 		URL: withVersion(cmp.Or(o.url, station.Central.URLs[0])), AdminURL: withVersion(o.adminURL),
-		AdminToken: strings.TrimSpace(string(token)), Roots: x509.NewCertPool(), Patience: o.patience,
+		AdminToken: strings.TrimSpace(string(token)), Roots: x509.NewCertPool(), Patience: time.Duration(o.patience),
 	}
 	for _, r := range roots {
 		c.Roots.AddCert(r)

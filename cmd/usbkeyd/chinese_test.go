@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +37,10 @@ func TestCommandsAreInChinese(t *testing.T) {
 			t.Errorf("%s has no long text in Chinese: %q", c.CommandPath(), c.Long)
 		}
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
-			if !han(f.Usage) && f.Name != "log-level" {
+			if value, _ := pflag.UnquoteUsage(f); slices.Contains([]string{"string", "duration", "text"}, value) {
+				t.Errorf("%s --%s takes a value that has no name: %s", c.CommandPath(), f.Name, value)
+			}
+			if !han(f.Usage) {
 				t.Errorf("%s --%s is for %q", c.CommandPath(), f.Name, f.Usage)
 			}
 		})
@@ -61,7 +66,11 @@ func TestWrongUsageInChinese(t *testing.T) {
 		"today --nonsense":       `usbkeyd: 没有选项 --nonsense；说明见 "usbkeyd today --help"`,
 		"today -z":               `usbkeyd: -z 中没有选项 'z'；说明见 "usbkeyd today --help"`,
 		"today --output":         `usbkeyd: 选项 --output 需要一个值；说明见 "usbkeyd today --help"`,
-		"today -o yaml":          `usbkeyd: 选项 "-o, --output" 的值 "yaml" 无效："yaml"：请用 table 或 json；说明见 "usbkeyd today --help"`,
+		"today -o yaml":          `usbkeyd: 选项 "-o, --output" 的值 "yaml" 无效：请用 table 或 json；说明见 "usbkeyd today --help"`,
+		"run --log-level loud":   `usbkeyd: 选项 "--log-level" 的值 "loud" 无效：请用 debug、info、warn 或 error；说明见 "usbkeyd run --help"`,
+		"pack verify --wait abc": `usbkeyd: 选项 "--wait" 的值 "abc" 无效：请写 30s、2m 这样的时间；说明见 "usbkeyd pack verify --help"`,
+		"module qualify":         `usbkeyd: 请用 --module 指明 PKCS#11 库`,
+		"central conformance --second s --admin-url u": `usbkeyd: 缺少 --admin-token-file；说明见 "usbkeyd central conformance --help"`,
 		"help nonsense":          `usbkeyd: "usbkeyd" 没有命令 "nonsense"；说明见 "usbkeyd --help"`,
 		"pack close --by":        `usbkeyd: 选项 --by 需要一个值；说明见 "usbkeyd pack close --help"`,
 		"labels print A":         `usbkeyd: --by ""：需要操作人的工号（A-Z、a-z、0-9、. _ @ -，最多 64 个字符）`,
@@ -170,6 +179,8 @@ func TestNextStepInChinese(t *testing.T) {
 	}{
 		{unread("/etc/usbkeyd/station.yaml", fs.ErrNotExist), "没有配置文件 /etc/usbkeyd/station.yaml：请用 --config 文件 指定，或从样例 docs/examples/station.yaml 开始（安装为 /usr/share/doc/usbkeyd/examples/station.yaml）"},
 		{unanswered("/run/usbkeyd/console.sock", fs.ErrNotExist), "/run/usbkeyd/console.sock 没有应答：服务是否在运行（usbkeyd service status）、是否设置了 console.port？console.socket 是别的路径时请加 --socket 路径"},
+		{errors.New(`--format "doc": token is written as html or pdf`), `--format "doc"：token 的格式只能是 html 或 pdf`},
+		{errors.New("/etc/usbkeyd/station.yaml: products[0].tokenLabel: there is no field .Nope; these are: .OrderID, .UnitID"), "/etc/usbkeyd/station.yaml: products[0].tokenLabel：没有字段 .Nope；可用：.OrderID, .UnitID"},
 	} {
 		if got := chinese().Told(row.err.Error()); got != row.want {
 			t.Errorf("%s, want %s", got, row.want)

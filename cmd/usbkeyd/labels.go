@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -93,10 +92,11 @@ func finished(j *provision.Journal, code string) ([]*provision.Record, error) {
 // written are the formats of a command, by name.
 type written map[string]func(w io.Writer) error
 
-// writeCommand makes a command that writes one of its formats to standard output.
-func writeCommand(s streams, load func() (*config.Station, error), c *cobra.Command, standard string, from func(*config.Station, provision.Table, []string) (written, error)) *cobra.Command {
+// writeCommand makes a command that writes one of its formats to standard output, the first if none
+// is asked for.
+func writeCommand(s streams, load func() (*config.Station, error), c *cobra.Command, of []string, from func(*config.Station, provision.Table, []string) (written, error)) *cobra.Command {
 	var format string
-	c.Flags().StringVar(&format, "format", standard, "output `format`")
+	c.Flags().StringVar(&format, "format", of[0], "output `format`: "+strings.Join(of, " or "))
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		station, err := load()
 		if err != nil {
@@ -109,7 +109,7 @@ func writeCommand(s streams, load func() (*config.Station, error), c *cobra.Comm
 			}
 			write, ok := formats[format]
 			if !ok {
-				return &codeError{exitUsage, fmt.Errorf("--format %q: %s is written as %s", format, c.Name(), strings.Join(slices.Sorted(maps.Keys(formats)), " or "))}
+				return &codeError{exitUsage, fmt.Errorf("--format %q: %s is written as %s", format, c.Name(), strings.Join(of, " or "))}
 			}
 			return write(s.out)
 		})

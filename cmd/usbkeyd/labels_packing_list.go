@@ -15,7 +15,7 @@ import (
 func newLabelsPackingList(s streams, load func() (*config.Station, error)) *cobra.Command {
 	return writeCommand(s, load, &cobra.Command{
 		Use: "packing-list ORDER", Short: "Write an order's packing list on A4, as html or pdf", Args: exactArgs(1, "the number of an order"),
-	}, "html", func(station *config.Station, t provision.Table, args []string) (written, error) {
+	}, []string{"html", "pdf"}, func(station *config.Station, t provision.Table, args []string) (written, error) {
 		list, err := packingList(t.Journal, args[0])
 		if err != nil {
 			return nil, err

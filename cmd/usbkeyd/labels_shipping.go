@@ -15,7 +15,7 @@ func newLabelsShipping(s streams, load func() (*config.Station, error)) *cobra.C
 	mark := true
 	c := writeCommand(s, load, &cobra.Command{
 		Use: "shipping ORDER...", Short: "Write where the parcels of orders go, for the carrier's tool, as csv or json", Args: oneAtLeast,
-	}, "csv", func(_ *config.Station, t provision.Table, args []string) (written, error) {
+	}, []string{"csv", "json"}, func(_ *config.Station, t provision.Table, args []string) (written, error) {
 		var rows []label.Shipping
 		for _, order := range args {
 			row, err := shippingOf(t.Journal, order)

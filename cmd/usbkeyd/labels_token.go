@@ -18,7 +18,7 @@ func newLabelsToken(s streams, load func() (*config.Station, error)) *cobra.Comm
 		Long: `Write the labels of the finished keys of an order, of a unit or of a token serial, in
 the order of their bays, as a page of the label's size each: html to be printed from a
 browser without scaling, or pdf.`,
-	}, "html", func(station *config.Station, t provision.Table, args []string) (written, error) {
+	}, []string{"html", "pdf"}, func(station *config.Station, t provision.Table, args []string) (written, error) {
 		paper := config.Labels{Size: station.Labels.Size}
 		if size != "" {
 			paper.Size = size

@@ -69,7 +69,7 @@ The exit code is 0 when the token is fit, also with quirks, and 1 when it is not
 	f.StringVar(&o.module, "module", "", "the PKCS#11 library, a `path`")
 	f.StringVar(&o.reserved, "reserved", "", "`text` for C_Initialize, for modules that want one (NSS)")
 	f.StringArrayVar(&o.env, "env", nil, "a variable for the module's process, `NAME=VALUE`; may be repeated")
-	f.StringVar(&o.trust, "trust", config.TrustRoot, "whose the library may be: root or owner, as modules[].trust")
+	f.StringVar(&o.trust, "trust", config.TrustRoot, "`whose` the library may be: root or owner, as modules[].trust")
 	f.IntVar(&o.hotPlug, "hot-plug", 0, "ask for the token to be pulled and inserted, each within so many `seconds`")
 	f.StringVar(&o.token, "write-token", "", "destroy and try the token of this `serial` or slot description")
 	f.BoolVar(&o.yes, "yes", false, "really destroy what is on it")

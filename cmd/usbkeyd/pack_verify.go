@@ -29,7 +29,7 @@ const daemonGrace = 5 * time.Second
 func newPackVerify(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var by string
 	var format output.Format
-	var wait time.Duration
+	wait := span(time.Minute)
 	c := &cobra.Command{
 		Use: "verify [SERIAL]", Short: "Have a key of the open parcel put in, and read its serial and certificate", Args: atMostOne,
 		Long: `Have a key of the open parcel put in, the one that was scanned last or the one
@@ -40,7 +40,7 @@ your hand. The daemon reads it while it runs; otherwise this command does.`,
 			if err := checkBy(by); err != nil {
 				return err
 			}
-			if wait < time.Second || wait > 10*time.Minute {
+			if wait < span(time.Second) || wait > span(10*time.Minute) {
 				return &codeError{exitUsage, errors.New("--wait: 1s to 10m")}
 			}
 			code := ""
@@ -56,7 +56,7 @@ your hand. The daemon reads it while it runs; otherwise this command does.`,
 				if err != nil {
 					return err
 				}
-				if err := awaitInsertion(c.Context(), s, station, t, k, by, wait); err != nil {
+				if err := awaitInsertion(c.Context(), s, station, t, k, by, time.Duration(wait)); err != nil {
 					return err
 				}
 				if d, err = t.Desk(); err != nil {
@@ -67,7 +67,7 @@ your hand. The daemon reads it while it runs; otherwise this command does.`,
 		},
 	}
 	byFlag(c, &by)
-	c.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait for the key, as a `time` such as 30s")
+	c.Flags().VarP(&wait, "wait", "", "how long to wait for the key, as a `time` such as 30s")
 	output.AddFlag(c.Flags(), &format)
 	return c
 }

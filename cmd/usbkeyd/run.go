@@ -32,7 +32,7 @@ type runOptions struct {
 	drain  bool
 	junit  string
 	log    string
-	level  slog.Level
+	level  logLevel
 	// managed says that standard error is nobody's, see underManager.
 	managed bool
 	// alarmPatience is agent.Config's, 0 for the default.
@@ -58,7 +58,7 @@ once no work is left that this station can do now.`,
 	c.Flags().BoolVar(&o.drain, "drain", false, "return once no work is left")
 	c.Flags().StringVar(&o.junit, "junit", "", "write a JUnit report of the units to `file` at the end")
 	c.Flags().StringVar(&o.log, "log", "", "write the log (JSON lines) to `file`, - for standard error (default: standard error, or usbkeyd.log in the state folder when progress is shown on a terminal, and as a service of Windows)")
-	c.Flags().TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	c.Flags().TextVar(&o.level, "log-level", logLevel(slog.LevelInfo), "`level`: debug, info, warn or error")
 	return c
 }
 
@@ -92,7 +92,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	log := slog.New(slog.NewJSONHandler(logTo, &slog.HandlerOptions{Level: o.level})).With("station", station.Name)
+	log := slog.New(slog.NewJSONHandler(logTo, &slog.HandlerOptions{Level: slog.Level(o.level)})).With("station", station.Name)
 
 	progress := newProgress(o.words, o.err, interactive, o.drain)
 	observe := progress.observe

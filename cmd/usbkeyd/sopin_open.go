@@ -40,7 +40,7 @@ like the token's key.`,
 	}
 	c.Flags().StringVar(&o.envelope, "p7m", "", "the sealed SO PIN: a `file` with CMS EnvelopedData in DER")
 	c.Flags().StringVar(&o.key, "key", "", "`file` with the officer's RSA private key in PEM, mode 0600")
-	c.Flags().StringVar(&o.sha256, "sha256", "", "the envelope's SHA-256, as escrows list shows it; another envelope is refused")
+	c.Flags().StringVar(&o.sha256, "sha256", "", "the envelope's `SHA-256`, as escrows list shows it; another envelope is refused")
 	return c
 }
 

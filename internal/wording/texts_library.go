@@ -15,7 +15,7 @@ func libraryTexts() map[string]string {
 		"flag needs an argument: %s":          "选项 %s 需要一个值",
 		"invalid argument %q for %q flag: %v": "选项 %[2]s 的值 %[1]s 无效：%[3]s",
 		"%w; see %q":                          "%s；说明见 %s",
-		"%q: use table or json":               "%s：请用 table 或 json",
+		"use table or json":                   "请用 table 或 json",
 	}
 }
 
@@ -26,11 +26,15 @@ func composedTexts() map[string]string {
 		"%s, no profile fits":                     "%s，没有适合的令牌配置",
 		"%s, not on the list of delivered tokens": "%s，不在到货清单上",
 		"Note: module %s has trust: owner: whoever works as the daemon's user can exchange %s and read PINs; give the file to root and take trust out of the configuration.": "注意：模块 %s 设有 trust: owner：以服务用户工作的任何人都能替换 %s 并读取 PIN 码；请把文件交给 root，并从配置中去掉 trust。",
-		"waits for network":  "等待中心服务器",
-		"waits for token":    "等待令牌",
-		"waits for lease":    "等待重新领取",
-		"waits for person":   "等待人工处理",
-		"waits for station":  "等待工作站恢复",
-		"waits for its turn": "等待轮到",
+		"html or pdf":                  "html 或 pdf",
+		"csv or json":                  "csv 或 json",
+		"output `format`: html or pdf": "输出`格式`：html 或 pdf",
+		"output `format`: csv or json": "输出`格式`：csv 或 json",
+		"waits for network":            "等待中心服务器",
+		"waits for token":              "等待令牌",
+		"waits for lease":              "等待重新领取",
+		"waits for person":             "等待人工处理",
+		"waits for station":            "等待工作站恢复",
+		"waits for its turn":           "等待轮到",
 	}
 }

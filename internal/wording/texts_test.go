@@ -87,7 +87,7 @@ func textOf(e ast.Expr, names map[string]string) (string, bool) {
 // shown are the arguments by which functions of the command line are given what people read,
 // by the functions' names; -1 is the last one.
 var shown = map[string][]int{
-	"Say": {0}, "Sprintf": {0}, "say": {0}, "Fprintf": {1}, "Fprintln": {1}, "group": {1}, "exactArgs": {1}, "labelAct": {-1},
+	"Say": {0}, "Sprintf": {0}, "say": {0}, "usage": {0}, "Fprintf": {1}, "Fprintln": {1}, "group": {1}, "exactArgs": {1}, "labelAct": {-1},
 	"StringVar": {-1}, "BoolVar": {-1}, "DurationVar": {-1}, "TextVar": {-1}, "IntVar": {-1}, "StringSliceVar": {-1}, "StringArrayVar": {-1}, "VarP": {-1},
 }
 
