@@ -12,7 +12,7 @@ func teachTexts() []text {
 		{key: "teach.sofar", zh: "本次已编号", en: "Taught so far"},
 		{key: "teach.taught", zh: "现在的编号", en: "Numbers now"},
 		{key: "teach.number", zh: "编号", en: "Number"},
-		{key: "teach.slot", zh: "读卡器或插槽", en: "Slot"},
+		{key: "teach.slot", zh: "读卡器或槽位", en: "Slot"},
 		{key: "teach.skipped", zh: "跳过", en: "left out"},
 		{key: "teach.none", zh: "还没有编号。", en: "None yet."},
 		{key: "teach-act.begin", zh: "开始编号", en: "Begin"},
@@ -22,7 +22,7 @@ func teachTexts() []text {
 		{key: "teach-act.cancel", zh: "取消", en: "Cancel"},
 		{key: "teach-act.finish", zh: "完成并保存", en: "Finish"},
 		{key: "teach-fault.model", zh: "插入的令牌型号不对：没有适合它的令牌配置。请取出，换一个型号正确的令牌。", en: "Wrong model: no token profile fits what was put in. Take it out and use a token of the right model."},
-		{key: "teach-fault.twice", zh: "这个插槽已经是 %d 号。请把令牌插到下一个编号的槽。", en: "That slot is bay %d already. Put the token into the next number."},
+		{key: "teach-fault.twice", zh: "这个槽位已经是 %d 号。请把令牌插到下一个编号的槽。", en: "That slot is bay %d already. Put the token into the next number."},
 		{key: "teach-fault.several", zh: "同时插入了多个令牌。请都取出，再一个一个插入。", en: "Several tokens came at once. Take them out and put them in one by one."},
 	}
 }

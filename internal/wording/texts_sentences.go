@@ -42,7 +42,7 @@ func sentenceTexts() map[string]string {
 
 		"Bay %d: %s\n": "%d 号槽位：%s\n",
 		"Wrong model: no token profile fits it. Take it out and use another.\n":     "型号不对：没有适合它的令牌配置。请取出，换一个令牌。\n",
-		"That slot is bay %d already.\n":                                            "这个插槽已经是 %d 号。\n",
+		"That slot is bay %d already.\n":                                            "这个槽位已经是 %d 号。\n",
 		"Several tokens came at once. Take them out, and put them in one by one.\n": "同时插入了多个令牌。请都取出，再一个一个插入。\n",
 		"Put a token into bay %d (or type undo, skip, again, cancel, finish).\n":    "请把令牌插入 %d 号槽位（或输入 undo 撤销、skip 跳过、again 重来、cancel 放弃、finish 完成）。\n",
 		"%q is none of undo, skip, again, cancel, finish.\n":                        "%q 不是 undo、skip、again、cancel、finish 之一。\n",
@@ -78,7 +78,7 @@ func sentenceTexts() map[string]string {
 		"tier %s, the certificate ends in %d days":                                   "等级 %s，证书还有 %d 天到期",
 		"%s answers; its clock is %+d s from here":                                   "%s 有应答；时钟与本机相差 %+d 秒",
 		"%d can be sealed to, enough of them for %d days":                            "可加密给 %d 个，其中足够的数量还能用 %d 天",
-		"%s: %d slots, %d tokens":                                                    "%s：%d 个插槽，%d 个令牌",
+		"%s: %d slots, %d tokens":                                                    "%s：%d 个槽位，%d 个令牌",
 		"%s answers":                                                                 "%s 有应答",
 		"%d jobs; %d entries on record, %d of them signed by the central server":     "%d 个任务；操作记录 %d 条，中心服务器已签 %d 条",
 		"%d wait for a person":                                                       "%d 个等待人工处理",

@@ -13,7 +13,7 @@ func tableTexts() map[string]string {
 		"MEDIAN SECONDS": "中位数（秒）", "MIN": "最小", "MODEL": "型号", "MODULE": "模块", "NEXT": "下一步", "NO": "编号", "NOTE": "说明", "ON": "内容", "OPEN": "未完成",
 		"ORDER": "订单", "PARCEL": "包裹", "PIN LENGTHS": "PIN 码长度", "PRINTED BY": "打印人", "PROFILE": "令牌配置", "PUBLIC KEY SHA-256": "公钥摘要（SHA-256）",
 		"QUARANTINED": "隔离", "QUESTION": "问题", "REASON": "原因", "RECORD": "操作记录", "REFUSED": "打不开", "REMARK": "备注", "RULE": "规则", "SCANNED BY": "扫描人",
-		"SECONDS (MIN / MEDIAN / MAX)": "秒（最小 / 中位数 / 最大）", "SHEETS": "张数", "SINCE": "自", "SLOT": "插槽", "STATE": "状态", "STEP": "步骤", "SUBJECT": "证书主题",
+		"SECONDS (MIN / MEDIAN / MAX)": "秒（最小 / 中位数 / 最大）", "SHEETS": "张数", "SINCE": "自", "SLOT": "槽位", "STATE": "状态", "STEP": "步骤", "SUBJECT": "证书主题",
 		"TAKEN IN BY": "登记人", "TIME": "时间", "TIMES": "次数", "TODAY": "今日", "TOKEN SERIAL": "令牌序列号", "UNIT": "单元", "URGENT": "加急", "VALID FROM": "生效",
 		"VALID UNTIL": "有效期至", "VERDICT": "结论", "VERIFIED": "已核对", "WAYBILL": "运单号", "WHAT": "事项", "WHAT IT SAYS": "内容", "WHAT TO DO": "如何修复",
 		"WHAT WAS FOUND": "发现", "WORKS": "可用", "WRITTEN": "已写入",
