@@ -209,14 +209,16 @@ func TestWhatIsNotCompacted(t *testing.T) {
 		anchored func(*packRoom) int64
 		end      func(*packRoom, *Record)
 	}{
-		"it is too young":                  {before: time.Now().Add(-time.Hour)},
-		"the server has not signed it":     {anchored: func(*packRoom) int64 { return 0 }},
-		"there is no statement":            {end: func(r *packRoom, rec *Record) { r.exec("UPDATE evidence SET statement = NULL") }},
-		"its PINs are here":                {end: func(r *packRoom, rec *Record) { r.exec(`UPDATE job SET facts = json_set(facts, '$.SOPINBox', 'eA==')`) }},
-		"a report waits":                   {end: func(r *packRoom, rec *Record) { r.exec("UPDATE report SET sent_at = NULL WHERE id = 2") }},
-		"its label is not where it should": {end: func(r *packRoom, rec *Record) { r.exec("INSERT INTO label (job_id, state, since, says) VALUES ($1, 'printed', 1, '')", rec.Job.ID) }},
-		"nobody has decided":               {end: func(r *packRoom, rec *Record) { r.exec("UPDATE job SET state = 'quarantined'") }},
-		"it is at work":                    {end: func(r *packRoom, rec *Record) { r.exec("UPDATE job SET state = 'parked'") }},
+		"it is too young":              {before: time.Now().Add(-time.Hour)},
+		"the server has not signed it": {anchored: func(*packRoom) int64 { return 0 }},
+		"there is no statement":        {end: func(r *packRoom, rec *Record) { r.exec("UPDATE evidence SET statement = NULL") }},
+		"its PINs are here":            {end: func(r *packRoom, rec *Record) { r.exec(`UPDATE job SET facts = json_set(facts, '$.SOPINBox', 'eA==')`) }},
+		"a report waits":               {end: func(r *packRoom, rec *Record) { r.exec("UPDATE report SET sent_at = NULL WHERE id = 2") }},
+		"its label is not where it should": {end: func(r *packRoom, rec *Record) {
+			r.exec("INSERT INTO label (job_id, state, since, says) VALUES ($1, 'printed', 1, '')", rec.Job.ID)
+		}},
+		"nobody has decided": {end: func(r *packRoom, rec *Record) { r.exec("UPDATE job SET state = 'quarantined'") }},
+		"it is at work":      {end: func(r *packRoom, rec *Record) { r.exec("UPDATE job SET state = 'parked'") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newPackRoom(t)
