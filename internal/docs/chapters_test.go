@@ -165,6 +165,7 @@ usbkey-central --data central orders show SAMPLE-2026-0001
 usbkey-central --data central orders hold SAMPLE-2026-0001
 usbkey-central --data central orders release SAMPLE-2026-0001
 usbkey-central --data central orders urgent SAMPLE-2026-0001
+usbkey-central --data central orders not-urgent SAMPLE-2026-0001
 usbkey-central --data central units sealed-pin SAMPLE-2026-0001-001 --out pin.p7m
 usbkey-central --data central units return SAMPLE-2026-0001-001 --operator hand.1 --reason "it came back"
 usbkey-central --data central units reissue SAMPLE-2026-0001-001 --operator hand.1 --reason "it came back"

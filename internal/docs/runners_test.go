@@ -39,6 +39,8 @@ func runners() []runner {
 		{"usbkeyd service unit", "scripts/package.d/make.sh", "service unit --user usbkeyd"},
 		{"usbkey-central serve --store --ca --retain-days", "cmd/usbkey-central/testdata/script/decide.txtar", "serve --retain-days 30"},
 		{"usbkey-central serve --store", "cmd/usbkey-central/testdata/script/store.txtar", "serve --store $STORE"},
+		{"usbkey-central recover --folder-too", "cmd/usbkey-central/testdata/script/recover.txtar", "recover --folder-too"},
+		{"usbkey-central calendar show", "cmd/usbkey-central/testdata/script/calendar.txtar", "usbkey-central calendar show"},
 		{"usbkey-central serve --tpm-maker", "scripts/demo-tpm.sh", `believes=(--tpm-maker "$out/tpm-maker.pem")`},
 		{"usbkey-central units resolve", "cmd/usbkey-central/testdata/script/decide.txtar", "units resolve"},
 		{"usbkey-central station approve --operator --ek-sha256", "cmd/usbkey-central/testdata/script/enrol.txtar", "station approve bay-1 --operator p1 --ek-sha256"},

@@ -85,7 +85,11 @@ func open(der []byte, roots []*x509.Certificate) (Verified, []byte, error) {
 	fail := func(err error) (Verified, []byte, error) {
 		return Verified{}, nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
-	message, err := pkcs7.Parse(der)
+	err := checkDER(der)
+	var message *pkcs7.PKCS7
+	if err == nil {
+		message, err = pkcs7.Parse(der)
+	}
 	if err != nil {
 		return Verified{}, nil, fmt.Errorf("%w: %w", ErrStatement, err)
 	}
