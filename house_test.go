@@ -94,6 +94,7 @@ func may() map[string][]string {
 		"internal/identity":         {"internal/identity/proof"},
 		"internal/identity/proof":   {},
 		"internal/identity/tpmtest": {},
+		"internal/helpcmd":          {},
 		"internal/keycheck":         {},
 		"internal/label":            {"internal/typeface"},
 		"internal/mailer":           {"pkcs11", "internal/typeface"},
@@ -115,12 +116,12 @@ func may() map[string][]string {
 		"internal/canary":           {},
 		"internal/evidence":         {"csr", "internal/audit"},
 		"internal/stationtest":      {"api", "internal/audit", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
-		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/bays", "internal/buildinfo", "internal/conformance", "internal/console", "internal/doctor", "internal/evidence", "internal/filelock", "internal/identity/...", "internal/label", "internal/mailer/...", "internal/manpage", "internal/metrics", "internal/output", "internal/packing", "internal/pcsc", "internal/qualify", "internal/stock", "internal/systemd", "internal/typeface", "internal/usbport", "internal/wording", "pkcs11/...", "provision"},
+		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/bays", "internal/buildinfo", "internal/conformance", "internal/console", "internal/doctor", "internal/evidence", "internal/filelock", "internal/helpcmd", "internal/identity/...", "internal/label", "internal/mailer/...", "internal/manpage", "internal/metrics", "internal/output", "internal/packing", "internal/pcsc", "internal/qualify", "internal/stock", "internal/systemd", "internal/typeface", "internal/usbport", "internal/wording", "pkcs11/...", "provision"},
 		"cmd/usbkeyd-module":        {"pkcs11/cryptoki", "pkcs11/worker"}, // and so starts fast
 		"cmd/usbkey-rig":            {"internal/mailer/cupstest", "pkcs11/pkcs11test/..."},
 		"cmd/usbkey-bench":          {"api", "internal/central", "internal/central/adminclient"},
 		"cmd/usbkey-load":           {"api", "csr/envelope", "internal/central", "internal/central/adminclient", "internal/stationload"},
-		"cmd/usbkey-central":        {"api", "csr/...", "internal/audit", "internal/buildinfo", "internal/central/...", "internal/manpage", "internal/output", "internal/systemd"},
+		"cmd/usbkey-central":        {"api", "csr/...", "internal/audit", "internal/buildinfo", "internal/central/...", "internal/helpcmd", "internal/manpage", "internal/output", "internal/systemd"},
 	}
 }
 
@@ -135,7 +136,7 @@ func only() map[string]struct {
 	}{
 		"github.com/miekg/pkcs11":       {[]string{"pkcs11/cryptoki"}, "a vendor module may only ever be loaded in a child process"},
 		"C":                             {[]string{"pkcs11/cryptoki"}, "everything else must build without a C compiler"},
-		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central", "internal/buildinfo", "internal/docs", "internal/manpage", "internal/wording"}, "the command line is the edge"},
+		"github.com/spf13/cobra":        {[]string{"cmd/usbkeyd", "cmd/usbkey-central", "internal/buildinfo", "internal/docs", "internal/helpcmd", "internal/manpage", "internal/wording"}, "the command line is the edge"},
 		"github.com/goccy/go-yaml":      {[]string{"config"}, "settings are written down in one place"},
 		"go.mozilla.org/pkcs7":          {[]string{"csr", "csr/envelope", "internal/evidence"}, "its defaults are weak; csr sees to that once"},
 		"github.com/jackc/pgx/v5":       {[]string{"internal/central/database", "internal/central/pgtest"}, "the store's SQL is one text for both engines"},

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
@@ -75,6 +76,37 @@ func (r *Record) Wipeable() error {
 		return fmt.Errorf("%w: its SO PIN is not at this station any more", ErrNoWipe)
 	}
 	return nil
+}
+
+// SetAside returns the tokens that must not be chosen again before a person decides:
+// those of quarantined jobs, those on which a factory SO PIN was tried in vain, and
+// finished ones of models that do not show that they were written. A token that is
+// held by its slot is not among them: another may be in that slot by now.
+// lots says when a factory SO PIN was last tried in vain for each token profile. Of tokens that a
+// person has released since it says nothing.
+func (j *Journal) SetAside() (tokens []TokenRef, lots map[string]time.Time, err error) {
+	records, err := j.jobs("state IN ('failed', 'quarantined') OR state = 'finished' AND json_extract(facts, '$.AsMade')")
+	if err != nil {
+		return nil, nil, err
+	}
+	lots = map[string]time.Time{}
+	for _, r := range records {
+		released := r.Facts.decision().Released != ""
+		inVain := r.Facts.FactoryInVain() && !released
+		if at := r.Facts.FactoryTriedAt; inVain {
+			if at.IsZero() {
+				at = r.UpdatedAt // of an older journal, and later than the try if somebody has decided since
+			}
+			if at.After(lots[r.Facts.Lot]) {
+				lots[r.Facts.Lot] = at
+			}
+		}
+		aside := r.State == StateQuarantined && !released || inVain || r.State == StateFinished
+		if id := r.Token.Identity; aside && id.Serial != "" && id.SlotDescription == "" {
+			tokens = append(tokens, r.Token)
+		}
+	}
+	return tokens, lots, nil
 }
 
 // amend changes the facts of a job that has ended, with its acts on record. What else the

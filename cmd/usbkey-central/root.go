@@ -14,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/api"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/central/adminclient"
+	"github.com/usbkeyd/usbkeyd/internal/helpcmd"
 	"github.com/usbkeyd/usbkeyd/internal/manpage"
 )
 
@@ -130,7 +131,7 @@ running server; they find it by --data, or by --admin-url and --token-file.
 		buildinfo.NewCommand(s.out, "usbkey-central", api.ProtocolVersion, noArgs),
 		manpage.NewCommand(s.out, noArgs),
 	)
-	strict(root)
+	helpcmd.Strict(root, noArgs)
 	return root
 }
 
@@ -173,26 +174,5 @@ func exactly(n int, what string) cobra.PositionalArgs {
 			return usagef("%s takes %s; run %q", c.CommandPath(), what, c.CommandPath()+" --help")
 		}
 		return nil
-	}
-}
-
-// strict has cobra's own commands refuse what they do not know: by itself "help" shows the general
-// help for it, and "completion" its own, and both end as if all were well.
-func strict(root *cobra.Command) {
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		switch c.Name() {
-		case "help":
-			c.Args = func(_ *cobra.Command, args []string) error {
-				of, rest, err := root.Find(args)
-				if err != nil {
-					return err
-				}
-				return noArgs(of, rest)
-			}
-		case "completion":
-			c.Args, c.RunE = noArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
-		}
 	}
 }

@@ -29,27 +29,6 @@ func noArgs(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// strict has cobra's own commands refuse what they do not know: by itself "help" shows the general
-// help for it, and "completion" its own, and both end as if all were well.
-func strict(root *cobra.Command) {
-	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		switch c.Name() {
-		case "help":
-			c.Args = func(_ *cobra.Command, args []string) error {
-				of, rest, err := root.Find(args)
-				if err != nil {
-					return err
-				}
-				return noArgs(of, rest)
-			}
-		case "completion":
-			c.Args, c.RunE = noArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
-		}
-	}
-}
-
 // Values of flags that say in plain words what they may be.
 
 // span is a length of time.

@@ -14,6 +14,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
+	"github.com/usbkeyd/usbkeyd/internal/helpcmd"
 	"github.com/usbkeyd/usbkeyd/internal/manpage"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/internal/wording"
@@ -162,7 +163,7 @@ everything and reports the serial numbers.
 		manpage.NewCommand(s.out, noArgs),
 	)
 	completions(root, s.words, load)
-	strict(root)
+	helpcmd.Strict(root, noArgs)
 	return root
 }
 

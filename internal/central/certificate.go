@@ -2,6 +2,7 @@ package central
 
 import (
 	"bytes"
+	"context"
 	"path/filepath"
 	"time"
 )
@@ -11,18 +12,7 @@ const certificateInterval = time.Hour
 
 // certificateLoop renews the certificate of a server that is not started again for a year.
 func (s *Server) certificateLoop() {
-	tick := time.NewTicker(certificateInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-s.stopping.Done():
-			return
-		}
-		if err := s.RenewCertificate(); err != nil {
-			s.cfg.Logger.Error("the server's own certificate is old", "error", err)
-		}
-	}
+	s.every(certificateInterval, "the server's own certificate is old", func(context.Context) error { return s.RenewCertificate() })
 }
 
 // RenewCertificate does at once what otherwise happens at the start and every hour: a server

@@ -1,6 +1,7 @@
 package central
 
 import (
+	"context"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
@@ -16,16 +17,8 @@ func (s *Server) crlLoop() {
 	if !ok {
 		return
 	}
-	tick := time.NewTicker(crlInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-s.stopping.Done():
-			return
-		}
-		if _, err := maker.CRLs(s.stopping); err != nil && s.stopping.Err() == nil {
-			s.cfg.Logger.Error("revocation lists are not current", "error", err)
-		}
-	}
+	s.every(crlInterval, "revocation lists are not current", func(ctx context.Context) error {
+		_, err := maker.CRLs(ctx)
+		return err
+	})
 }

@@ -3,6 +3,7 @@ package central
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,21 +19,12 @@ const removed = "-"
 
 // retainLoop removes personal data and old claims: once at the start, then regularly.
 func (s *Server) retainLoop() {
-	tick := time.NewTicker(retainInterval)
-	defer tick.Stop()
-	for {
-		if err := s.RemovePersonalData(s.stopping); err != nil && s.stopping.Err() == nil {
-			s.cfg.Logger.Error("personal data are still here", "error", err)
-		}
-		if err := s.store.ForgetClaims(s.stopping); err != nil && s.stopping.Err() == nil {
-			s.cfg.Logger.Error("old claims are still remembered", "error", err)
-		}
-		select {
-		case <-tick.C:
-		case <-s.stopping.Done():
-			return
-		}
+	keep := func(ctx context.Context) error {
+		return errors.Join(s.RemovePersonalData(ctx), s.store.ForgetClaims(ctx))
 	}
+	const failed = "what was kept long enough is still here"
+	s.try(failed, keep)
+	s.every(retainInterval, failed, keep)
 }
 
 // RemovePersonalData does at once what otherwise happens every hour: orders that were

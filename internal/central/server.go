@@ -252,17 +252,28 @@ func closeListener(l net.Listener) func() error {
 
 // sweepLoop ends leases and takes up unfinished issuing: once at the start, then regularly.
 func (s *Server) sweepLoop() {
-	tick := time.NewTicker(s.cfg.SweepInterval)
+	s.try("sweep failed", s.Sweep)
+	s.every(s.cfg.SweepInterval, "sweep failed", s.Sweep)
+}
+
+// every does something after each interval, until the server stops.
+func (s *Server) every(interval time.Duration, failed string, do func(context.Context) error) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		if err := s.Sweep(s.stopping); err != nil && s.stopping.Err() == nil {
-			s.cfg.Logger.Error("sweep failed", "error", err)
-		}
 		select {
 		case <-tick.C:
 		case <-s.stopping.Done():
 			return
 		}
+		s.try(failed, do)
+	}
+}
+
+// try does something, and logs why it failed unless the server stops.
+func (s *Server) try(failed string, do func(context.Context) error) {
+	if err := do(s.stopping); err != nil && s.stopping.Err() == nil {
+		s.cfg.Logger.Error(failed, "error", err)
 	}
 }
 

@@ -4,14 +4,22 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+
+	"go.mozilla.org/pkcs7"
 )
 
 // deepest is how many values may be in each other: a CMS message with certificates has some ten.
 const deepest = 32
 
-// checkDER refuses what is not DER (X.690, 10) throughout in the forms of lengths and in how values are
-// in each other. The parser of CMS takes BER as well, and on some of that which is damaged it does not
-// come to an end.
+// parse reads a CMS message that is DER (X.690, 10) in its lengths and in how its values are in each
+// other. The library takes BER as well, and on some of that which is damaged it does not come to an end.
+func parse(der []byte) (*pkcs7.PKCS7, error) {
+	if err := checkDER(der); err != nil {
+		return nil, err
+	}
+	return pkcs7.Parse(der)
+}
+
 func checkDER(der []byte) error { return checkValues(der, 1, deepest) }
 
 // checkValues checks so many values, or with 0 any number.

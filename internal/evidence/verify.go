@@ -85,11 +85,7 @@ func open(der []byte, roots []*x509.Certificate) (Verified, []byte, error) {
 	fail := func(err error) (Verified, []byte, error) {
 		return Verified{}, nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
-	err := checkDER(der)
-	var message *pkcs7.PKCS7
-	if err == nil {
-		message, err = pkcs7.Parse(der)
-	}
+	message, err := parse(der)
 	if err != nil {
 		return Verified{}, nil, fmt.Errorf("%w: %w", ErrStatement, err)
 	}
