@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -49,10 +50,11 @@ func (d *Doors) Serve(ctx context.Context) error {
 		BaseContext: func(net.Listener) context.Context { return ctx }, // streams end with it
 	}
 	ended := make(chan error, len(d.listeners)+1)
+	var serving sync.WaitGroup
 	for _, l := range d.listeners {
-		go func() { ended <- server.Serve(l) }()
+		serving.Go(func() { ended <- server.Serve(l) })
 	}
-	go func() { ended <- d.door.serve(ctx) }()
+	serving.Go(func() { ended <- d.door.serve(ctx) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -66,6 +68,7 @@ func (d *Doors) Serve(ctx context.Context) error {
 		err = errors.Join(err, server.Close())
 	}
 	err = errors.Join(err, d.door.Close())
+	serving.Wait() // nobody begins a talk after this
 	d.door.talks.Wait()
 	return err
 }
