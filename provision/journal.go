@@ -304,10 +304,16 @@ func (j *Journal) save(tx *sql.Tx, rec *Record, note string) error {
 	if len(rec.Facts.PublicKey) > 0 && rec.State != StateFailed && rec.State != StateQuarantined {
 		key = sha256hex(rec.Facts.PublicKey)
 	}
-	res, err := tx.Exec(`UPDATE job SET state = $1, step = $2, epoch = $3, token_serial = $4, token_slot = $5, token_model = $6,
-		waiting = $7, reason = $8, hint = $9, busy_ms = $10, updated_at = $11, public_key_sha256 = $12, facts = $13 WHERE id = $14`,
-		rec.State, rec.Step, rec.Epoch, rec.Token.Identity.Serial, rec.Token.Identity.SlotDescription, rec.Token.Model,
-		rec.Waiting, rec.Reason, rec.Hint, rec.Busy.Milliseconds(), rec.UpdatedAt.UnixMilli(), key, string(facts), rec.Job.ID)
+	// SQLite writes an index anew for every column of it that is named, changed or not.
+	if _, err := tx.Exec(`UPDATE job SET state = $2, token_serial = $3, token_slot = $4, public_key_sha256 = $5
+		WHERE id = $1 AND (state, token_serial, token_slot, public_key_sha256) IS NOT ($2, $3, $4, $5)`,
+		rec.Job.ID, rec.State, rec.Token.Identity.Serial, rec.Token.Identity.SlotDescription, key); err != nil {
+		return err
+	}
+	res, err := tx.Exec(`UPDATE job SET step = $2, epoch = $3, token_model = $4, waiting = $5, reason = $6, hint = $7,
+		busy_ms = $8, updated_at = $9, facts = $10 WHERE id = $1`,
+		rec.Job.ID, rec.Step, rec.Epoch, rec.Token.Model, rec.Waiting, rec.Reason, rec.Hint,
+		rec.Busy.Milliseconds(), rec.UpdatedAt.UnixMilli(), string(facts))
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,10 @@ package provision
 
 import (
 	"database/sql"
+	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
@@ -23,7 +25,17 @@ func benchJournal(b *testing.B) (*Journal, *Record) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rec.State, rec.Step, rec.Facts.CSR, rec.Facts.PublicKey = StateRunning, StepBindCSR, make([]byte, 400), make([]byte, 91)
+	// What a job knows shortly before its end, in the sizes of a P-256 key's.
+	rec.State, rec.Step = StateRunning, StepInstall
+	f := &rec.Facts
+	f.SOPINEnvelope, f.UserPINEnvelope = make([]byte, 1200), make([]byte, 700)
+	f.SOPINBox, f.UserPINBox, f.EscrowID = make([]byte, 44), make([]byte, 36), uuid.NewString()
+	f.CSR, f.PublicKey, f.Bundle = make([]byte, 400), make([]byte, 91), make([]byte, 1500)
+	f.CertificateSerial, f.CertificateSHA256 = strings.Repeat("ab", 16), strings.Repeat("ab", 32)
+	f.Claims = map[string]string{}
+	for _, claim := range []string{"PRIVATE", "SENSITIVE", "EXTRACTABLE", "NEVER_EXTRACTABLE", "ALWAYS_SENSITIVE", "LOCAL", "SIGN"} {
+		f.Claims["CKA_"+claim] = "yes"
+	}
 	return j, rec
 }
 
