@@ -118,7 +118,7 @@ func (p TokenProfile) caKeyID(n int, c *x509.Certificate) (pkcs11.KeyID, error) 
 }
 
 // writer is who makes keys and writes certificates.
-func (p *TokenProfile) writer() login {
+func (p TokenProfile) writer() login {
 	if p.SOWritesKeys {
 		return loginSO
 	}

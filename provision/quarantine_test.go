@@ -42,7 +42,7 @@ func (s *station) writtenAgain(t *testing.T) {
 // wiped, proves blank, goes back into stock and is written again. Before that nobody may
 // choose it, and afterwards no PIN of it is left.
 func TestWipedTokenIsBlank(t *testing.T) {
-	as := delivered{name: "factory", profile: factoryProfile, make: (*station).factoryToken}
+	as := delivered{"factory", factoryProfile, (*station).factoryToken}
 	prepare := func(t *testing.T) *station {
 		s := newStation(t)
 		s.runner.TokenProfile = as.profile
@@ -150,7 +150,7 @@ func TestPowerCutWhileWiping(t *testing.T) {
 	quarantined := func(t *testing.T) (*station, *Record) {
 		s := newStation(t)
 		s.runner.TokenProfile = factoryProfile
-		as := delivered{name: "factory", profile: factoryProfile, make: (*station).factoryToken}
+		as := delivered{"factory", factoryProfile, (*station).factoryToken}
 		_, whole, err := runUntil(t, s, 0, false, as)
 		if err != nil {
 			t.Fatal(err)

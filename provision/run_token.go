@@ -142,10 +142,6 @@ func (j *run) loginAs(ctx context.Context, want login) (pkcs11.Token, error) {
 	if err != nil || j.login == want {
 		return token, err
 	}
-	if e := j.early; e != nil && e.as == want {
-		j.early = nil
-		return nil, e.err
-	}
 	if err := j.logout(ctx); err != nil {
 		return nil, err
 	}
@@ -170,49 +166,6 @@ func (j *run) loginAs(ctx context.Context, want login) (pkcs11.Token, error) {
 	return token, nil
 }
 
-// earlyLogin is one that failed before the step that it was for asked for it.
-type earlyLogin struct {
-	as  login
-	err error
-}
-
-// loginBeside begins to log in for step i, or, while step i talks to the central server and
-// leaves the token alone, for the one after it. What it returns waits for the end of that; how
-// it went, loginAs tells the step that it was for. Only on a token that this run has open:
-// whether it is still the job's was asked when it was opened.
-func (j *run) loginBeside(ctx context.Context, i int) (wait func()) {
-	s := j.steps[i]
-	if s.Network && i+1 < len(j.steps) {
-		s = j.steps[i+1]
-	}
-	if s.begins == nil || j.token == nil || j.profile == nil {
-		return func() {}
-	}
-	want := s.begins(j.profile)
-	if want == loginNone || want == j.login {
-		return func() {}
-	}
-	begin := j.beside
-	if begin == nil {
-		begin = besides
-	}
-	return begin(func() {
-		if _, err := j.loginAs(ctx, want); err != nil {
-			j.early = &earlyLogin{want, err}
-		}
-	})
-}
-
-// besides does work in a goroutine.
-func besides(work func()) (wait func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		work()
-	}()
-	return func() { <-done }
-}
-
 func (j *run) logout(ctx context.Context) error {
 	if j.login == loginNone {
 		return nil
@@ -226,7 +179,7 @@ func (j *run) reopen(id pkcs11.Identity) {
 	if j.token != nil {
 		_ = j.token.Close() // the handle is gone either way
 	}
-	j.token, j.info, j.login, j.early = nil, nil, loginNone, nil
+	j.token, j.info, j.login = nil, nil, loginNone
 	j.rec.Token.Identity = id
 	j.dirty = true
 }

@@ -103,10 +103,6 @@ type Runner struct {
 	Now func() time.Time
 	// Observe hears of every step; it may be nil.
 	Observe func(Progress)
-
-	// beside begins work that goes on beside what its caller does until it waits. Nil is a
-	// goroutine; what proves recovery wants one thing after another, in each order.
-	beside func(work func()) (wait func())
 }
 
 // run is one job at work.
@@ -122,7 +118,6 @@ type run struct {
 	token   pkcs11.Token
 	info    *pkcs11.TokenInfo
 	login   login
-	early   *earlyLogin
 	product *Product
 	profile *TokenProfile
 	chain   *csr.Chain
@@ -230,7 +225,10 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 		}
 	}
 	if observed == NotDone {
-		if err := j.perform(ctx, i); err != nil {
+		if err := j.intend(s); err != nil {
+			return err
+		}
+		if err := s.run(ctx, j); err != nil {
 			return err
 		}
 	}
@@ -238,30 +236,6 @@ func (j *run) do(ctx context.Context, i int, resumed bool) error {
 		return s.verify(ctx, j)
 	}
 	return nil
-}
-
-// perform makes the intent of step i durable and runs it. What logs in goes on meanwhile: over USB
-// that takes longer than a journal or a central server does.
-func (j *run) perform(ctx context.Context, i int) error {
-	s := j.steps[i]
-	wait := j.loginBeside(context.WithoutCancel(ctx), i)
-	err := j.intend(s)
-	if !s.Network {
-		wait()
-	}
-	if err == nil {
-		err = s.run(ctx, j)
-	}
-	wait()
-	if err != nil && s.Network && j.early != nil {
-		// A token that refuses its PIN is not asked again each time that the network is.
-		next := j.steps[i+1]
-		verdict := j.judge(ctx, next, j.early.err)
-		if e := classify(next, verdict); e.Class == ClassTerminal {
-			return e
-		}
-	}
-	return err
 }
 
 // judge lets a verdict on a token stand only when the token is there to be judged.

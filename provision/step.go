@@ -66,9 +66,6 @@ type Step struct {
 	Network bool
 	// when says whether the step is needed at all; nil means always.
 	when func(Facts) bool
-	// begins is the login that Run begins with; nil where it needs none. It may be made before the
-	// step's intent is durable, for it changes nothing on the token.
-	begins func(*TokenProfile) login
 	// observe asks the token whether Run has happened; nil means that Run is simply done again.
 	observe func(context.Context, *run) (Observed, error)
 	// run does it; verify reads back whether it holds, and may be nil.
@@ -89,8 +86,8 @@ func Plan(job Job) []Step {
 			{Name: StepInitialise, Effect: EffectIrreversible, WritesToken: true, when: isInitialised, observe: observeInitialise, run: initialise, verify: verifyInitialise},
 			{Name: StepSetSOPIN, Effect: EffectIrreversible, WritesToken: true, when: hasFactoryPIN, observe: observeSetSOPIN, run: setSOPIN, verify: verifySOPIN},
 			{Name: StepNameEscrow, Effect: EffectRepeatable, Network: true, run: nameEscrow},
-			{Name: StepSetUserPIN, Effect: EffectRepeatable, WritesToken: true, begins: pinSetter, observe: observeSetUserPIN, run: setUserPIN},
-			{Name: StepGenerateKey, Effect: EffectIrreversible, WritesToken: true, begins: (*TokenProfile).writer, observe: observeGenerateKey, run: generateKey},
+			{Name: StepSetUserPIN, Effect: EffectRepeatable, WritesToken: true, observe: observeSetUserPIN, run: setUserPIN},
+			{Name: StepGenerateKey, Effect: EffectIrreversible, WritesToken: true, observe: observeGenerateKey, run: generateKey},
 			{Name: StepCheckKey, Effect: EffectReads, run: checkKey},
 			{Name: StepBuildCSR, Effect: EffectReads, run: buildCSR},
 			{Name: StepBindCSR, Effect: EffectRepeatable, Network: true, run: bindCSR},

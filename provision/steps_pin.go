@@ -86,15 +86,6 @@ func observeSetUserPIN(ctx context.Context, j *run) (Observed, error) {
 	return j.observePIN(ctx, loginUser, &j.rec.Facts.SettingUserPIN, StepSetUserPIN)
 }
 
-// pinSetter is who sets the user PIN. Where the user changes the factory's, how often that was
-// tried must be durable before the login, which is none of our own PINs.
-func pinSetter(p *TokenProfile) login {
-	if p.UserPIN == UserPINChange {
-		return loginNone
-	}
-	return loginSO
-}
-
 // setUserPIN sets the user PIN in the way of the model.
 func setUserPIN(ctx context.Context, j *run) error {
 	profile, err := j.tokenProfile(ctx)

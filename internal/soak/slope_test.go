@@ -22,15 +22,20 @@ type slope struct {
 	// a run takes, so that a slow leak is found by a longer one.
 	most     float64
 	readings []reading
+	// warm is when the process is taken to be warm; zero for after the first third of the run.
+	warm time.Duration
 }
 
-// settled leaves out what a process needs to get warm: the first third.
+// settled leaves out what a process needs to get warm.
 func (s slope) settled() []reading {
 	if len(s.readings) == 0 {
 		return nil
 	}
-	end := s.readings[len(s.readings)-1].at
-	return s.readings[slices.IndexFunc(s.readings, func(r reading) bool { return r.at >= end/3 }):]
+	from := s.warm
+	if from == 0 {
+		from = s.readings[len(s.readings)-1].at / 3
+	}
+	return s.readings[slices.IndexFunc(s.readings, func(r reading) bool { return r.at >= from }):]
 }
 
 // fewest is how many readings a verdict needs.
