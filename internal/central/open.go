@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -26,17 +25,28 @@ const (
 // storeFile is the store of a data directory that has its own.
 const storeFile = "central.db"
 
-// wantStore is an error where a data directory that is to have its own store has none. One beside a shared
-// store may well be new.
-func (c Config) wantStore() error {
-	if c.Postgres.Given() || c.Common != nil {
-		return nil
+func (c Config) storePlace() database.Place {
+	switch {
+	case c.Postgres.Given():
+		return c.Postgres.Schema(storeSchema)
+	case c.Common != nil:
+		return c.Common.Place()
 	}
-	_, err := os.Stat(filepath.Join(c.DataDir, storeFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no store in %s: give the --data (and --store) of \"serve\"; nothing was made", c.DataDir)
+	return database.File(filepath.Join(c.DataDir, storeFile))
+}
+
+// wantStore is an error where there is no store. A data directory beside a shared one may well be new.
+func (c Config) wantStore(ctx context.Context) error {
+	at := c.storePlace()
+	there, err := at.Exists(ctx)
+	if err != nil || there {
+		return err
 	}
-	return err
+	where := c.DataDir
+	if c.Postgres.Given() {
+		where = at.String()
+	}
+	return fmt.Errorf("there is no store in %s: give the --data (and --store) of \"serve\"; nothing was made", where)
 }
 
 // openStore takes the data directory and opens the store.
@@ -54,14 +64,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return fmt.Errorf("lock the data directory: %w", err)
 	}
 	s.closers = append(s.closers, lock.Close)
-	at := database.File(filepath.Join(dir, storeFile))
-	switch {
-	case s.cfg.Postgres.Given():
-		at = s.cfg.Postgres.Schema(storeSchema)
-	case s.cfg.Common != nil:
-		at = s.cfg.Common.Place()
-	}
-	if s.store, err = store.Open(ctx, at, s.cfg.storeClock, s.cfg.Rules); err != nil {
+	if s.store, err = store.Open(ctx, s.cfg.storePlace(), s.cfg.storeClock, s.cfg.Rules); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.store.Close)

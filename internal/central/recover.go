@@ -40,7 +40,7 @@ func Recover(ctx context.Context, cfg Config, folderToo bool) (r Recovery, err e
 	if err != nil {
 		return Recovery{}, err
 	}
-	if err := cfg.wantStore(); err != nil {
+	if err := cfg.wantStore(ctx); err != nil {
 		return Recovery{}, err
 	}
 	s := &Server{cfg: cfg}

@@ -2,6 +2,7 @@ package central_test
 
 import (
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -314,3 +315,36 @@ func TestStoreWithoutItsAge(t *testing.T) {
 }
 
 func postgresNot(*testing.T) database.Postgres { return database.Postgres{} }
+
+// Where there is no store there is nothing to recover, and none is made.
+func TestRecoverWhereThereIsNoStore(t *testing.T) {
+	for engine, row := range map[string]struct {
+		postgres func(*testing.T) database.Postgres
+		where    string
+	}{
+		"SQLite":     {postgresNot, "there is no store in "},
+		"PostgreSQL": {emptyPostgres, "there is no store in schema usbkey_central of PostgreSQL database "},
+	} {
+		t.Run(engine, func(t *testing.T) {
+			cfg := central.Config{DataDir: filepath.Join(t.TempDir(), "new"), Postgres: row.postgres(t)}
+			for range 2 { // the first one has made none
+				_, err := central.Recover(t.Context(), cfg, true)
+				if err == nil || !strings.Contains(err.Error(), row.where) || !strings.Contains(err.Error(), `give the --data (and --store) of "serve"; nothing was made`) {
+					t.Fatalf("recovered: %v", err)
+				}
+			}
+			if _, err := os.Stat(cfg.DataDir); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("there is a data directory now: %v", err)
+			}
+		})
+	}
+}
+
+func emptyPostgres(t *testing.T) database.Postgres {
+	t.Helper()
+	db, err := database.ParsePostgres(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}

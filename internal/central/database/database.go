@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/sqlite"
@@ -47,6 +48,22 @@ func (p Place) String() string {
 		return "schema " + p.schema + " of " + p.server.String()
 	}
 	return p.file
+}
+
+// Exists says whether something was kept there before. It makes nothing.
+func (p Place) Exists(ctx context.Context) (bool, error) {
+	if p.schema != "" {
+		return p.server.holds(ctx, p.schema)
+	}
+	path := p.file
+	if p.node != nil {
+		path = p.node.common.path
+	}
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // DB is an open database.

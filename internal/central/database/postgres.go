@@ -170,6 +170,17 @@ func (db *DB) prepare(ctx context.Context, schema string, migrations fs.FS) (err
 	return migrate(ctx, goose.DialectPostgres, db.Write, migrations)
 }
 
+// holds says whether a schema has tables. One that is empty was only just begun.
+func (p Postgres) holds(ctx context.Context, schema string) (there bool, err error) {
+	db := p.pool(1, map[string]string{"default_transaction_read_only": "on"})
+	defer func() { err = errors.Join(err, db.Close()) }()
+	err = db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1)`, schema).Scan(&there)
+	if err != nil {
+		return false, fmt.Errorf("look for tables in %s: %w", p.Schema(schema), p.explain(err))
+	}
+	return there, nil
+}
+
 // explain says what whoever runs the server can do about an error. The codes are
 // those of PostgreSQL's documentation, appendix A.
 func (p Postgres) explain(err error) error {
