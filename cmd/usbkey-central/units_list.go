@@ -65,6 +65,12 @@ func unitRows(units []api.Unit) output.Rows {
 		case u.Attempts > 0:
 			note = strings.TrimPrefix(fmt.Sprintf("%s, %d failed attempt(s)", note, u.Attempts), "-, ")
 		}
+		if u.PendingReason != nil {
+			note = strings.TrimPrefix(note+"; the CA has not decided: "+*u.PendingReason, "-; ")
+			if u.PendingUntil != nil {
+				note += "; asked again " + when(*u.PendingUntil)
+			}
+		}
 		rows.Rows = append(rows.Rows, []string{
 			u.UnitId, string(u.State), orDash(u.Station), orDash(u.TokenSerial), orDash(u.CertificateSerial), u.Company, note,
 		})

@@ -65,7 +65,7 @@ func (s *adminAPI) ListUnits(ctx context.Context, r adminserver.ListUnitsRequest
 	if err != nil {
 		return nil, err
 	}
-	return adminserver.ListUnits200JSONResponse{Units: unitsOf(rows), Total: total}, nil
+	return adminserver.ListUnits200JSONResponse{Units: s.unitsOf(rows), Total: total}, nil
 }
 
 // GetUnit implements the operation.
@@ -74,7 +74,7 @@ func (s *adminAPI) GetUnit(ctx context.Context, r adminserver.GetUnitRequestObje
 	if err != nil {
 		return nil, err
 	}
-	return adminserver.GetUnit200JSONResponse(unitOf(u)), nil
+	return adminserver.GetUnit200JSONResponse(s.unitOf(u)), nil
 }
 
 // GetSealedPin implements the operation.

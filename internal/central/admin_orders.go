@@ -83,7 +83,7 @@ func (s *Server) orderStatus(ctx context.Context, id string) (api.OrderStatus, e
 	status := api.OrderStatus{
 		Order: o, AcceptedAt: row.AcceptedAt, DueAt: row.DueAt, HomeStation: optional(row.HomeStation), Hold: row.Hold, Urgent: row.Urgent,
 		CancelledAt: optionalTime(row.CancelledAt), Blocked: optional(row.Blocked), PersonalDataRemovedAt: optionalTime(row.ClearedAt),
-		Units: unitsOf(units),
+		Units: s.unitsOf(units),
 	}
 	living := 0
 	for _, u := range units {

@@ -116,7 +116,7 @@ func (i *issuer) sweep(ctx context.Context) error {
 		return err
 	}
 	for _, u := range units {
-		if askedOnly(u.State) && !i.ca.CanLookup() {
+		if !i.asks(u.State) {
 			continue // it waits for a person
 		}
 		i.mu.Lock()
@@ -128,6 +128,9 @@ func (i *issuer) sweep(ctx context.Context) error {
 	}
 	return nil
 }
+
+// asks says that the CA is asked about a unit that is there, and not a person.
+func (i *issuer) asks(s store.State) bool { return i.ca.CanLookup() || !askedOnly(s) }
 
 // askedOnly says that nothing but a question may go to the CA.
 func askedOnly(s store.State) bool {

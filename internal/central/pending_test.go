@@ -167,8 +167,14 @@ func testNotYetOfAUnitOnItsWayOut(t *testing.T, e engine) {
 			t.Errorf("step %d: looked up %d times, want %d", i, got, row.want)
 		}
 	}
-	r.wantState("CANCELLED-001", api.CANCELLING)
-	r.wantState("HELD-001", api.HELD)
+	for _, u := range []api.Unit{r.wantState("CANCELLED-001", api.CANCELLING), r.wantState("HELD-001", api.HELD)} {
+		wantPending(t, u, r.clock.now().Add(2*time.Hour))
+		o, err := r.admin.Order(t.Context(), u.OrderId)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantPending(t, o.Units[0], r.clock.now().Add(2*time.Hour))
+	}
 	authority.lookup = nil
 	r.clock.advance(121 * time.Minute)
 	for deadline := time.Now().Add(patience); authority.lookedFor.Load() < 6 && time.Now().Before(deadline); {
@@ -177,6 +183,39 @@ func testNotYetOfAUnitOnItsWayOut(t *testing.T, e engine) {
 	waitAsked(t, authority, 2)
 	if got := authority.lookedFor.Load(); got != 6 {
 		t.Errorf("looked up %d times although it is known", got)
+	}
+	for _, id := range []string{"CANCELLED-001", "HELD-001"} {
+		if u := r.unit(id); u.PendingReason != nil || u.PendingUntil != nil {
+			t.Errorf("unit %s still waits: %+v", id, u)
+		}
+	}
+}
+
+// wantPending sees that a unit says why it waits for the CA, and until about when.
+func wantPending(t *testing.T, u api.Unit, until time.Time) {
+	t.Helper()
+	if u.PendingReason == nil || *u.PendingReason != "the CA waits for a person" || u.PendingUntil == nil || u.PendingUntil.Sub(until).Abs() > patience {
+		t.Errorf("%s unit %s waits for %+v until %v, and not until %s", u.State, u.UnitId, u.PendingReason, u.PendingUntil, until)
+	}
+}
+
+// Of a unit on its way out a CA that cannot look up is not asked: the unit says what that said
+// last, and not when it is asked again.
+func TestNotYetIsLeftToAPerson(t *testing.T) { onBothEngines(t, testNotYetIsLeftToAPerson) }
+
+func testNotYetIsLeftToAPerson(t *testing.T, e engine) {
+	t.Parallel()
+	r, authority, _ := faultyRig(t, e)
+	authority.blind = true
+	authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) { return ca.Certificate{}, notYet(time.Hour) }
+	w := r.station("bay-1").one("PERSON").escrowed()
+	must[api.UnitState](t, w.putCSR(), http.StatusAccepted)
+	waitAsked(t, authority, 1)
+	wantPending(t, r.wantState("PERSON-001", api.ISSUING), r.clock.now().Add(time.Hour))
+	w.result = api.ResultRequest{Epoch: w.lease.Epoch, Outcome: api.Faulty, TokenSerial: w.csr.TokenSerial}
+	must[api.UnitState](t, w.putResult(), http.StatusOK)
+	if u := r.wantState("PERSON-001", api.HELD); u.PendingReason == nil || *u.PendingReason != "the CA waits for a person" || u.PendingUntil != nil {
+		t.Errorf("the unit waits for %+v until %v", u.PendingReason, u.PendingUntil)
 	}
 }
 

@@ -50,7 +50,10 @@ func certificateOf(b store.Binding) api.IssuedCertificate {
 	return api.IssuedCertificate{Pkcs7: b.Certificate.PKCS7, CertificateSerial: b.Certificate.Serial, CertificateSha256: b.Certificate.SHA256}
 }
 
-func unitOf(u store.UnitRecord) api.Unit {
+func (s *Server) unitOf(u store.UnitRecord) api.Unit {
+	if !s.issuer.asks(u.State) {
+		u.PendingUntil = time.Time{} // a person asks
+	}
 	return api.Unit{
 		UnitId: u.ID, OrderId: u.OrderID, Sequence: u.Sequence, Of: u.Of, Company: u.Company, ProductCode: u.ProductCode,
 		State: api.UnitStateName(u.State), HeldReason: optional(u.HeldReason), Epoch: u.Epoch, Generation: u.Generation,
@@ -71,10 +74,10 @@ func surplusOf(digests []string) *[]string {
 	return &digests
 }
 
-func unitsOf(records []store.UnitRecord) []api.Unit {
+func (s *Server) unitsOf(records []store.UnitRecord) []api.Unit {
 	out := make([]api.Unit, len(records))
 	for i, u := range records {
-		out[i] = unitOf(u)
+		out[i] = s.unitOf(u)
 	}
 	return out
 }

@@ -41,7 +41,7 @@ const recordTables = `FROM units u JOIN orders o ON o.order_id = u.order_id
 	LEFT JOIN results r ON r.unit_id = u.unit_id AND r.generation = u.generation
 	LEFT JOIN shipments sh ON sh.unit_id = u.unit_id AND sh.generation = u.generation
 	LEFT JOIN revocations rv ON rv.certificate_sha256 = b.certificate_sha256
-	LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation AND u.state IN ('ISSUING', 'STRANDED') AND b.certificate_sha256 = '' `
+	LEFT JOIN waits w ON w.unit_id = u.unit_id AND w.generation = u.generation AND u.state IN ('ISSUING', 'STRANDED', 'HELD', 'CANCELLING') AND b.certificate_sha256 = '' `
 
 const recordColumns = unitColumns + `, o.numbered, o.company, o.product_code,
 	COALESCE(b.token_serial, ''), COALESCE(b.token_model, ''), COALESCE(b.key_id, ''), COALESCE(b.escrow_id, ''), COALESCE(b.subject, ''),
