@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -119,6 +121,129 @@ func TestAnswerIsKeptWhenTheDatabaseComesBack(t *testing.T) {
 				t.Fatalf("%s: the unit is %s", name, u.State)
 			}
 		}
+	}
+}
+
+// What the database never takes is not tried for ever at one of the few places at the CA: it is
+// an alarm, and the certificate waits beside its unit for persons.
+func TestCertificateThatTheDatabaseRefuses(t *testing.T) {
+	for _, blind := range []bool{true, false} {
+		name := map[bool]string{true: "cannot look up", false: "can look up"}[blind]
+		t.Run("SQLite, "+name, func(t *testing.T) {
+			testCertificateThatTheDatabaseRefuses(t, postgresNot, "sqlite", nil, blind,
+				`CREATE TRIGGER refuses BEFORE UPDATE OF certificate_serial ON bindings WHEN NEW.certificate_serial <> '' BEGIN SELECT RAISE(ABORT, 'refused'); END`,
+				`DROP TRIGGER refuses`)
+		})
+		t.Run("PostgreSQL, "+name, func(t *testing.T) {
+			url := withStore(t)
+			db, err := database.ParsePostgres(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testCertificateThatTheDatabaseRefuses(t, func(*testing.T) database.Postgres { return db }, "pgx", &url, blind,
+				`ALTER TABLE usbkey_central.bindings ADD CONSTRAINT refuses CHECK (certificate_serial = '')`,
+				`ALTER TABLE usbkey_central.bindings DROP CONSTRAINT refuses`)
+		})
+	}
+}
+
+func testCertificateThatTheDatabaseRefuses(t *testing.T, e engine, driver string, url *string, blind bool, refuse, take string) {
+	t.Parallel()
+	r, authority, change := faultyRig(t, e)
+	r.stop()
+	var log lockedBuffer
+	r.start(func(c *central.Config) {
+		change(c)
+		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	if url == nil {
+		file := "file:" + filepath.Join(r.dir, "central.db") + "?_pragma=busy_timeout(10000)"
+		url = &file
+	}
+	db, err := sql.Open(driver, *url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	run := func(query string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	authority.blind = blind
+	made := make(chan ca.Certificate, 1)
+	authority.issue = func(ctx context.Context, q ca.Request) (ca.Certificate, error) {
+		c, err := authority.Development.Issue(ctx, q)
+		made <- c
+		return c, err
+	}
+	w := r.station("bay-1").one("REFUSED").escrowed()
+	run(refuse)
+	w.putCSR() // whatever comes of it just now
+	c := <-made
+	serial, digest := ca.SerialText(c.Leaf.SerialNumber), ca.Digest(c.Leaf)
+	u := r.waitState("REFUSED-001", api.HELD)
+	if u.SurplusCertificates == nil || (*u.SurplusCertificates)[0] != digest || !strings.Contains(*u.HeldReason, serial) {
+		t.Errorf("the certificate is not beside its unit: %+v", u)
+	}
+	if said := log.String(); !strings.Contains(said, "ALARM: the database refuses") || !strings.Contains(said, serial) || !strings.Contains(said, digest) {
+		t.Errorf("no alarm that names the certificate:\n%s", said)
+	}
+	run(take)
+
+	// From here on it is a unit that is held while its certificate comes.
+	approve := func(asked api.DecisionAnswer, err error) {
+		t.Helper()
+		if err == nil {
+			_, err = r.admin.Approve(t.Context(), asked.Decision.DecisionId, "p2")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if blind {
+		approve(r.admin.Resolve(t.Context(), "REFUSED-001", api.ResolveRequest{Generation: 1, Finding: api.FindingCertificate, Pkcs7: &c.PKCS7, Operator: "p1", Reason: "test"}))
+	}
+	approve(r.admin.Reissue(t.Context(), "REFUSED-001", api.ReissueRequest{Generation: 1, Operator: "p1", Reason: "test"}))
+	if u := r.waitState("REFUSED-001", api.READY); u.Generation != 2 || u.SurplusCertificates != nil {
+		t.Errorf("the unit goes on as %+v", u)
+	}
+	if authority.asked.Load() != 1 {
+		t.Errorf("the CA was told %d times", authority.asked.Load())
+	}
+	wantCertificates(t, authority, 1)
+}
+
+// Words that only one of the databases takes are kept by both: what is not a text for
+// PostgreSQL may come from the certificate of a CA's server.
+func TestWordsOfACA(t *testing.T) { onBothEngines(t, testWordsOfACA) }
+
+func testWordsOfACA(t *testing.T, e engine) {
+	t.Parallel()
+	r, authority, _ := faultyRig(t, e)
+	authority.blind = true
+	const odd, kept = "not for a\x00b\xff", "not for a?b?"
+	s := r.station("bay-1")
+	for name, row := range map[string]struct {
+		says error
+		kept func(u api.Unit) bool
+	}{
+		"REFUSED": {&ca.RefusedError{Reason: odd}, func(u api.Unit) bool { return u.State == api.HELD && strings.HasSuffix(*u.HeldReason, kept) }},
+		"NOTYET":  {&ca.PendingError{Reason: odd, After: time.Hour}, func(u api.Unit) bool { return u.PendingReason != nil && *u.PendingReason == kept }},
+		"LOST":    {errors.New(odd), func(u api.Unit) bool { return u.State == api.ISSUEUNKNOWN }},
+	} {
+		authority.issue = func(context.Context, ca.Request) (ca.Certificate, error) { return ca.Certificate{}, row.says }
+		s.one(name).escrowed().putCSR() // it may come to an end before it is answered
+		for deadline := time.Now().Add(patience); !row.kept(r.unit(name + "-001")); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %+v", name, r.unit(name+"-001"))
+			}
+		}
+	}
+	history, err := r.admin.History(t.Context(), "LOST-001")
+	if err != nil || !strings.HasSuffix(*history.Entries[len(history.Entries)-1].Why, kept) {
+		t.Errorf("the history ends with %+v, %v", history.Entries, err)
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/central/ca"
+	"github.com/usbkeyd/usbkeyd/internal/central/database"
 	"github.com/usbkeyd/usbkeyd/internal/central/store"
 	"github.com/usbkeyd/usbkeyd/internal/crashpoint"
 )
@@ -207,12 +209,12 @@ func (i *issuer) without(task store.Task, err error) error {
 	case errors.As(err, &refused):
 		i.log.Warn("the CA refused a request for good", "unit", task.Unit.ID, "request", task.Binding.RequestID)
 		return i.write(task, func(ctx context.Context) error {
-			return i.store.RefusedByCA(ctx, unitID, generation, i.self, refused.Reason)
+			return i.store.RefusedByCA(ctx, unitID, generation, i.self, words(refused.Reason))
 		})
 	case errors.As(err, &pending):
 		i.log.Info("the CA has not decided", "unit", task.Unit.ID, "request", task.Binding.RequestID, "reason", pending.Reason)
 		return i.write(task, func(ctx context.Context) error {
-			return i.store.Pending(ctx, unitID, generation, i.self, store.Wait{Why: pending.Reason, After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
+			return i.store.Pending(ctx, unitID, generation, i.self, store.Wait{Why: words(pending.Reason), After: pending.After, Pause: i.pause, MaxPause: maxRetryWait})
 		})
 	case errors.As(err, &twice):
 		i.log.Error("ALARM: the CA issued more than one certificate for one request", "unit", task.Unit.ID, "request", task.Binding.RequestID, "certificateSerials", twice.Serials)
@@ -244,17 +246,23 @@ func (i *issuer) unknown(task store.Task, cause error) error {
 	if i.ctx.Err() != nil {
 		return cause // we are stopping; the intent alone tells the next start enough
 	}
-	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, cause.Error()))
+	return errors.Join(cause, i.store.Unknown(i.detached(), task.Unit.ID, task.Unit.Generation, i.self, words(cause.Error())))
+}
+
+// words makes what was said elsewhere fit to be kept: PostgreSQL takes no NUL, and UTF-8 only.
+func words(said string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(said, "?"), "\x00", "?")
 }
 
 // write has the store keep what the CA said, as often as it takes: not every CA says it a
-// second time. What the store has an answer to is over, and so is what is cut off at the end.
+// second time. What the store has an answer to is over, and so are what it will never take
+// and what is cut off at the end.
 func (i *issuer) write(task store.Task, keep func(ctx context.Context) error) error {
 	for pause := i.pause; ; pause = min(2*pause, maxRetryWait) {
 		err := keep(i.detached())
 		var refusal *store.Refusal
 		var twice *store.TwiceError
-		if err == nil || errors.As(err, &refusal) || errors.As(err, &twice) {
+		if err == nil || errors.As(err, &refusal) || errors.As(err, &twice) || database.Lasting(err) {
 			return err
 		}
 		i.log.Error("what the CA said is not kept yet", "unit", task.Unit.ID, "request", task.Binding.RequestID, "error", err)
@@ -283,8 +291,9 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 	if cert.Leaf == nil || len(cert.PKCS7) == 0 {
 		return i.unknown(task, errors.New("the CA answered without a certificate"))
 	}
+	kept := certificateIn(cert.PKCS7, cert.Leaf)
 	err := i.write(task, func(ctx context.Context) error {
-		return i.store.Issued(ctx, task.Unit.ID, task.Unit.Generation, certificateIn(cert.PKCS7, cert.Leaf))
+		return i.store.Issued(ctx, task.Unit.ID, task.Unit.Generation, kept)
 	})
 	var twice *store.TwiceError
 	if errors.As(err, &twice) {
@@ -292,8 +301,16 @@ func (i *issuer) keep(task store.Task, cert ca.Certificate) error {
 			"certificateSerials", []string{twice.First, twice.Second})
 		return nil // both are kept; a person decides
 	}
-	if err == nil {
-		i.log.Info("certificate issued", "unit", task.Unit.ID, "request", task.Binding.RequestID, "certificateSerial", ca.SerialText(cert.Leaf.SerialNumber))
+	if database.Lasting(err) {
+		i.log.Error("ALARM: the database refuses a certificate as its unit's own", "unit", task.Unit.ID, "request", task.Binding.RequestID,
+			"certificateSerial", kept.Serial, "sha256", kept.SHA256, "error", err)
+		err = errors.Join(err, i.write(task, func(ctx context.Context) error {
+			return i.store.SetAside(ctx, task.Unit.ID, task.Unit.Generation, kept)
+		}))
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("keep certificate %s: %w", kept.Serial, err)
+	}
+	i.log.Info("certificate issued", "unit", task.Unit.ID, "request", task.Binding.RequestID, "certificateSerial", kept.Serial)
+	return nil
 }

@@ -49,6 +49,20 @@ func (c Connector) Connect(context.Context) (driver.Conn, error) {
 // Driver implements driver.Connector.
 func (Connector) Driver() driver.Driver { return &sqlite.Driver{} }
 
+// Lasting says that SQLite refused what a statement would write, and would again: it is too
+// big, against a constraint or of a wrong type.
+func Lasting(err error) bool {
+	var said *sqlite.Error
+	if !errors.As(err, &said) {
+		return false
+	}
+	switch said.Code() & 0xff { // the low byte is the primary code, https://sqlite.org/rescode.html
+	case 18, 19, 20: // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH
+		return true
+	}
+	return false
+}
+
 // sqliteConn is what the driver's connections can do, all of which is handed on.
 type sqliteConn interface {
 	driver.Conn

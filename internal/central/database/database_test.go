@@ -262,3 +262,35 @@ func counts(t *testing.T, db *DB) int {
 	}
 	return n
 }
+
+// What would fail the same way again is told from what passes.
+func TestLasting(t *testing.T) { onBothEngines(t, testLasting) }
+
+func testLasting(t *testing.T, at Place) {
+	db := open(t, at, first)
+	write := func(query string, args ...any) error {
+		return db.Transact(t.Context(), func(tx *Tx) error {
+			_, err := tx.ExecContext(t.Context(), query, args...)
+			return err
+		})
+	}
+	const insert = `INSERT INTO counts (name, n) VALUES ($1, 1)`
+	if err := write(insert, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(insert, "a"); !Lasting(err) {
+		t.Errorf("the same name again: %v", err)
+	}
+	if err := write(insert, nil); !Lasting(err) {
+		t.Errorf("no name: %v", err)
+	}
+	if err := write(insert, "a\x00"); (err != nil) != Lasting(err) || (err != nil) != (db.Engine == PostgreSQL) {
+		t.Errorf("no text: %v", err)
+	}
+	if err := write(`INSERT INTO elsewhere (name) VALUES ($1)`, "a"); err == nil || Lasting(err) {
+		t.Errorf("no table: %v", err)
+	}
+	if Lasting(nil) || Lasting(context.DeadlineExceeded) {
+		t.Error("nothing, and what took too long, are lasting")
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/usbkeyd/usbkeyd/internal/sqlite"
 )
 
 const (
@@ -68,6 +70,21 @@ func again(err error) bool {
 		// unique_violation: somebody wrote, after this transaction looked, what it did not
 		// find; the next attempt finds it.
 		"23505":
+		return true
+	}
+	return false
+}
+
+// Lasting says that the database refused what a transaction would write, and would again,
+// as opposed to what passes, such as a database that is away, or full, or has its tables
+// elsewhere just now. The classes are those of PostgreSQL's documentation, appendix A.
+func Lasting(err error) bool {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return sqlite.Lasting(err)
+	}
+	switch refused.Code[:min(2, len(refused.Code))] {
+	case "22", "23", "54": // data_exception, integrity_constraint_violation, program_limit_exceeded
 		return true
 	}
 	return false

@@ -371,6 +371,23 @@ func (t *txn) issued(ctx context.Context, u Unit, binding func() (Binding, bool,
 	return u, nil, err
 }
 
+// SetAside keeps a certificate beside its unit that the database refuses as the unit's own,
+// and holds the unit: persons have it revoked.
+func (s *Store) SetAside(ctx context.Context, unitID string, generation int32, c Certificate) error {
+	return s.write(ctx, "keep the certificate of unit "+unitID, func(t *txn) error {
+		u, err := t.unit(ctx, unitID)
+		if err != nil {
+			return err
+		}
+		if err := t.second(ctx, u, generation, c); err != nil || u.Generation != generation || !u.outstanding() {
+			return err
+		}
+		why := fmt.Sprintf("the CA issued certificate %s, which could not be kept as the unit's own", c.Serial)
+		_, err = t.advance(ctx, u, EventFailed, why, func(u *Unit) { u.HeldReason = why })
+		return err
+	})
+}
+
 // second keeps a certificate beside the unit's own, and tells of it once.
 func (t *txn) second(ctx context.Context, u Unit, generation int32, c Certificate) error {
 	n, err := t.count(ctx, "keep second certificate",
