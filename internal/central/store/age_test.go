@@ -187,6 +187,76 @@ func testLateResults(t *testing.T, at database.Place) {
 	want(Held, 2, lateResults+1)
 }
 
+// While the CA may still issue for the generation that the restored store has, nothing that
+// comes to light of a later one takes the unit past it: it is held at it, and goes on beyond
+// both only when it is known of all what the CA did.
+func TestALaterGenerationComesToLight(t *testing.T) {
+	onBothEngines(t, testALaterGenerationComesToLight)
+}
+
+func testALaterGenerationComesToLight(t *testing.T, at database.Place) {
+	s, skip := newStore(t, at)
+	lost := Certificate{PKCS7: []byte("p7"), Serial: "4b", NotAfter: time.Unix(2e9, 0), PublicKeySHA256: hexSum([]byte("lost"))}
+	rows := []struct {
+		name    string
+		found   func(w *situation) error
+		revoked int // certificates, the one of the first generation among them
+		next    int32
+	}{
+		{"CA", func(w *situation) error {
+			c := lost
+			c.SHA256 = hexSum([]byte(w.id))
+			_, err := s.Found(w.t.Context(), w.unitID(), 2, c)
+			return err
+		}, 2, 3},
+		{"DOUBT", func(w *situation) error { return s.Doubt(w.t.Context(), w.unitID(), 2, "the CA knows a request") }, 1, 2},
+		{"STATION", func(w *situation) error {
+			_, err := s.PutResult(w.t.Context(), Result{UnitID: w.unitID(), Generation: 2, Epoch: 5, Station: "bay-1", Outcome: OutcomeInstalled, TokenSerial: "token"})
+			return err
+		}, 1, 3},
+	}
+	var all []*situation
+	for _, row := range rows {
+		w := &situation{t: t, s: s, skip: skip, id: row.name, key: row.name}
+		w.order(w.id, 1, 0)
+		w.reach(Issuing)
+		all = append(all, w)
+	}
+	all[0].recover()
+	for i, row := range rows {
+		w := all[i]
+		// Persons believe that it issued nothing; it is asked again, and has not decided.
+		w.must(w.ask(ActionAbsent))
+		w.must(w.intend())
+		w.pending(time.Hour)
+		w.must(row.found(w))
+		d, _, err := s.RequestDecision(t.Context(), Decision{UnitID: w.unitID(), Generation: w.unit().Generation, Action: ActionReissue, RequestedBy: "p1"})
+		w.must(err)
+		if _, u, err := s.ApproveDecision(t.Context(), d.ID, "p2"); err != nil || u.State != Held || u.Generation != 1 {
+			t.Errorf("%s: approved (%v), the unit is %s at generation %d while its CA may issue for generation 1", row.name, err, u.State, u.Generation)
+		}
+		skip(time.Hour)
+		if task, err := s.Intend(t.Context(), w.unitID(), 1, alone); err != nil || !task.AskOnly {
+			t.Errorf("%s: the CA is not asked what it did: %+v %v", row.name, task, err)
+		}
+		w.must(w.issued())
+		wanted, err := s.Revocations(t.Context())
+		if err != nil || len(wanted) != row.revoked {
+			t.Errorf("%s: to be revoked: %+v (%v)", row.name, wanted, err)
+		}
+		for _, c := range wanted {
+			if u := w.unit(); u.State != Held {
+				t.Errorf("%s: it is %s before all is revoked", row.name, u.State)
+			}
+			_, err := s.Revoked(t.Context(), c.UnitID, c.SHA256)
+			w.must(err)
+		}
+		if u := w.unit(); u.State != Ready || u.Generation != row.next {
+			t.Errorf("%s: it is %s at generation %d, want generation %d", row.name, u.State, u.Generation, row.next)
+		}
+	}
+}
+
 // recover is what follows when the store was restored.
 func (w *situation) recover() {
 	w.t.Helper()

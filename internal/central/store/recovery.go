@@ -138,8 +138,8 @@ const (
 )
 
 // Found keeps a certificate that the CA has. Where its key is bound, it is the
-// unit's. Else the unit is HELD at that generation, so that its next one is new to the
-// CA too, and persons have the certificate revoked.
+// unit's. Else the unit is HELD, its next generation is new to the CA too, and persons have
+// the certificate revoked.
 func (s *Store) Found(ctx context.Context, unitID string, generation int32, c Certificate) (as FoundAs, err error) {
 	err = s.write(ctx, "recover unit "+unitID, func(t *txn) error {
 		as = FoundKnown
@@ -189,10 +189,18 @@ func (s *Store) Doubt(ctx context.Context, unitID string, generation int32, why 
 	})
 }
 
+// holdFound holds a unit at the generation at which something came to light, or at its own while
+// the CA may still issue for that: nobody asks about one that a unit has left.
 func (t *txn) holdFound(ctx context.Context, u Unit, generation int32, why string) (Unit, error) {
 	was := u.State
+	unknown, err := t.unresolved(ctx, u)
+	if err != nil {
+		return Unit{}, err
+	}
 	return t.advance(ctx, u, EventFound, why, func(u *Unit) {
-		u.Generation = max(u.Generation, generation)
+		if !unknown {
+			u.Generation = max(u.Generation, generation)
+		}
 		switch {
 		case u.State == Held && was == Held:
 			u.HeldReason += "; " + why

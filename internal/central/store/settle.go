@@ -34,16 +34,33 @@ func (t *txn) settle(ctx context.Context, u Unit) (Unit, error) {
 		if err != nil || waits != "" {
 			return u, err
 		}
+		last, err := t.lastGeneration(ctx, u)
+		if err != nil {
+			return Unit{}, err
+		}
 		if err := t.setDecision(ctx, d.ID, DecisionDone); err != nil {
 			return Unit{}, err
 		}
 		why := fmt.Sprintf("asked for by %s, approved by %s", d.RequestedBy, d.ApprovedBy)
 		return t.advance(ctx, u, EventReissue, why, func(u *Unit) {
-			u.Generation++
+			u.Generation = last + 1
 			u.Attempts, u.HeldReason = 0, ""
 		})
 	}
 	return u, nil
+}
+
+// lastGeneration is the highest one of a unit that anything is known of: after a recovery that
+// may be one that the restored store had not come to.
+func (t *txn) lastGeneration(ctx context.Context, u Unit) (last int32, err error) {
+	err = t.QueryRowContext(ctx, `SELECT MAX(g.generation) FROM (
+			SELECT CAST($2 AS BIGINT) AS generation
+			UNION ALL SELECT generation FROM surplus_certificates WHERE unit_id = $1
+			UNION ALL SELECT generation FROM late_results WHERE unit_id = $1) g`, u.ID, u.Generation).Scan(&last)
+	if err != nil {
+		return 0, fmt.Errorf("look for later generations of unit %s: %w", u.ID, err)
+	}
+	return last, nil
 }
 
 // waitsFor says what stands between a unit and the end of its generation, empty
