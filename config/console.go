@@ -85,7 +85,7 @@ func (v *validator) accounts(field string, names []string) {
 		case name == "" || len(name) > 64 || bad || strings.ContainsRune("._@-", rune(name[0])):
 			v.fault(at, "the name of an account is wanted: 1 to 64 of A-Z, a-z, 0-9, . _ @ and -, beginning with a letter or digit")
 		case slices.Contains(names[:i], name):
-			v.fault(at, "given twice")
+			v.fault(at, "given twice: leave one out")
 		}
 	}
 }

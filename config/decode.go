@@ -64,11 +64,11 @@ func Read(path string) (*Station, error) {
 // are *SyntaxError, joined when there are several.
 func Parse(data []byte, dir string) (*Station, error) {
 	if len(data) > MaxFile {
-		return nil, &SyntaxError{Message: fmt.Sprintf("more than %d bytes", MaxFile)}
+		return nil, &SyntaxError{Message: fmt.Sprintf("the file has more than %d bytes", MaxFile)}
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff")) // as some editors on Windows write it
 	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
-		return nil, &SyntaxError{Message: "not UTF-8 text"}
+		return nil, &SyntaxError{Message: "the file is not UTF-8 text: save it as UTF-8"}
 	}
 	root, err := oneDocument(data)
 	if err != nil {
@@ -94,7 +94,7 @@ func oneDocument(data []byte) (ast.Node, error) {
 	var root ast.Node
 	for i, doc := range file.Docs {
 		if i > 0 {
-			e := &SyntaxError{Message: "a second document; there must be one"}
+			e := &SyntaxError{Message: "a second document begins here (---): one file holds one configuration"}
 			if doc.Start != nil && doc.Start.Position != nil { // an empty document has no other token
 				e.Line, e.Column = doc.Start.Position.Line, doc.Start.Position.Column
 			}
@@ -120,9 +120,9 @@ func at(n ast.Node, format string, args ...any) *SyntaxError {
 func syntaxError(err error) error {
 	var placed yaml.Error
 	if !errors.As(err, &placed) {
-		return &SyntaxError{Message: err.Error()}
+		return &SyntaxError{Message: fmt.Sprintf("not valid YAML: %s", err)}
 	}
-	e := &SyntaxError{Message: placed.GetMessage()}
+	e := &SyntaxError{Message: fmt.Sprintf("not valid YAML: %s", placed.GetMessage())}
 	if t := placed.GetToken(); t != nil && t.Position != nil {
 		e.Line, e.Column = t.Position.Line, t.Position.Column
 	}

@@ -53,7 +53,7 @@ func (v *validator) labels(l Labels) {
 	}
 	if l.Printer == "" {
 		if l.OneAtATime {
-			v.fault("labels.printer", "labels that come one at a time need a printer")
+			v.fault("labels.printer", "labels that come one at a time (oneAtATime) need a printer")
 		}
 		return
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -47,7 +49,7 @@ func (v *validator) tokenProfile(field string, t TokenProfile, before []TokenPro
 		if !strings.HasPrefix(name, "CKA_") || len(name) < 5 || strings.ToUpper(name) != name {
 			v.fault(at, "%q is not the name of an attribute such as CKA_EXTRACTABLE", name)
 		} else if slices.Contains(t.OmitAttributes[:i], name) {
-			v.fault(at, "given twice")
+			v.fault(at, "given twice: leave one out")
 		}
 	}
 }
@@ -62,7 +64,7 @@ func (v *validator) ways(field string, t TokenProfile) {
 	case changes && !known:
 		v.fault(field+".factoryUserPinFile", "a file is needed with the PIN that is changed (userPin: change)")
 	case !changes && t.FactoryUserPINFile != "":
-		v.fault(field+".factoryUserPinFile", "it is used with userPin: change only")
+		v.fault(field+".factoryUserPinFile", "it is used with userPin: change only; leave it out")
 	case t.FactoryUserPINFile != "":
 		v.secret(field+".factoryUserPinFile", t.FactoryUserPINFile)
 	}
@@ -73,7 +75,7 @@ func (v *validator) ways(field string, t TokenProfile) {
 		v.fault(field+".userPin", "must be change where tokens are not initialised (initialise: false): they have a user PIN")
 	}
 	if t.ForcesPINChange && changes {
-		v.fault(field+".forcesPinChange", "it is the security officer that sets such a PIN (userPin: init)")
+		v.fault(field+".forcesPinChange", "it is possible with userPin: init only, where the security officer sets the PIN")
 	}
 	if t.KeyID != "" {
 		v.check(field+".keyId", checkKeyID(t.KeyID))
@@ -88,7 +90,7 @@ func (v *validator) ways(field string, t TokenProfile) {
 	for i, label := range t.OwnLabels {
 		at := fmt.Sprintf("%s.ownLabels[%d]", field, i)
 		if _, err := path.Match(label, ""); err != nil || strings.Trim(label, "* ") == "" {
-			v.fault(at, "%q is not a text with * in it", label)
+			v.fault(at, "%q is not a text, with * where any other may stand", label)
 		}
 	}
 	if t.AttestationTrust != "" {
@@ -120,13 +122,13 @@ func checkKeyID(s string) error {
 func checkPattern(p string, limit int) error {
 	switch {
 	case p == "":
-		return errors.New("text, or a beginning and *, is wanted")
+		return errors.New("the whole text, or its beginning and *, is wanted")
 	case strings.Contains(strings.TrimSuffix(p, "*"), "*"):
 		return errors.New("* may stand at the end only")
 	case len(p) > limit+1:
-		return fmt.Errorf("more than the %d bytes that a token shows", limit)
+		return fmt.Errorf("it has more than the %d bytes that a token shows", limit)
 	case strings.TrimSpace(p) != p:
-		return errors.New("blanks at either end never match")
+		return errors.New("blanks at either end never match: leave them out")
 	}
 	return nil
 }
@@ -164,16 +166,14 @@ func (v *validator) product(field string, p Product, before []Product) {
 	if slices.ContainsFunc(before, func(o Product) bool { return o.Code == p.Code }) {
 		v.fault(field+".code", "%q is given twice", p.Code)
 	}
-	if !slices.Contains(KeyAlgorithms(), p.Key.Algorithm) {
-		v.fault(field+".key.algorithm", "%q is none of %s", p.Key.Algorithm, strings.Join(KeyAlgorithms(), ", "))
-	}
+	v.oneOf(field+".key.algorithm", p.Key.Algorithm, KeyAlgorithms())
 	v.certificate(field+".certificate", p.Certificate)
 	v.pin(field+".userPin", p.UserPIN.Policy())
 	for i, rule := range p.UserPIN.Deny {
 		at := fmt.Sprintf("%s.userPin.deny[%d]", field, i)
 		v.oneOf(at, rule, PINRules())
 		if slices.Contains(p.UserPIN.Deny[:i], rule) {
-			v.fault(at, "given twice")
+			v.fault(at, "given twice: leave one out")
 		}
 	}
 	v.oneOf(field+".userPin.delivery", p.UserPIN.Delivery, Deliveries())
@@ -187,7 +187,7 @@ func (v *validator) firstPIN(field string, u UserPIN) {
 	case used && (len(u.FirstPIN) < minPIN || len(u.FirstPIN) > maxPIN || strings.ContainsFunc(u.FirstPIN, func(c rune) bool { return c <= ' ' || c > '~' })):
 		v.fault(field, "%d to %d printable ASCII characters without blanks are needed (delivery: %s)", minPIN, maxPIN, DeliverFirstUse)
 	case !used && u.FirstPIN != "":
-		v.fault(field, "it is used with delivery: %s only", DeliverFirstUse)
+		v.fault(field, "it is used with delivery: %s only; leave it out", DeliverFirstUse)
 	}
 }
 
@@ -282,6 +282,26 @@ func sampleUnit(order string, sequence int) UnitData {
 	}
 }
 
+// unknownField is how text/template, which has no type for it, says that there is no such field.
+var unknownField = regexp.MustCompile(`can't evaluate field (\w+) in type `)
+
+// templateError drops the prefix that names a file there is not, and names the fields that there are
+// where another one was asked for.
 func templateError(err error) error {
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("there is no field .%s; these are: %s", m[1], strings.Join(unitFields(reflect.TypeFor[UnitData](), "."), ", "))
+	}
 	return fmt.Errorf("template: %s", strings.TrimPrefix(err.Error(), "template: label:"))
+}
+
+// unitFields are those of a struct and of the structs in it, as templates name them.
+func unitFields(of reflect.Type, path string) (out []string) {
+	for f := range of.Fields() {
+		if f.Type.Kind() == reflect.Struct {
+			out = append(out, unitFields(f.Type, path+f.Name+".")...)
+		} else {
+			out = append(out, path+f.Name)
+		}
+	}
+	return out
 }

@@ -32,13 +32,13 @@ func ReadSecretFile(path string) ([]byte, error) {
 	}
 	switch {
 	case len(line) == 0:
-		return bad("it is empty")
+		return bad("it is empty: the secret must stand in it, on one line")
 	case bytes.ContainsAny(line, "\r\n"):
-		return bad("it has more than one line")
+		return bad("it has more than one line: the secret alone must stand in it")
 	case !utf8.Valid(line) || bytes.ContainsFunc(line, func(c rune) bool { return !unicode.IsPrint(c) }):
-		return bad("it has characters that do not print")
+		return bad("it has characters that do not print: leave them out")
 	case len(bytes.TrimSpace(line)) != len(line):
-		return bad("it has blanks before or after the text")
+		return bad("it has blanks before or after the text: leave them out")
 	}
 	return line, nil
 }
@@ -74,7 +74,7 @@ func readPrivate(path string, limit int64) ([]byte, error) {
 	}
 	if int64(len(data)) > limit {
 		clear(data)
-		return nil, fmt.Errorf("%s: more than %d bytes", path, limit)
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
 	}
 	return data, nil
 }

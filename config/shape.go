@@ -30,10 +30,10 @@ func (s *shaper) fault(n ast.Node, format string, args ...any) {
 func (s *shaper) node(n ast.Node, t reflect.Type) {
 	switch n.(type) {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
-		s.fault(n, "anchors, aliases, merges and tags are not supported")
+		s.fault(n, "anchors, aliases, merges and tags (&, *, <<, !) are not supported: write out what is meant")
 		return
 	case *ast.NullNode:
-		s.fault(n, "no value is given")
+		s.fault(n, "no value is given: give one, or leave the key out")
 		return
 	}
 	switch {
@@ -45,7 +45,7 @@ func (s *shaper) node(n ast.Node, t reflect.Type) {
 		}
 	case t.Kind() == reflect.Int:
 		if i, ok := n.(*ast.IntegerNode); !ok || !isDecimal(i.GetToken().Value) {
-			s.fault(n, "a whole number is wanted here")
+			s.fault(n, "a whole number is wanted here, without quotes")
 		}
 	case t.Kind() == reflect.Bool:
 		if n.Type() != ast.BoolType {
@@ -54,7 +54,7 @@ func (s *shaper) node(n ast.Node, t reflect.Type) {
 	case t.Kind() == reflect.Slice:
 		list, ok := n.(*ast.SequenceNode)
 		if !ok {
-			s.fault(n, "a list is wanted here")
+			s.fault(n, "a list is wanted here: [a, b], or lines that begin with -")
 			return
 		}
 		for _, v := range list.Values {
@@ -73,7 +73,7 @@ func (s *shaper) mapping(n ast.Node, t reflect.Type) {
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{m}
 	default:
-		s.fault(n, "keys with values are wanted here")
+		s.fault(n, "keys with values are wanted here, such as key: value")
 		return
 	}
 	for _, pair := range pairs {
@@ -87,7 +87,7 @@ func (s *shaper) mapping(n ast.Node, t reflect.Type) {
 		} else if field, ok := fieldByKey(t, key.Value); ok {
 			s.node(pair.Value, field.Type)
 		} else {
-			s.fault(pair.Key, "unknown key %q", key.Value)
+			s.fault(pair.Key, "unknown key %q; these are known here: %s", key.Value, strings.Join(keysOf(t), ", "))
 		}
 	}
 }
@@ -111,6 +111,16 @@ func isString(n ast.Node) bool {
 func isDecimal(s string) bool {
 	i, err := strconv.Atoi(s)
 	return err == nil && strconv.Itoa(i) == strings.TrimSpace(s)
+}
+
+// keysOf are those that a mapping may have.
+func keysOf(t reflect.Type) (out []string) {
+	for f := range t.Fields() {
+		if key := f.Tag.Get("yaml"); key != "-" {
+			out = append(out, key)
+		}
+	}
+	return out
 }
 
 func fieldByKey(t reflect.Type, key string) (reflect.StructField, bool) {

@@ -74,14 +74,14 @@ func (v *validator) metrics(s *Station) {
 	case port < 1024 || port > 65535:
 		v.fault("metrics.port", "%d is not between 1024 and 65535", port)
 	case port == s.Console.Port:
-		v.fault("metrics.port", "the operator's page has this port")
+		v.fault("metrics.port", "the operator's page (console.port) has this port: choose another")
 	}
 }
 
 // packing looks at the settings of the packing table.
 func (v *validator) packing(p Packing) {
 	if len(p.Waybills) == 0 || len(p.Waybills) > maxCarriers {
-		v.fault("packing.waybills", "1 to %d patterns are wanted", maxCarriers)
+		v.fault("packing.waybills", "%d to %d are needed, %d are given", 1, maxCarriers, len(p.Waybills))
 	}
 	for i, text := range p.Waybills {
 		if _, err := regexp.Compile(text); err != nil || text == "" {
@@ -120,18 +120,18 @@ func (v *validator) identity(i Identity) {
 	case TierTPM:
 	case TierFile:
 		if i.Device != "" || len(i.PCRs) > 0 || len(i.Recovery) > 0 {
-			v.fault("identity.tier", "device, pcrs and recovery are for the tier tpm")
+			v.fault("identity.tier", "device, pcrs and recovery are for the tier tpm: leave them out, or choose that tier")
 		}
 		return
 	default:
-		v.fault("identity.tier", "tpm or file is wanted")
+		v.oneOf("identity.tier", i.Tier, []string{TierTPM, TierFile})
 	}
 	for n, p := range i.PCRs {
 		field := fmt.Sprintf("identity.pcrs[%d]", n)
 		if p < 0 || p > maxPCR {
-			v.fault(field, "there are registers 0 to %d", maxPCR)
+			v.fault(field, "%d is not between %d and %d", p, 0, maxPCR)
 		} else if slices.Contains(i.PCRs[:n], p) {
-			v.fault(field, "given twice")
+			v.fault(field, "given twice: leave one out")
 		}
 	}
 	if len(i.PCRs) > 0 && len(i.Recovery) == 0 {
@@ -144,34 +144,34 @@ func (v *validator) identity(i Identity) {
 		field := fmt.Sprintf("identity.recovery[%d]", n)
 		v.check(field, checkPEM(path))
 		if slices.Contains(i.Recovery[:n], path) {
-			v.fault(field, "given twice")
+			v.fault(field, "given twice: leave one out")
 		}
 	}
 }
 
 func (v *validator) central(c Central, tier string) {
 	if len(c.URLs) == 0 || len(c.URLs) > maxURLs {
-		v.fault("central.urls", "1 to %d are needed, %d are given", maxURLs, len(c.URLs))
+		v.fault("central.urls", "%d to %d are needed, %d are given", 1, maxURLs, len(c.URLs))
 	}
 	for i, raw := range c.URLs {
 		field := fmt.Sprintf("central.urls[%d]", i)
 		u, err := url.Parse(raw)
 		switch {
 		case err != nil:
-			v.fault(field, "not a URL")
+			v.fault(field, "not a URL such as https://central.example.com:8443")
 		case u.Scheme != "https":
-			v.fault(field, "only https is allowed")
+			v.fault(field, "a URL that begins with https:// is wanted")
 		case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
-			v.fault(field, "a host, a port and a path only: no user, query or fragment")
+			v.fault(field, "a host, a port and a path only are allowed in the URL: no user, query or fragment")
 		case slices.Contains(c.URLs[:i], raw):
-			v.fault(field, "given twice")
+			v.fault(field, "given twice: leave one out")
 		}
 	}
 	v.check("central.trust", checkPEM(c.Trust))
 	if tier != TierFile {
 		switch {
 		case c.Certificate == "":
-			v.fault("central.certificate", "a file is needed")
+			v.fault("central.certificate", "the path of a file is needed")
 		case !absent(c.Certificate):
 			v.check("central.certificate", checkPEM(c.Certificate))
 		}
@@ -179,10 +179,10 @@ func (v *validator) central(c Central, tier string) {
 	}
 	if c.Certificate == "" || c.Key == "" {
 		if c.Certificate == "" {
-			v.fault("central.certificate", "a file is needed")
+			v.fault("central.certificate", "the path of a file is needed")
 		}
 		if c.Key == "" {
-			v.fault("central.key", "a file is needed")
+			v.fault("central.key", "the path of a file is needed")
 		}
 		return
 	}
@@ -202,14 +202,14 @@ func (v *validator) fingerprints(field string, prints []string, least int) {
 		if b, err := hex.DecodeString(p); err != nil || len(b) != 32 {
 			v.fault(at, "not a SHA-256 of 64 hexadecimal digits")
 		} else if slices.Contains(prints[:i], p) {
-			v.fault(at, "given twice")
+			v.fault(at, "given twice: leave one out")
 		}
 	}
 }
 
 func (v *validator) modules(modules []Module) {
 	if len(modules) == 0 || len(modules) > maxModules {
-		v.fault("modules", "1 to %d are needed, %d are given", maxModules, len(modules))
+		v.fault("modules", "%d to %d are needed, %d are given", 1, maxModules, len(modules))
 	}
 	for i, m := range modules {
 		field := fmt.Sprintf("modules[%d]", i)
@@ -227,17 +227,15 @@ func (v *validator) modules(modules []Module) {
 		for _, name := range slices.Sorted(maps.Keys(m.Env)) {
 			switch value := m.Env[name]; {
 			case !slices.Contains(AllowedEnvironment(), name):
-				v.fault(field+".env."+name, "not allowed; these are: %s", strings.Join(AllowedEnvironment(), ", "))
+				v.fault(field+".env."+name, "this variable is not allowed; these are: %s", strings.Join(AllowedEnvironment(), ", "))
 			case value == "" || strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c == 0x7f }):
 				v.fault(field+".env."+name, "a value without control characters is needed")
 			}
 		}
 		if m.Tokens < 1 || m.Tokens > maxTokens {
-			v.fault(field+".tokens", "%d is not between 1 and %d", m.Tokens, maxTokens)
+			v.fault(field+".tokens", "%d is not between %d and %d", m.Tokens, 1, maxTokens)
 		}
-		if m.Trust != TrustRoot && m.Trust != TrustOwner {
-			v.fault(field+".trust", "%q is not %s or %s", m.Trust, TrustRoot, TrustOwner)
-		}
+		v.oneOf(field+".trust", m.Trust, []string{TrustRoot, TrustOwner})
 		if b, err := hex.DecodeString(m.SHA256); m.SHA256 != "" && (err != nil || len(b) != 32 || strings.ToLower(m.SHA256) != m.SHA256) {
 			v.fault(field+".sha256", "not a SHA-256 of 64 small hexadecimal digits, as sha256sum prints it")
 		}
@@ -279,7 +277,7 @@ func absent(path string) bool {
 // any good is for who uses them.
 func checkPEM(path string) error {
 	if path == "" {
-		return errors.New("a file is needed")
+		return errors.New("the path of a file is needed")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -300,7 +298,7 @@ func checkPEM(path string) error {
 	certificates := 0
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
-			return fmt.Errorf("%s holds a PEM block %q; only certificates belong there", path, block.Type)
+			return fmt.Errorf("%s holds a PEM block %q; only certificates belong in it", path, block.Type)
 		}
 		certificates++
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net/mail"
 	"slices"
 	"strings"
@@ -154,7 +155,7 @@ func (p Profile) Compile() (*CompiledProfile, error) {
 	c.forbidden = parseTypes(p.Forbidden, "forbidden", fault)
 	for i, t := range c.forbidden {
 		if slices.Contains(c.mayAdd, t) || slices.ContainsFunc(c.subject, func(a compiledAttribute) bool { return a.kind == t }) {
-			fault(fmt.Errorf("%s is also in subject or mayAdd", t), "forbidden[%d]", i)
+			fault(fmt.Errorf("%s is also in subject or mayAdd: leave it out in one place", t), "forbidden[%d]", i)
 		}
 	}
 	p.compileUsages(c, fault)
@@ -184,7 +185,7 @@ func (p Profile) compileUsages(c *CompiledProfile, fault func(error, string, ...
 		bit, ok := KeyUsages()[name]
 		switch {
 		case !ok:
-			fault(fmt.Errorf("unknown key usage %q", name), "keyUsage[%d]", i)
+			fault(fmt.Errorf("unknown key usage %q: use one of %s", name, known(KeyUsages())), "keyUsage[%d]", i)
 		case c.keyUsage&bit != 0:
 			fault(fmt.Errorf("%q is given twice", name), "keyUsage[%d]", i)
 		}
@@ -194,7 +195,7 @@ func (p Profile) compileUsages(c *CompiledProfile, fault func(error, string, ...
 		oid, ok := ExtKeyUsages()[name]
 		if !ok {
 			if _, err := parseOID(name); err != nil {
-				fault(fmt.Errorf("unknown extended key usage %q", name), "extKeyUsage[%d]", i)
+				fault(fmt.Errorf("unknown extended key usage %q: use a dotted OID or one of %s", name, known(ExtKeyUsages())), "extKeyUsage[%d]", i)
 				continue
 			}
 			oid = name
@@ -209,6 +210,11 @@ func (p Profile) compileUsages(c *CompiledProfile, fault func(error, string, ...
 		c.extKeyUsage = append(c.extKeyUsage, oid)
 	}
 	slices.Sort(c.extKeyUsage)
+}
+
+// known are the names that a table has.
+func known[T any](names map[string]T) string {
+	return strings.Join(slices.Sorted(maps.Keys(names)), ", ")
 }
 
 func parseTypes(names []string, field string, fault func(error, string, ...any)) []AttributeType {
