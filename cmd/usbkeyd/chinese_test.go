@@ -180,7 +180,7 @@ func TestNextStepInChinese(t *testing.T) {
 		{unread("/etc/usbkeyd/station.yaml", fs.ErrNotExist), "没有配置文件 /etc/usbkeyd/station.yaml：请用 --config 文件 指定，或从样例 docs/examples/station.yaml 开始（安装为 /usr/share/doc/usbkeyd/examples/station.yaml）"},
 		{unanswered("/run/usbkeyd/console.sock", fs.ErrNotExist), "/run/usbkeyd/console.sock 没有应答：服务是否在运行（usbkeyd service status）、是否设置了 console.port？console.socket 是别的路径时请加 --socket 路径"},
 		{errors.New(`--format "doc": token is written as html or pdf`), `--format "doc"：token 的格式只能是 html 或 pdf`},
-		{errors.New("/etc/usbkeyd/station.yaml: products[0].tokenLabel: there is no field .Nope; these are: .OrderID, .UnitID"), "/etc/usbkeyd/station.yaml: products[0].tokenLabel：没有字段 .Nope；可用：.OrderID, .UnitID"},
+		{errors.New("/etc/usbkeyd/station.yaml: products[0].tokenLabel: there is no field .Nope; these are: .OrderID, .UnitID"), "/etc/usbkeyd/station.yaml：products[0].tokenLabel：没有字段 .Nope；可用：.OrderID, .UnitID"},
 	} {
 		if got := chinese().Told(row.err.Error()); got != row.want {
 			t.Errorf("%s, want %s", got, row.want)

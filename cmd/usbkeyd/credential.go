@@ -36,11 +36,11 @@ func parsePEMCertificates(data []byte) ([]*x509.Certificate, error) {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return nil, errors.New("a PEM block " + block.Type + " where a certificate is wanted")
+			return nil, fmt.Errorf("it holds a PEM block %q; only certificates belong in it", block.Type)
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a certificate in it cannot be read: %w", err)
 		}
 		out = append(out, c)
 	}

@@ -20,9 +20,15 @@ const (
 )
 
 // sources are the program's files in a folder, without tests and what is generated.
-func sources(t *testing.T, folder string) (out []*ast.File) {
+func sources(t *testing.T, folder string) []*ast.File {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	return filesOf(t, filepath.Join(folder, "*.go"))
+}
+
+// filesOf are those that a pattern of paths fits.
+func filesOf(t *testing.T, pattern string) (out []*ast.File) {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +170,59 @@ func TestEveryTextHasItsChinese(t *testing.T) {
 	}
 }
 
+// saidOfConfigurations are the texts of least words or more in what files give to functions, or
+// as the message of an error: what is wrong in a configuration.
+func saidOfConfigurations(files []*ast.File, least int) map[string]bool {
+	names, out := constants(files), map[string]bool{}
+	add := func(e ast.Expr) {
+		if text, ok := textOf(e, names); ok && worded(text) >= least && strings.Contains(text, " ") {
+			out[text] = true
+		}
+	}
+	for _, f := range files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.KeyValueExpr:
+				if key, _ := n.Key.(*ast.Ident); key != nil && key.Name == "Message" {
+					add(n.Value)
+				}
+			case *ast.CallExpr:
+				f, _ := n.Fun.(*ast.SelectorExpr)
+				if f != nil {
+					if on, _ := f.X.(*ast.Ident); on != nil && (on.Name == "strings" || on.Name == "regexp") {
+						break
+					}
+				}
+				for _, a := range n.Args {
+					add(a)
+				}
+			}
+			return true
+		})
+	}
+	return out
+}
+
+// TestEveryFaultOfAConfigurationHasItsChinese: in the file, in values, in profiles of certificates
+// and in the files that it names.
+func TestEveryFaultOfAConfigurationHasItsChinese(t *testing.T) {
+	have := texts()
+	for pattern, least := range map[string]int{
+		"config/*.go": 1, "csr/attribute.go": 2, "csr/profile.go": 2, "csr/text.go": 2, "internal/typeface/*.go": 2, "internal/mailer/cups/memory_other.go": 2,
+		"cmd/usbkeyd/catalogue.go": 2, "cmd/usbkeyd/profiles.go": 2, "cmd/usbkeyd/credential.go": 2, "cmd/usbkeyd/labels.go": 2,
+	} {
+		said := saidOfConfigurations(filesOf(t, filepath.Join(root, pattern)), least)
+		if len(said) == 0 {
+			t.Errorf("%s says nothing", pattern)
+		}
+		for _, english := range slices.Sorted(maps.Keys(said)) {
+			if have[english] == "" {
+				t.Errorf("%s: no Chinese for %q", pattern, english)
+			}
+		}
+	}
+}
+
 // TestNoChineseIsLeftBehind: what is said in Chinese is said in English somewhere.
 func TestNoChineseIsLeftBehind(t *testing.T) {
 	said := map[string]bool{}
@@ -194,6 +253,7 @@ func TestNoChineseIsLeftBehind(t *testing.T) {
 	elsewhere := libraryTexts()
 	maps.Copy(elsewhere, composedTexts())
 	maps.Copy(elsewhere, stateTexts())
+	maps.Copy(elsewhere, foreignTexts())
 	for _, english := range slices.Sorted(maps.Keys(texts())) {
 		if _, ok := elsewhere[english]; !ok && !said[english] {
 			t.Errorf("nothing says %q any more", english)

@@ -127,15 +127,19 @@ func (w Words) line(english string) string {
 		}
 		at += colon + 2
 		if own, ok := w.whole(english[at:]); ok {
-			return w.head(english[:at-2]) + "：" + own
+			return w.heads(english[:at-2]) + "：" + own
 		}
 	}
 }
 
-// head is what stands before the colon of a chain.
-func (w Words) head(english string) string {
-	if own, ok := w.whole(english); ok {
+// heads is what stands before the last of a chain, one or several. One without a blank is the
+// name of a file or field, which may be a word of a table as well.
+func (w Words) heads(english string) string {
+	if own, ok := w.whole(english); ok && strings.Contains(english, " ") {
 		return own
+	}
+	if colon := strings.Index(english, ": "); colon >= 0 {
+		return w.heads(english[:colon]) + "：" + w.heads(english[colon+2:])
 	}
 	return english
 }
@@ -150,11 +154,11 @@ func (w Words) whole(english string) (string, bool) {
 		return own + "。", true
 	}
 	for _, s := range w.shapes() {
-		if found := s.english.FindStringSubmatch(english); found != nil {
+		if found := s.fits(english); found != nil {
 			return s.fill(found[1:], w.line), true
 		}
 		// What a pattern with an open end was filled with has the full stop, and is told with it.
-		if found := s.english.FindStringSubmatch(unstopped); found != nil && stopped && !s.open {
+		if found := s.fits(unstopped); found != nil && stopped && !s.open {
 			return s.fill(found[1:], w.line) + "。", true
 		}
 	}
@@ -168,8 +172,18 @@ type shape struct {
 	// order is the number of the argument of each verb, from 0.
 	order []int
 	wraps bool // it was put around another error
+	leads bool // it begins with a value that it is filled with, which is no chain
 	open  bool // it ends with what it is filled with
 	fixed int  // how many characters are its own
+}
+
+// fits are the values that the pattern was filled with to give the text, nil if it was not.
+func (s shape) fits(english string) []string {
+	found := s.english.FindStringSubmatch(english)
+	if found != nil && s.leads && strings.Contains(found[1], ": ") {
+		return nil
+	}
+	return found
 }
 
 // verb is one of fmt, with the number of its argument if it has one.
@@ -203,8 +217,11 @@ func shapesOf(all map[string]string) []shape {
 				b.WriteString("%")
 			case "q":
 				b.WriteString(quoted)
+			case "d":
+				b.WriteString(`([-+]?\d+)`)
 			default:
 				b.WriteString(`(.*?)`)
+				s.leads = s.leads || m[0] == 0 && text[m[4]:m[5]] != "w"
 			}
 			at = m[1]
 		}
