@@ -85,7 +85,7 @@ func ReadJournal(path string) (*Journal, error) {
 	j := openJournal(path, "ro")
 	version, err := j.version()
 	if err == nil && version < journalVersion {
-		err = fmt.Errorf("journal %s was written by an older usbkeyd (schema %d, this one knows %d): run this one's daemon once, which brings it up to date", path, version, journalVersion)
+		err = fmt.Errorf("journal %s was written by an older usbkeyd (schema %d, this one knows %d); run this one's daemon once, which brings it up to date", path, version, journalVersion)
 	}
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
@@ -99,7 +99,7 @@ func (j *Journal) version() (version int, err error) {
 		return 0, fmt.Errorf("journal %s: %w", j.path, err)
 	}
 	if version > journalVersion {
-		return 0, fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d): install that version again", j.path, version, journalVersion)
+		return 0, fmt.Errorf("journal %s was written by a newer usbkeyd (schema %d, this one knows %d); install that version again", j.path, version, journalVersion)
 	}
 	return version, nil
 }

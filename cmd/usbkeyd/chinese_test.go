@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/identity"
 	"github.com/usbkeyd/usbkeyd/internal/packing"
 	"github.com/usbkeyd/usbkeyd/internal/wording"
 )
@@ -184,6 +185,25 @@ func TestNextStepInChinese(t *testing.T) {
 	} {
 		if got := chinese().Told(row.err.Error()); got != row.want {
 			t.Errorf("%s, want %s", got, row.want)
+		}
+	}
+}
+
+// TestFindingsInChinese: what doctor finds comes from far below, each part from another place.
+func TestFindingsInChinese(t *testing.T) {
+	for said, want := range map[string]string{
+		explainTPM(fmt.Errorf("open a sealed secret with the TPM: %w: %w", identity.ErrPCRs, errors.New("TPM_RC_POLICY_FAIL"))).Error():                                                                                     "用 TPM 打开封存的机密：本机的启动度量（PCR）与封存时不同：TPM_RC_POLICY_FAIL\n  固件或启动设置有变：请改回，或请恢复管理员打开恢复副本并运行 usbkeyd state reseal",
+		`nothing was printed: printer letters: exec: "lp": executable file not found in $PATH (Debian: apt-get install cups-client)`:                                                                                        `没有打印：打印机 letters：没有找到程序 "lp"（Debian：apt-get install cups-client）`,
+		"nothing was printed: printer letters: it takes no sheets now: it is stopped (cupsenable): out of toner":                                                                                                            "没有打印：打印机 letters：现在不能打印：已停止（cupsenable）：out of toner",
+		"nothing was printed: printer letters: CUPS cannot be reached at /run/cups.sock: dial unix /run/cups.sock: connect: no such file or directory":                                                                      "没有打印：打印机 letters：连不上 /run/cups.sock 的 CUPS：没有套接字 /run/cups.sock",
+		"pcscd is not running (socket /run/pcscd.comm): dial unix /run/pcscd.comm: connect: connection refused":                                                                                                             "pcscd 没有运行（套接字 /run/pcscd.comm）：套接字 /run/pcscd.comm 没有程序应答",
+		`recipient's certificate is not valid now: "CN=a" (SHA-256 00…) ended on 2026-01-01T00:00:00Z`:                                                                                                                      `收件人的证书现在无效："CN=a" (SHA-256 00…) 已于 2026-01-01T00:00:00Z 到期`,
+		"journal /j.db was written by a newer usbkeyd (schema 8, this one knows 7); install that version again":                                                                                                             "任务日志 /j.db 是较新的 usbkeyd 写的（格式 8，本程序认识 7）：请重新安装那个版本",
+		"bay-01: open module: not a usable PKCS#11 module: /m.so: /m.so can be written by others (mode 0666): run chmod go-w on it":                                                                                         "bay-01：打开模块：不是可用的 PKCS#11 模块：/m.so：/m.so 可被他人写入（权限 0666）：请执行 chmod go-w",
+		"https://a: a look at the central server: central server a: its certificate does not stand under central.trust; nothing was sent: tls: failed to verify certificate: x509: certificate signed by unknown authority": "https://a：查看中心服务器：中心服务器 a：它的证书不属于 central.trust；没有发送任何内容：TLS 证书验证失败：证书不是由信任的 CA 签发的",
+	} {
+		if got := chinese().Told(said); got != want {
+			t.Errorf("%q is told as\n%s, want\n%s", said, got, want)
 		}
 	}
 }

@@ -35,6 +35,11 @@ func (s *station) examined(code int, args ...string) []string {
 		if f.Found == "" || f.State == doctor.Wrong && f.Mend == "" {
 			s.t.Errorf("%+v says too little", f)
 		}
+		for _, text := range []string{f.Check, f.Found, f.Mend} {
+			if own := chinese().Told(text); english(own) {
+				s.t.Errorf("%s is told as %s", text, own)
+			}
+		}
 		if f.Check != "core dumps" { // the tests' own process does not shut itself in
 			all = append(all, f.Check+" "+f.Code)
 		}

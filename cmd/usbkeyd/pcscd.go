@@ -40,16 +40,15 @@ func probePCSC(ctx context.Context, socket string) *agent.Alarm {
 		return nil
 	}
 	a := &agent.Alarm{Since: time.Now(), Text: err.Error()}
-	const innocent = " The tokens are not at fault: leave them plugged in."
 	switch {
 	case errors.Is(err, pcsc.ErrNotRunning):
-		a.Code, a.Hint = "pcscd-not-running", "Start pcscd: systemctl restart pcscd."+innocent
+		a.Code, a.Hint = "pcscd-not-running", "Start pcscd: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
 	case errors.Is(err, pcsc.ErrStuck):
-		a.Code, a.Hint = "pcscd-stuck", "Restart pcscd: systemctl restart pcscd."+innocent
+		a.Code, a.Hint = "pcscd-stuck", "Restart pcscd: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
 	case errors.Is(err, pcsc.ErrRefused):
-		a.Code, a.Hint = "pcscd-refuses", "Let this user use pcscd (polkit, org.debian.pcsc-lite.access_pcsc), or restart pcscd when it serves too many: systemctl restart pcscd."+innocent
+		a.Code, a.Hint = "pcscd-refuses", "Let this user use pcscd (polkit, org.debian.pcsc-lite.access_pcsc), or restart pcscd when it serves too many: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
 	default:
-		a.Code, a.Hint = "pcscd-unknown", "See what listens on the socket, then restart pcscd: systemctl restart pcscd."+innocent
+		a.Code, a.Hint = "pcscd-unknown", "See what listens on the socket, then restart pcscd: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
 	}
 	return a
 }

@@ -51,7 +51,7 @@ func Folder(dir string) Finding {
 		if d.Type()&fs.ModeSymlink == 0 && info.Mode().Perm()&0o077 != 0 && f.State == Good {
 			f.State, f.Code = Wrong, "open-to-others"
 			f.Found = fmt.Sprintf("%s has mode %04o", path, info.Mode().Perm())
-			f.Mend = "chmod go= " + path + ", and find out who could read it."
+			f.Mend = fmt.Sprintf("chmod go= %s, and find out who could read it.", path)
 		}
 		if ownerOf(info) != owner && f.State == Good {
 			f.State, f.Code = Wrong, "mixed-owners"

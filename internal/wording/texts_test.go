@@ -170,9 +170,9 @@ func TestEveryTextHasItsChinese(t *testing.T) {
 	}
 }
 
-// saidOfConfigurations are the texts of least words or more in what files give to functions, or
-// as the message of an error: what is wrong in a configuration.
-func saidOfConfigurations(files []*ast.File, least int) map[string]bool {
+// faultsIn are the texts of least words or more that files give to functions, or as errors or
+// findings.
+func faultsIn(files []*ast.File, least int) map[string]bool {
 	names, out := constants(files), map[string]bool{}
 	add := func(e ast.Expr) {
 		if text, ok := textOf(e, names); ok && worded(text) >= least && strings.Contains(text, " ") {
@@ -183,8 +183,22 @@ func saidOfConfigurations(files []*ast.File, least int) map[string]bool {
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.KeyValueExpr:
-				if key, _ := n.Key.(*ast.Ident); key != nil && key.Name == "Message" {
+				if key, _ := n.Key.(*ast.Ident); key != nil && slices.Contains([]string{"Message", "Found", "Mend"}, key.Name) {
 					add(n.Value)
+				}
+			case *ast.ReturnStmt:
+				for _, e := range n.Results {
+					add(e)
+				}
+			case *ast.AssignStmt:
+				for _, e := range n.Rhs {
+					add(e)
+				}
+			case *ast.ValueSpec:
+				if kind, _ := n.Type.(*ast.Ident); kind != nil && kind.Name == "Sentinel" {
+					for _, e := range n.Values {
+						add(e)
+					}
 				}
 			case *ast.CallExpr:
 				f, _ := n.Fun.(*ast.SelectorExpr)
@@ -203,15 +217,17 @@ func saidOfConfigurations(files []*ast.File, least int) map[string]bool {
 	return out
 }
 
-// TestEveryFaultOfAConfigurationHasItsChinese: in the file, in values, in profiles of certificates
-// and in the files that it names.
-func TestEveryFaultOfAConfigurationHasItsChinese(t *testing.T) {
+// TestEveryFaultHasItsChinese: of a configuration in the file, in values, in profiles of certificates
+// and in the files that it names, and what doctor finds of folders, TPM, printer and pcscd.
+func TestEveryFaultHasItsChinese(t *testing.T) {
 	have := texts()
 	for pattern, least := range map[string]int{
 		"config/*.go": 1, "csr/attribute.go": 2, "csr/profile.go": 2, "csr/text.go": 2, "internal/typeface/*.go": 2, "internal/mailer/cups/memory_other.go": 2,
 		"cmd/usbkeyd/catalogue.go": 2, "cmd/usbkeyd/profiles.go": 2, "cmd/usbkeyd/credential.go": 2, "cmd/usbkeyd/labels.go": 2,
+		"internal/doctor/disk.go": 2, "internal/doctor/machine_*.go": 2, "internal/identity/errors.go": 3, "internal/pcsc/probe.go": 3, "internal/mailer/cups/memory_linux.go": 2,
+		"pkcs11/worker/trust.go": 4, "pkcs11/worker/trust_linux.go": 2, "pkcs11/errors.go": 2, "pkcs11/cryptoki/explain*.go": 2, "pkcs11/cryptoki/functions_linux.go": 2,
 	} {
-		said := saidOfConfigurations(filesOf(t, filepath.Join(root, pattern)), least)
+		said := faultsIn(filesOf(t, filepath.Join(root, pattern)), least)
 		if len(said) == 0 {
 			t.Errorf("%s says nothing", pattern)
 		}
@@ -226,7 +242,7 @@ func TestEveryFaultOfAConfigurationHasItsChinese(t *testing.T) {
 // TestNoChineseIsLeftBehind: what is said in Chinese is said in English somewhere.
 func TestNoChineseIsLeftBehind(t *testing.T) {
 	said := map[string]bool{}
-	for _, folder := range []string{"cmd/usbkeyd", "agent", "config", "csr", "provision", "pkcs11", "internal/*", "internal/*/*"} {
+	for _, folder := range []string{"cmd/usbkeyd", "agent", "config", "csr", "provision", "csr/*", "pkcs11", "pkcs11/*", "internal/*", "internal/*/*"} {
 		folders, err := filepath.Glob(filepath.Join(root, folder))
 		if err != nil || len(folders) == 0 {
 			t.Fatalf("%s: %v", folder, err)
@@ -254,6 +270,7 @@ func TestNoChineseIsLeftBehind(t *testing.T) {
 	maps.Copy(elsewhere, composedTexts())
 	maps.Copy(elsewhere, stateTexts())
 	maps.Copy(elsewhere, foreignTexts())
+	maps.Copy(elsewhere, networkTexts())
 	for _, english := range slices.Sorted(maps.Keys(texts())) {
 		if _, ok := elsewhere[english]; !ok && !said[english] {
 			t.Errorf("nothing says %q any more", english)

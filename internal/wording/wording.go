@@ -98,8 +98,8 @@ func (w Words) Fprintln(to io.Writer, text string, below ...any) (int, error) {
 }
 
 // Told is what came from below as English: an error, a reason, a next action. It is recognised
-// by the patterns that it was made with, also behind what others have put before it and with a
-// full stop put behind it; what is not recognised stays as it is. Each line is taken for itself.
+// by the patterns that it was made with, also behind or before what others have put around it and
+// with a full stop put behind it; what is not recognised stays as it is. Each line is taken for itself.
 func (w Words) Told(english string) string {
 	if !w.IsChinese() {
 		return english
@@ -123,6 +123,10 @@ func (w Words) line(english string) string {
 	for at := 0; ; {
 		colon := strings.Index(english[at:], ": ")
 		if colon < 0 {
+			// What a library says last is not known, but what was put before it may be.
+			if own := w.heads(english); own != strings.ReplaceAll(english, ": ", "：") {
+				return own
+			}
 			return english
 		}
 		at += colon + 2
@@ -132,7 +136,7 @@ func (w Words) line(english string) string {
 	}
 }
 
-// heads is what stands before the last of a chain, one or several. One without a blank is the
+// heads are the parts of a chain, each told for itself. One without a blank is the
 // name of a file or field, which may be a word of a table as well.
 func (w Words) heads(english string) string {
 	if own, ok := w.whole(english); ok && strings.Contains(english, " ") {

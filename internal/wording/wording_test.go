@@ -47,6 +47,8 @@ func TestTold(t *testing.T) {
 		"The token is not blank.":                                                                      "The token is not blank.",
 		"the token is not blank.":                                                                      "令牌不是空白的。",
 		"this station has had nothing of an order \"X\"; usbkeyd orders list shows all.": "本站没有做过订单 \"X\"；全部订单见 usbkeyd orders list。",
+		"/x: the token is not blank: CKR_ODD: 7":                                         "/x：令牌不是空白的：CKR_ODD：7",
+		"Odd: CKR_ODD: 7":                                                                "Odd: CKR_ODD: 7",
 		"something odd; see usbkeyd jobs list":                                           "something odd; see usbkeyd jobs list",
 		"module bay-01: the token is not blank.":                                         "模块 bay-01：令牌不是空白的。",
 		"":                                                                               "",

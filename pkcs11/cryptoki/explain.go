@@ -2,6 +2,7 @@ package cryptoki
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 )
@@ -14,7 +15,7 @@ func checkContent(path string) string {
 	head, err := readHead(path)
 	switch {
 	case err != nil:
-		return "it cannot be read: " + err.Error()
+		return fmt.Sprintf("it cannot be read: %s", err)
 	case len(head) == 0:
 		return "it is empty"
 	case bytes.HasPrefix(head, []byte("#!")):

@@ -2,6 +2,7 @@ package cryptoki
 
 import (
 	"debug/elf"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -21,7 +22,7 @@ func checkFormat(path string) string {
 	defer f.Close()
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64, "386": elf.EM_386, "arm": elf.EM_ARM}
 	if want, ok := machines[runtime.GOARCH]; ok && f.Machine != want {
-		return "it was built for " + f.Machine.String() + ", this program for " + want.String()
+		return fmt.Sprintf("it was built for %s, this program for %s: ask its maker for that one", f.Machine, want)
 	}
 	if f.Type != elf.ET_DYN {
 		return "it is not a shared library"
@@ -59,5 +60,5 @@ func explainLoadFailure(path string) string {
 	if err != nil {
 		return "the system's loader refuses it"
 	}
-	return "the system's loader refuses it; see whether all libraries it needs are installed: " + strings.Join(needed, ", ")
+	return fmt.Sprintf("the system's loader refuses it; see whether all libraries it needs are installed: %s", strings.Join(needed, ", "))
 }

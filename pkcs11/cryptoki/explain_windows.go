@@ -60,5 +60,5 @@ func explainLoadFailure(path string) string {
 		needed = append(needed, s[strings.LastIndex(s, ":")+1:])
 	}
 	slices.Sort(needed)
-	return unknown + "; it needs, beside it or in the system's folder: " + strings.Join(slices.Compact(needed), ", ")
+	return fmt.Sprintf("%s; it needs, beside it or in the system's folder: %s", unknown, strings.Join(slices.Compact(needed), ", "))
 }

@@ -34,7 +34,7 @@ func checkFunctions(path string) string {
 	var rv C.ulong
 	list := C.functions(name, &rv)
 	if rv != 0 {
-		return "C_GetFunctionList fails with " + pkcs11.Code(rv).String()
+		return fmt.Sprintf("C_GetFunctionList fails with %s", pkcs11.Code(rv))
 	}
 	if list == nil {
 		return "C_GetFunctionList gives no list"

@@ -64,7 +64,7 @@ func changeable(path string, trust Trust) string {
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return "the system does not say whose " + path + " is"
+		return fmt.Sprintf("the system does not say whose %s is", path)
 	}
 	if st.Uid != 0 && (trust != TrustOwner || int(st.Uid) != os.Geteuid()) {
 		return fmt.Sprintf("%s belongs to user %d, not to root: whoever that is could exchange the module (chown it to root, or set trust: owner)", path, st.Uid)
