@@ -42,6 +42,12 @@ const (
 	InsertionLate   = "late"
 )
 
+// daemonGrace is how long past its end a wish is waited for that the daemon serves.
+const daemonGrace = 5 * time.Second
+
+// Overdue reports that whoever serves wishes should have said how this one ended.
+func (i Insertion) Overdue(now time.Time) bool { return now.After(i.Until.Add(daemonGrace)) }
+
 // AskInsertion makes a wish, in the place of an earlier one.
 func (t Table) AskInsertion(k packing.Key, by string, patience time.Duration) (Insertion, error) {
 	now := t.Now().Truncate(time.Millisecond)

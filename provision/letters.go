@@ -95,6 +95,16 @@ func (j *Journal) Mailables() ([]*Record, error) {
 	return j.jobs("state = $1 AND json_extract(facts, '$.Delivery') = $2 AND json_extract(facts, '$.Compacted') IS NULL", StateFinished, DeliverMailer)
 }
 
+// LetterRefusal is what the central server has against the confirmation of a job's letter; ""
+// for nothing.
+func (j *Journal) LetterRefusal(jobID string) (string, error) {
+	answer, err := j.Answer(jobID, ReportMailer)
+	if err != nil || !refused(answer) {
+		return "", err
+	}
+	return answer, nil
+}
+
 // LetterPIN is the PIN that the unit's letter brings: the one that is on the token.
 func (r *Runner) LetterPIN(rec *Record) (pkcs11.UserPIN, error) {
 	return (&run{Runner: r, rec: rec}).userPIN()

@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -259,11 +261,21 @@ type Shipment struct {
 // Refused reports that a person has to look at the parcel.
 func (s Shipment) Refused() bool {
 	for _, a := range s.Answers {
-		if LooksWrong(a) {
+		if looksWrong(a) {
 			return true
 		}
 	}
 	return false
+}
+
+// Refusals are what the central server has against the parcel, unit by unit.
+func (s Shipment) Refusals() (out []string) {
+	for _, unit := range slices.Sorted(maps.Keys(s.Answers)) {
+		if a := s.Answers[unit]; looksWrong(a) {
+			out = append(out, unit+": "+a)
+		}
+	}
+	return out
 }
 
 // Left reports that the central server has taken every unit as shipped.
@@ -277,9 +289,9 @@ func (s Shipment) Left() bool {
 	return n > 0 && n == len(s.Keys)
 }
 
-// LooksWrong reports that the central server has answered a shipment with something else
+// looksWrong reports that the central server has answered a shipment with something else
 // than that the unit has left.
-func LooksWrong(answer string) bool { return answer != "" && answer != shippedAnswer }
+func looksWrong(answer string) bool { return answer != "" && answer != shippedAnswer }
 
 // shippedAnswer is the server's answer to the report of a unit that it took as shipped.
 const shippedAnswer = "SHIPPED"

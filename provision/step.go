@@ -102,3 +102,16 @@ func Plan(job Job) []Step {
 		return nil
 	}
 }
+
+// Weight is how much of the work the first steps of a job are: next to the key
+// generation all the others together are quickly done.
+func Weight(job Job, steps int) int {
+	const keyGeneration = 30
+	n := steps
+	for i, s := range Plan(job) {
+		if s.Name == StepGenerateKey && i < steps {
+			n += keyGeneration
+		}
+	}
+	return n
+}

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/usbkeyd/usbkeyd/internal/audit"
@@ -35,6 +36,15 @@ type StockToken struct {
 	Unit    string    `json:"unitId,omitempty"`
 	TakenBy string    `json:"takenBy"`
 	TakenAt time.Time `json:"takenAt"`
+}
+
+// StockLot is a lot of delivered tokens.
+type StockLot struct {
+	Lot       string `json:"lot"`
+	Model     string `json:"model"`
+	Delivered int    `json:"delivered"`
+	// States counts the lot's tokens by what has become of them.
+	States map[StockState]int `json:"states"`
 }
 
 // ErrTakenIn says that a list was taken in before.
@@ -168,6 +178,21 @@ func (j *Journal) CountStock() (all, blank int, err error) {
 		return 0, 0, fmt.Errorf("%w: stock: %w", ErrJournal, err)
 	}
 	return all, blank, nil
+}
+
+// Lots counts tokens, which come by lot.
+func Lots(tokens []StockToken) []StockLot {
+	rows := []StockLot{}
+	for _, t := range tokens {
+		i := slices.IndexFunc(rows, func(r StockLot) bool { return r.Lot == t.Lot })
+		if i < 0 {
+			i = len(rows)
+			rows = append(rows, StockLot{Lot: t.Lot, Model: t.Model, States: map[StockState]int{}})
+		}
+		rows[i].Delivered++
+		rows[i].States[t.State]++
+	}
+	return rows
 }
 
 // StockToken returns one delivered token by its serial; nil when it is not on the list.

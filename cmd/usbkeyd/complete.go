@@ -62,7 +62,7 @@ func completions(root *cobra.Command, words wording.Words, load func() (*config.
 	})
 	lots := journal(func(j *provision.Journal) (out []choice, err error) {
 		tokens, err := j.Stock("")
-		for _, l := range lotRows(tokens) {
+		for _, l := range provision.Lots(tokens) {
 			out = append(out, choice{l.Lot, fmt.Sprintf("%s × %d", l.Model, l.Delivered)})
 		}
 		return out, err

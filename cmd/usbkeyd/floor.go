@@ -287,5 +287,5 @@ func (f *floor) bayOf(job string) string {
 
 // percent is how much of a job's work is behind it at a step.
 func percent(job provision.Job, index int) int {
-	return 100 * weight(job, index) / cmp.Or(weight(job, len(provision.Plan(job))), 1)
+	return 100 * provision.Weight(job, index) / cmp.Or(provision.Weight(job, len(provision.Plan(job))), 1)
 }

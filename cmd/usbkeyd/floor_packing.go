@@ -176,7 +176,7 @@ func waitedFor(d packing.Desk, i *provision.Insertion, now time.Time) *console.I
 	switch {
 	case i.Reason != "":
 		out.Stops = packing.Reason(i.Reason).Stops() || i.Reason == provision.InsertionFailed
-	case now.After(i.Until.Add(daemonGrace)):
+	case i.Overdue(now):
 		out.State = provision.InsertionLate
 	case i.Says == "":
 		out.State = "asked"
@@ -196,7 +196,7 @@ func closedParcels(t provision.Table, out *console.Table, now time.Time) error {
 		if p.Left() {
 			continue
 		}
-		row := console.Closed{Order: p.Order, Waybill: p.Waybill, By: p.ClosedBy, At: p.ClosedAt, Keys: len(p.Keys), Refused: refusals(p)}
+		row := console.Closed{Order: p.Order, Waybill: p.Waybill, By: p.ClosedBy, At: p.ClosedAt, Keys: len(p.Keys), Refused: p.Refusals()}
 		out.Closed = append(out.Closed, row)
 	}
 	slices.SortStableFunc(out.Closed, func(a, b console.Closed) int { return min(len(b.Refused), 1) - min(len(a.Refused), 1) })

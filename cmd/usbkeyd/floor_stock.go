@@ -54,7 +54,7 @@ func (r *stockroom) read() error {
 		return err
 	}
 	now := console.Stock{Read: true, DeliveredOnly: r.deliveredOnly}
-	for _, l := range lotRows(tokens) {
+	for _, l := range provision.Lots(tokens) {
 		now.Lots = append(now.Lots, console.Lot{
 			Name: l.Lot, Model: l.Model, Delivered: l.Delivered, Blank: l.States[provision.StockBlank], AtWork: l.States[provision.StockAtWork],
 			Written: l.States[provision.StockWritten], Quarantined: l.States[provision.StockQuarantined], Refused: l.States[provision.StockRefused],

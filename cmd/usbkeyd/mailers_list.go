@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,12 +74,7 @@ func mailerRowOf(j *provision.Journal, r *provision.Record) (mailerRow, error) {
 	if !l.At.IsZero() {
 		row.At = &l.At
 	}
-	answer, err := j.Answer(r.Job.ID, provision.ReportMailer)
-	if err != nil {
-		return row, err
-	}
-	if strings.HasPrefix(answer, "refused: ") {
-		row.Refused = answer
-	}
-	return row, nil
+	var err error
+	row.Refused, err = j.LetterRefusal(r.Job.ID)
+	return row, err
 }

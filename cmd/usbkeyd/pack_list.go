@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -26,7 +25,7 @@ func viewShipment(t provision.Table, p provision.Shipment) (parcelView, error) {
 	if !p.Open() {
 		v.ClosedAt = &p.ClosedAt
 	}
-	v.Refused = refusals(p)
+	v.Refused = p.Refusals()
 	units, err := t.Order(p.Order)
 	if err != nil {
 		return v, err
@@ -36,16 +35,6 @@ func viewShipment(t provision.Table, p provision.Shipment) (parcelView, error) {
 	}
 	v.of(units)
 	return v, nil
-}
-
-// refusals are what the central server has against a parcel, unit by unit.
-func refusals(p provision.Shipment) (out []string) {
-	for _, unit := range slices.Sorted(maps.Keys(p.Answers)) {
-		if a := p.Answers[unit]; provision.LooksWrong(a) {
-			out = append(out, unit+": "+a)
-		}
-	}
-	return out
 }
 
 func newPackList(s streams, load func() (*config.Station, error)) *cobra.Command {

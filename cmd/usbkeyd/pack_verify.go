@@ -23,9 +23,6 @@ const (
 	insertionAsk  = 100 * time.Millisecond
 )
 
-// daemonGrace is how long past its end a wish is waited for that the daemon serves.
-const daemonGrace = 5 * time.Second
-
 func newPackVerify(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var by string
 	var format output.Format
@@ -112,7 +109,7 @@ func awaitInsertion(ctx context.Context, s streams, station *config.Station, t p
 			return nil
 		case now.Reason != "":
 			return &packing.Refusal{Reason: packing.Reason(now.Reason), Says: packing.Say("%s", now.Says)}
-		case time.Now().After(i.Until.Add(daemonGrace)):
+		case i.Overdue(time.Now()):
 			return errors.New("another usbkeyd has the tokens and does not read the key: is it the daemon, and at work?")
 		}
 		if now.Says != said {

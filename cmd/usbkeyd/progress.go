@@ -138,20 +138,20 @@ func (b *bars) observe(p provision.Progress) {
 		j = &jobBar{words: b.words, now: p}
 		b.jobs[p.Job.ID] = j
 		b.known++
-		b.steps += int64(weight(p.Job, p.Steps))
+		b.steps += int64(provision.Weight(p.Job, p.Steps))
 	}
 	steps, place := b.steps, b.known
 	b.mu.Unlock()
 	if j.bar == nil {
 		// Not under b.mu: drawing, which New waits for, takes it. A job tells its steps one after another.
-		j.bar = b.box.New(int64(weight(p.Job, p.Steps)), mpb.BarStyle(), mpb.BarPriority(place),
+		j.bar = b.box.New(int64(provision.Weight(p.Job, p.Steps)), mpb.BarStyle(), mpb.BarPriority(place),
 			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return j.head() })),
 			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return j.tail() })))
 	}
 
-	done := weight(p.Job, p.Index)
+	done := provision.Weight(p.Job, p.Index)
 	if p.State == provision.StateFinished {
-		done = weight(p.Job, p.Steps)
+		done = provision.Weight(p.Job, p.Steps)
 	}
 	j.mu.Lock()
 	gained := max(0, done-j.last)
@@ -174,19 +174,6 @@ func (b *bars) forget(p provision.Progress) {
 	if p.State == provision.StateFinished {
 		b.done++
 	}
-}
-
-// weight is how much of the work the first steps of a job are: next to the key
-// generation all the others together are quickly done.
-func weight(job provision.Job, steps int) int {
-	const keyGeneration = 30
-	n := steps
-	for i, s := range provision.Plan(job) {
-		if s.Name == provision.StepGenerateKey && i < steps {
-			n += keyGeneration
-		}
-	}
-	return n
 }
 
 func (b *bars) close() {

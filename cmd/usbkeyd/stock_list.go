@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -9,15 +8,6 @@ import (
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
-
-// lotRow is one lot as stock list prints it.
-type lotRow struct {
-	Lot       string `json:"lot"`
-	Model     string `json:"model"`
-	Delivered int    `json:"delivered"`
-	// States counts the lot's tokens by what has become of them.
-	States map[provision.StockState]int `json:"states"`
-}
 
 func newStockList(s streams, load func() (*config.Station, error)) *cobra.Command {
 	var lot string
@@ -35,7 +25,7 @@ quarantined, or refused because their factory SO PIN did not open them. With
 			if lot != "" {
 				return printTokens(s, format, tokens)
 			}
-			rows := lotRows(tokens)
+			rows := provision.Lots(tokens)
 			table := output.Rows{Header: []string{"LOT", "MODEL", "DELIVERED", "BLANK", "AT WORK", "WRITTEN", "QUARANTINED", "REFUSED"}, Empty: "No list of delivered tokens was taken in yet."}
 			for _, r := range rows {
 				line := []string{r.Lot, r.Model, strconv.Itoa(r.Delivered)}
@@ -45,28 +35,13 @@ quarantined, or refused because their factory SO PIN did not open them. With
 				table.Rows = append(table.Rows, line)
 			}
 			return s.print(format, table, struct {
-				Lots []lotRow `json:"lots"`
+				Lots []provision.StockLot `json:"lots"`
 			}{rows})
 		},
 	}
 	c.Flags().StringVar(&lot, "lot", "", "list the tokens of this `lot`")
 	output.AddFlag(c.Flags(), &format)
 	return c
-}
-
-// lotRows counts tokens, which come by lot.
-func lotRows(tokens []provision.StockToken) []lotRow {
-	rows := []lotRow{}
-	for _, t := range tokens {
-		i := slices.IndexFunc(rows, func(r lotRow) bool { return r.Lot == t.Lot })
-		if i < 0 {
-			i = len(rows)
-			rows = append(rows, lotRow{Lot: t.Lot, Model: t.Model, States: map[provision.StockState]int{}})
-		}
-		rows[i].Delivered++
-		rows[i].States[t.State]++
-	}
-	return rows
 }
 
 func printTokens(s streams, format output.Format, tokens []provision.StockToken) error {

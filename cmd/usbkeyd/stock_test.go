@@ -129,7 +129,7 @@ func TestOnlyDeliveredTokensAreWritten(t *testing.T) {
 	}
 
 	var lots struct {
-		Lots []lotRow `json:"lots"`
+		Lots []provision.StockLot `json:"lots"`
 	}
 	if err := json.Unmarshal([]byte(s.want(exitOK, "", "stock", "list", "-o", "json")), &lots); err != nil || len(lots.Lots) != 1 {
 		t.Fatalf("%+v, %v", lots, err)
