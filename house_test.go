@@ -94,6 +94,7 @@ func may() map[string][]string {
 		"internal/identity":         {"internal/identity/proof"},
 		"internal/identity/proof":   {},
 		"internal/identity/tpmtest": {},
+		"internal/floor":            {"agent", "config", "internal/bays", "internal/console", "internal/filelock", "internal/mailer", "internal/mailer/cups", "internal/packing", "internal/typeface", "internal/usbport", "pkcs11", "provision"},
 		"internal/helpcmd":          {},
 		"internal/keycheck":         {},
 		"internal/label":            {"internal/typeface"},
@@ -116,7 +117,7 @@ func may() map[string][]string {
 		"internal/canary":           {},
 		"internal/evidence":         {"csr", "internal/audit"},
 		"internal/stationtest":      {"api", "internal/audit", "internal/canary", "internal/central/centraltest", "pkcs11/pkcs11test", "provision"},
-		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/bays", "internal/buildinfo", "internal/conformance", "internal/console", "internal/doctor", "internal/evidence", "internal/filelock", "internal/helpcmd", "internal/identity/...", "internal/label", "internal/mailer/...", "internal/manpage", "internal/metrics", "internal/output", "internal/packing", "internal/pcsc", "internal/qualify", "internal/stock", "internal/systemd", "internal/typeface", "internal/usbport", "internal/wording", "pkcs11/...", "provision"},
+		"cmd/usbkeyd":               {"agent", "api", "config", "csr/...", "internal/attestation", "internal/audit", "internal/buildinfo", "internal/conformance", "internal/console", "internal/doctor", "internal/evidence", "internal/filelock", "internal/floor", "internal/helpcmd", "internal/identity/...", "internal/label", "internal/mailer/...", "internal/manpage", "internal/metrics", "internal/output", "internal/packing", "internal/pcsc", "internal/qualify", "internal/stock", "internal/systemd", "internal/typeface", "internal/wording", "pkcs11/...", "provision"},
 		"cmd/usbkeyd-module":        {"pkcs11/cryptoki", "pkcs11/worker"}, // and so starts fast
 		"cmd/usbkey-rig":            {"internal/mailer/cupstest", "pkcs11/pkcs11test/..."},
 		"cmd/usbkey-bench":          {"api", "internal/central", "internal/central/adminclient"},

@@ -2,14 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/filelock"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
+	"github.com/usbkeyd/usbkeyd/internal/mailer/cups"
+	"github.com/usbkeyd/usbkeyd/provision"
 )
 
 type consoleOptions struct {
@@ -84,11 +91,36 @@ func browser() func(context.Context, string) error {
 	}
 }
 
-// consoleRoles are the configuration's, as the page knows them.
-func consoleRoles(r config.Roles) map[console.Role]console.Accounts {
-	out := map[console.Role]console.Accounts{}
-	r.Each(func(role string, a config.Accounts) {
-		out[console.Role(role)] = console.Accounts{Users: a.Users, Groups: a.Groups}
+// newPage wires the operator's page; nil where it is off.
+func newPage(station *config.Station, st *state, taught *floor.Places, drain bool, log *slog.Logger) (_ *floor.Page, err error) {
+	if station.Console.Port == 0 {
+		return nil, nil
+	}
+	reading, err := provision.ReadJournal(journalPath(station.StateDir))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, reading.Close())
+		}
+	}()
+	desk, err := newDesk(station, st.journal, st.vault)
+	if err != nil {
+		return nil, err
+	}
+	printed, err := newLabels(station, cups.Supported)
+	if err != nil {
+		return nil, err
+	}
+	var labels *floor.Labels
+	if printed != nil {
+		labels = &floor.Labels{Journal: st.journal, PrintLabels: printed.print, Log: log}
+	}
+	return floor.New(floor.Config{
+		Station: station, Version: buildinfo.Version(), Drain: drain, Journal: st.journal, Reading: reading, Table: tables(station), Places: taught,
+		Desk: desk, Labels: labels, Log: log,
+		MailersLock: func() (*filelock.Lock, error) { return lockState(station.StateDir, mailersLock, "%s") },
+		DiskFree:    func() int64 { return diskFree(station.StateDir) },
 	})
-	return out
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
@@ -14,23 +14,7 @@ func newLabelsConfirm(s streams, load func() (*config.Station, error)) *cobra.Co
 		Use: "confirm SERIAL", Short: "Say that a token's label is stuck on it: scan the label", Args: exactArgs(1, "a token serial"),
 		Long: `Say that the label of the token that was taken out last is stuck on it, by scanning it
 there. Where labels come one at a time, the next token may be taken out from then on.`,
-	}, confirmLabel, "The label of %s is stuck on: the next token may be taken out.\n")
-}
-
-// lookPatience is how long a scan waits for the other bays to be looked at: mostly that is a
-// second away, and longestRest of package agent where a token is at work.
-const lookPatience = 6 * time.Second
-
-// confirmLabel is ConfirmLabel, but waits a while for the look that it wants.
-func confirmLabel(j *provision.Journal, serial, by string, now time.Time) (*provision.Record, error) {
-	for end := now.Add(lookPatience); ; now = time.Now() {
-		rec, err := j.ConfirmLabel(serial, by, now)
-		var refused *provision.LabelRefusal
-		if !errors.As(err, &refused) || refused.Fault != provision.LabelUnseen || now.After(end) {
-			return rec, err
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+	}, floor.ConfirmLabel, "The label of %s is stuck on: the next token may be taken out.\n")
 }
 
 func newLabelsSetAside(s streams, load func() (*config.Station, error)) *cobra.Command {

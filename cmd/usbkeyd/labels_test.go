@@ -17,6 +17,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/central/centraltest"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/label"
 	"github.com/usbkeyd/usbkeyd/internal/mailer/cupstest"
 	"github.com/usbkeyd/usbkeyd/internal/stationtest"
@@ -203,7 +204,7 @@ func TestLabelDesk(t *testing.T) {
 	}
 	defer func() { _ = j.Close() }()
 	told := 0
-	d := &labelDesk{labels: printed, journal: j, changed: func() { told++ }, log: slog.New(slog.DiscardHandler)}
+	d := &floor.Labels{Journal: j, PrintLabels: printed.print, Changed: func() { told++ }, Log: slog.New(slog.DiscardHandler)}
 	look := func(sight provision.Sight) {
 		t.Helper()
 		if _, _, err := j.Sighted(time.Now(), time.Now(), func(*provision.Record) provision.Sight { return sight }); err != nil {
@@ -224,10 +225,10 @@ func TestLabelDesk(t *testing.T) {
 	look(provision.Absent)
 	answer(d.Confirm(key.TokenSerial, "p1"), console.LabelUnprinted)
 	answer(d.Confirm("nothing", "p1"), console.LabelWrong)
-	d.printer.Name = "none"
+	printed.printer.Name = "none"
 	answer(d.Print(t.Context(), key.TokenSerial, "p1"), console.LabelNotSent)
 	answer(d.Confirm(key.TokenSerial, "p1"), console.LabelUnprinted)
-	d.printer.Name = "labels"
+	printed.printer.Name = "labels"
 	answer(d.Print(t.Context(), key.TokenSerial, "p1"), console.LabelPrinted)
 	answer(d.Confirm(key.TokenSerial, "p1"), console.LabelStuck)
 	answer(d.Confirm(key.TokenSerial, "p1"), console.LabelUnknown)

@@ -2,11 +2,10 @@ package main
 
 import (
 	"errors"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
-	"github.com/usbkeyd/usbkeyd/provision"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 )
 
 func newMailersConfirm(s streams, load func() (*config.Station, error)) *cobra.Command {
@@ -45,14 +44,5 @@ func confirmLetter(load func() (*config.Station, error), unit, by string) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return confirmUnit(st.journal, unit, by)
-}
-
-// confirmUnit notes that a person has a unit's letter. Whoever calls sits at the desk.
-func confirmUnit(j *provision.Journal, unit, by string) error {
-	rec, err := j.Mailable(unit)
-	if err != nil {
-		return err
-	}
-	return (&provision.Runner{Journal: j, Now: time.Now}).ConfirmLetter(rec, by)
+	return floor.ConfirmLetter(st.journal, unit, by)
 }

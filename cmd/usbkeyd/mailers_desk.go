@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,23 +10,14 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
-	"github.com/usbkeyd/usbkeyd/internal/mailer"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/mailer/cups"
 	"github.com/usbkeyd/usbkeyd/pkcs11"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
-// desk is where letters are printed: the printer, and the journal. Only one process at a
-// time sits there.
-type desk struct {
-	*mailers
-	runner provision.Runner
-	// onToken runs an act on the module of a job's token, which nobody else uses meanwhile.
-	onToken func(ctx context.Context, rec *provision.Record, act func(pkcs11.Module) error) error
-}
-
 // newDesk makes one over a journal and its key; nil where no letters are printed.
-func newDesk(station *config.Station, j *provision.Journal, vault *provision.Vault) (*desk, error) {
+func newDesk(station *config.Station, j *provision.Journal, vault *provision.Vault) (*floor.Desk, error) {
 	m, err := newMailers(station, cups.Supported)
 	if err != nil || m == nil {
 		return nil, err
@@ -40,14 +30,14 @@ func newDesk(station *config.Station, j *provision.Journal, vault *provision.Vau
 	if err != nil {
 		return nil, err
 	}
-	return &desk{
-		mailers: m,
-		runner:  provision.Runner{Journal: j, Vault: vault, Product: cat.product, TokenProfile: profile, Now: time.Now, Settle: settle},
+	return &floor.Desk{
+		Font: m.font, Printer: m.printer, Language: m.language,
+		Runner: provision.Runner{Journal: j, Vault: vault, Product: cat.product, TokenProfile: profile, Now: time.Now, Settle: settle},
 	}, nil
 }
 
 // atDesk opens the desk for one act.
-func atDesk(s streams, load func() (*config.Station, error), act func(*desk) error) (err error) {
+func atDesk(s streams, load func() (*config.Station, error), act func(*floor.Desk) error) (err error) {
 	station, err := load()
 	if err != nil {
 		return err
@@ -73,7 +63,7 @@ func atDesk(s streams, load func() (*config.Station, error), act func(*desk) err
 	if err != nil {
 		return err
 	}
-	d.onToken = offline(s, station)
+	d.OnToken = offline(s, station)
 	return act(d)
 }
 
@@ -84,105 +74,6 @@ func hasJournal(station *config.Station) error {
 		err = errors.New("this station has no journal yet, so there are no letters")
 	}
 	return err
-}
-
-// letter is what the unit's letter says now.
-func (d *desk) letter(rec *provision.Record) (mailer.Letter, error) {
-	pin, err := d.runner.LetterPIN(rec)
-	if err != nil {
-		return mailer.Letter{}, err
-	}
-	l := d.bare(rec)
-	l.PIN = pin
-	return l, nil
-}
-
-// bare is the letter without its PIN.
-func (d *desk) bare(rec *provision.Record) mailer.Letter {
-	of := rec.Job.Subject
-	return mailer.Letter{
-		Company: of.Company.Name, Name: cmp.Or(rec.Job.Recipient.Name, of.Handler.Name), Address: rec.Job.Recipient.Address,
-		OrderID: of.OrderID, Unit: of.Sequence, Of: of.Of, TokenLabel: rec.TokenLabel(), Language: d.language,
-	}
-}
-
-// sheet is what is on the letter but for its PIN, a line each; nil where something is missing.
-func (d *desk) sheet(rec *provision.Record) []string {
-	lines, err := mailer.Lines(d.bare(rec))
-	if err != nil {
-		return nil // printing says what
-	}
-	return lines
-}
-
-// print prints a unit's letter, which was not printed before.
-func (d *desk) print(ctx context.Context, unit, by string) (cups.Outcome, error) {
-	rec, err := d.runner.Journal.Mailable(unit)
-	if err != nil {
-		return cups.Outcome{}, err
-	}
-	if state := rec.Letter().State; state != provision.LetterReady {
-		return cups.Outcome{}, fmt.Errorf("unit %s: %w (its letter is %s); usbkeyd mailers reprint %[1]s gives the token another PIN", unit, provision.ErrLetterPrinted, state)
-	}
-	return d.hand(ctx, rec, by)
-}
-
-// reprint gives the unit's token another PIN, says so by renewed, and prints that. A token
-// that has one already, of which nothing was printed, keeps it.
-func (d *desk) reprint(ctx context.Context, unit, by string, renewed func() error) (cups.Outcome, error) {
-	rec, err := d.runner.Journal.Mailable(unit)
-	if err != nil {
-		return cups.Outcome{}, err
-	}
-	if rec.Letter().State == provision.LetterReady {
-		if len(rec.Facts.Letters) < 2 {
-			return cups.Outcome{}, fmt.Errorf("unit %s: %w: usbkeyd mailers print %[1]s", unit, provision.ErrNothingPrinted)
-		}
-		return d.hand(ctx, rec, by)
-	}
-	// Whatever is known to be wrong is found before it costs a PIN.
-	l, err := d.letter(rec)
-	if err != nil {
-		return cups.Outcome{}, err
-	}
-	if err := errors.Join(mailer.Check(d.font, l), d.printer.Ready(ctx)); err != nil {
-		return cups.Outcome{}, err
-	}
-	err = d.onToken(ctx, rec, func(m pkcs11.Module) error { return d.runner.RenewPIN(ctx, rec, m, by) })
-	if errors.Is(err, pkcs11.ErrNotFound) {
-		return cups.Outcome{}, fmt.Errorf("unit %s: plug in its token (serial %s), which is to get another PIN: %w", unit, rec.Token.Identity.Serial, err)
-	}
-	if err == nil {
-		err = renewed()
-	}
-	if err != nil {
-		return cups.Outcome{}, err
-	}
-	return d.hand(ctx, rec, by)
-}
-
-// hand hands the unit's letter to the printer, at most once.
-func (d *desk) hand(ctx context.Context, rec *provision.Record, by string) (cups.Outcome, error) {
-	l, err := d.letter(rec)
-	if err != nil {
-		return cups.Outcome{}, err
-	}
-	page, err := mailer.Render(d.font, l)
-	if err != nil {
-		return cups.Outcome{}, fmt.Errorf("unit %s: nothing was printed: %w", rec.Job.UnitID(), err)
-	}
-	defer clear(page)
-	if err := d.printer.Ready(ctx); err != nil {
-		return cups.Outcome{}, err
-	}
-	if err := d.runner.BeginLetter(rec, by); err != nil {
-		return cups.Outcome{}, err
-	}
-	outcome, err := d.printer.Print(ctx, page)
-	if err != nil {
-		return cups.Outcome{}, errors.Join(err, d.runner.LetterNotSent(rec))
-	}
-	return outcome, d.runner.LetterHanded(rec, string(outcome.End), outcome.Says)
 }
 
 // sayPrinted says what became of a unit's sheet, and what may follow.
@@ -206,7 +97,7 @@ func checkBy(by string) error {
 	return nil
 }
 
-// offline is desk.onToken where no daemon may be using the module.
+// offline is floor.Desk.OnToken where no daemon may be using the module.
 func offline(s streams, station *config.Station) func(context.Context, *provision.Record, func(pkcs11.Module) error) error {
 	return func(ctx context.Context, rec *provision.Record, act func(pkcs11.Module) error) (err error) {
 		lock, err := lockState(station.StateDir, tokensLock, "the token is to get another PIN, and another usbkeyd works on the state folder %s: stop it first (usbkeyd service stop)")

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/mailer"
 )
 
@@ -15,16 +16,16 @@ with a character that the font cannot write is refused, as it is in print.`,
 			if err := shutIn(); err != nil {
 				return err
 			}
-			return atDesk(s, load, func(d *desk) error {
-				rec, err := d.runner.Journal.Mailable(args[0])
+			return atDesk(s, load, func(d *floor.Desk) error {
+				rec, err := d.Runner.Journal.Mailable(args[0])
 				if err != nil {
 					return err
 				}
-				l, err := d.letter(rec)
+				l, err := d.Letter(rec)
 				if err != nil {
 					return err
 				}
-				if err := mailer.Check(d.font, l); err != nil {
+				if err := mailer.Check(d.Font, l); err != nil {
 					return err
 				}
 				return mailer.Preview(s.out, l)

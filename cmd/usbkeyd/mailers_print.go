@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 )
 
 func newMailersPrint(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
@@ -18,8 +19,8 @@ unknown until somebody confirms it, and another sheet means another PIN (reprint
 			if err := errors.Join(checkBy(by), shutIn()); err != nil {
 				return err
 			}
-			return atDesk(s, load, func(d *desk) error {
-				o, err := d.print(c.Context(), args[0], by)
+			return atDesk(s, load, func(d *floor.Desk) error {
+				o, err := d.Print(c.Context(), args[0], by)
 				if err != nil {
 					return err
 				}

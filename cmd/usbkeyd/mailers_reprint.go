@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 )
 
 func newMailersReprint(s streams, load func() (*config.Station, error), shutIn func() error) *cobra.Command {
@@ -19,8 +20,8 @@ stopped. After a failure the same command goes on.`,
 			if err := errors.Join(checkBy(by), shutIn()); err != nil {
 				return err
 			}
-			return atDesk(s, load, func(d *desk) error {
-				o, err := d.reprint(c.Context(), args[0], by, func() error {
+			return atDesk(s, load, func(d *floor.Desk) error {
+				o, err := d.Reprint(c.Context(), args[0], by, func() error {
 					_, err := s.words.Fprintf(s.out, "The token of %s has another PIN; a sheet with the old one is worth nothing.\n", args[0])
 					return err
 				})

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 	"github.com/usbkeyd/usbkeyd/internal/wording"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -89,7 +90,7 @@ func newOrdersShow(s streams, load func() (*config.Station, error)) *cobra.Comma
 	c := &cobra.Command{
 		Use: "show ORDER", Short: "Show an order's units, certificates and history", Args: exactArgs(1, "an order, as orders list shows it"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return readBooks(load, func(b *books) error {
+			return readBooks(load, func(b *floor.Books) error {
 				o, err := b.Order(args[0])
 				if err != nil {
 					return err
@@ -157,4 +158,18 @@ func yes(words wording.Words, is bool) string {
 		return words.Name("yes", "yes")
 	}
 	return ""
+}
+
+// readBooks opens the books beside a daemon that may be running; nothing is read where there is
+// no journal yet.
+func readBooks(load func() (*config.Station, error), read func(*floor.Books) error) error {
+	station, err := load()
+	if err != nil {
+		return err
+	}
+	there, err := besideDaemon(station, func(j *provision.Journal) error { return read(floor.NewBooks(j, tables(station))) })
+	if err == nil && !there {
+		err = errors.New("this station has no journal yet, so there is nothing to show")
+	}
+	return err
 }

@@ -33,6 +33,11 @@ func packingTable(station *config.Station, j *provision.Journal) (provision.Tabl
 	return t, err
 }
 
+// tables is packingTable by the journal.
+func tables(station *config.Station) func(*provision.Journal) (provision.Table, error) {
+	return func(j *provision.Journal) (provision.Table, error) { return packingTable(station, j) }
+}
+
 // atTable opens the table beside a daemon that may be running, for what changes it.
 func atTable(load func() (*config.Station, error), act func(*config.Station, provision.Table) error) (err error) {
 	station, err := load()

@@ -18,6 +18,7 @@ import (
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/audit"
 	"github.com/usbkeyd/usbkeyd/internal/buildinfo"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/identity"
 	"github.com/usbkeyd/usbkeyd/internal/mailer/cups"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -104,7 +105,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 			records.observe(p)
 		}
 	}
-	taught, err := openPlaces(station)
+	taught, err := floor.OpenPlaces(station)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		work := observe
 		observe = func(p provision.Progress) {
 			work(p)
-			operators.observe(p)
+			operators.Observe(p)
 		}
 	}
 	if err := o.recordStart(st.journal, string(station.Identity.Tier), log); err != nil {
@@ -134,10 +135,10 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer closeAgent()
-	a.Order, a.Paused = taught.order, taught.going
+	a.Order, a.Paused = taught.Order, taught.Going
 	a.Drain, a.AlarmPatience = o.drain, cmp.Or(o.alarmPatience, a.AlarmPatience)
 	if operators != nil {
-		end, err := operators.begin(ctx, a, st.journal, log)
+		end, err := operators.Begin(ctx, a)
 		if err != nil {
 			return err
 		}

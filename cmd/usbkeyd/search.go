@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 )
 
@@ -26,7 +27,7 @@ there is no such number, those that begin with it are found, from 4 characters o
 			if code == "" {
 				return &codeError{exitUsage, errors.New("this is no number that can be looked for")}
 			}
-			return readBooks(load, func(b *books) error {
+			return readBooks(load, func(b *floor.Books) error {
 				finds, err := b.Find(code)
 				if err != nil {
 					return err
@@ -45,7 +46,7 @@ there is no such number, those that begin with it are found, from 4 characters o
 				if err := s.print(format, table, finds); err != nil || !finds.More {
 					return err
 				}
-				_, err = s.words.Fprintf(s.err, "There are more than %d: give more of the number.\n", mostFinds)
+				_, err = s.words.Fprintf(s.err, "There are more than %d: give more of the number.\n", floor.MostFinds)
 				return err
 			})
 		},

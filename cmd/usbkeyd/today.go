@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/console"
+	"github.com/usbkeyd/usbkeyd/internal/floor"
 	"github.com/usbkeyd/usbkeyd/internal/output"
 )
 
@@ -16,8 +17,8 @@ func newToday(s streams, load func() (*config.Station, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use: "today", Short: "Count what was done since midnight, and what is left", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return readBooks(load, func(b *books) error {
-				from, to := console.DayAt(b.now(), time.Local)
+			return readBooks(load, func(b *floor.Books) error {
+				from, to := console.DayAt(time.Now(), time.Local)
 				day, err := b.Day(from, to)
 				if err != nil {
 					return err

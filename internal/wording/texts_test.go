@@ -14,10 +14,11 @@ import (
 	"testing"
 )
 
-const (
-	root     = "../.."
-	commands = "../../cmd/usbkeyd"
-)
+const root = "../.."
+
+// spoken are the folders whose texts the command line prints: its own, and that of what it does
+// as the operator's page does.
+var spoken = []string{"cmd/usbkeyd", "internal/floor"}
 
 // sources are the program's files in a folder, without tests and what is generated.
 func sources(t *testing.T, folder string) []*ast.File {
@@ -163,9 +164,11 @@ func worded(text string) int {
 
 func TestEveryTextHasItsChinese(t *testing.T) {
 	have := texts()
-	for _, english := range slices.Sorted(maps.Keys(readByPeople(sources(t, commands)))) {
-		if have[english] == "" {
-			t.Errorf("no Chinese for %q", english)
+	for _, folder := range spoken {
+		for _, english := range slices.Sorted(maps.Keys(readByPeople(sources(t, filepath.Join(root, folder))))) {
+			if have[english] == "" {
+				t.Errorf("no Chinese for %q", english)
+			}
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package floor
 
 import (
 	"cmp"
@@ -28,7 +28,8 @@ const doneLetters = 12 * time.Hour
 type postroom struct {
 	station *config.Station
 	journal *provision.Journal
-	desk    *desk
+	desk    *Desk
+	lock    func() (*filelock.Lock, error) // Config.MailersLock
 	now     func() time.Time
 
 	mu    sync.Mutex
@@ -38,13 +39,13 @@ type postroom struct {
 
 // Print implements console.Mailers.
 func (p *postroom) Print(ctx context.Context, unit, by string) (console.Answer, error) {
-	return p.sheet(unit, by, func() (cups.Outcome, error) { return p.desk.print(ctx, unit, by) })
+	return p.sheet(unit, by, func() (cups.Outcome, error) { return p.desk.Print(ctx, unit, by) })
 }
 
 // Reprint implements console.Mailers.
 func (p *postroom) Reprint(ctx context.Context, unit, by string) (console.Answer, error) {
 	return p.sheet(unit, by, func() (cups.Outcome, error) {
-		return p.desk.reprint(ctx, unit, by, func() error { return nil })
+		return p.desk.Reprint(ctx, unit, by, func() error { return nil })
 	})
 }
 
@@ -67,7 +68,7 @@ func (p *postroom) sheet(unit, by string, print func() (cups.Outcome, error)) (c
 // Confirm implements console.Mailers.
 func (p *postroom) Confirm(unit, by string) (console.Answer, error) {
 	return p.alone(unit, by, func() (console.Answer, error) {
-		if err := confirmUnit(p.journal, unit, by); err != nil {
+		if err := ConfirmLetter(p.journal, unit, by); err != nil {
 			return console.Answer{}, err
 		}
 		return console.Answer{Said: console.Say("The letter of %s is confirmed by %s, who must not pack its token.", unit, by), Done: true}, nil
@@ -82,7 +83,7 @@ func (p *postroom) alone(unit, by string, act func() (console.Answer, error)) (a
 		defer p.mu.Unlock()
 		p.at = time.Time{}
 	}()
-	lock, err := lockState(p.station.StateDir, mailersLock, "%s")
+	lock, err := p.lock()
 	if errors.Is(err, filelock.ErrHeld) {
 		return console.Answer{Said: console.Say("Somebody else prints or confirms a letter just now: wait a moment.")}, nil
 	}
@@ -178,25 +179,25 @@ func (p *postroom) place(r *provision.Record) int {
 }
 
 func (p *postroom) refused(r *provision.Record) bool {
-	row, err := mailerRowOf(p.journal, r)
-	return err == nil && row.Refused != ""
+	says, err := p.journal.LetterRefusal(r.Job.ID)
+	return err == nil && says != ""
 }
 
 // letter is one letter as the page shows it. Its PIN is not asked for.
 func (p *postroom) letter(r *provision.Record) (console.Letter, error) {
-	row, err := mailerRowOf(p.journal, r)
+	refusal, err := p.journal.LetterRefusal(r.Job.ID)
 	if err != nil {
 		return console.Letter{}, err
 	}
 	of, l := r.Job.Subject, r.Letter()
 	out := console.Letter{
-		Unit: row.UnitID, Order: of.OrderID, Company: row.Company, Bay: r.Token.Module, Token: row.TokenSerial, Sequence: of.Sequence, Of: of.Of,
-		Sheets: row.Sheets, PrintedBy: row.By, ConfirmedBy: row.ConfirmedBy, At: l.At, Outcome: l.Outcome, Says: row.Says, Refused: row.Refused,
+		Unit: r.Job.UnitID(), Order: of.OrderID, Company: of.Company.Name, Bay: r.Token.Module, Token: string(r.Token.Identity.Serial), Sequence: of.Sequence, Of: of.Of,
+		Sheets: len(r.Facts.Letters), PrintedBy: l.By, ConfirmedBy: l.ConfirmedBy, At: l.At, Outcome: l.Outcome, Says: l.Says, Refused: refusal,
 	}
 	if slot := strings.TrimSpace(r.Token.Identity.SlotDescription); slot != "" {
 		out.Bay += " · " + slot
 	}
-	_, err = p.journal.Mailable(row.UnitID)
+	_, err = p.journal.Mailable(r.Job.UnitID())
 	switch {
 	case errors.Is(err, provision.ErrNotInstalled):
 		out.State = console.LetterEarly

@@ -1,4 +1,11 @@
-package main
+// Package floor is what stands behind the operator's page: it makes what the page shows of the
+// agent's view, the journal and the settings, and does what the page asks for, in the words of
+// package console. The command line has from it what it does in the same way: looking things up
+// in the books, printing letters at the desk, confirming letters and labels.
+//
+// It must not know the command line, how settings become printers, keys and tables, or what a
+// page looks like.
+package floor
 
 import (
 	"cmp"
@@ -162,19 +169,19 @@ func (f *floor) drop(id string) {
 	delete(f.urgent, order)
 }
 
-// look looks up what costs a query, until ctx ends.
-func (f *floor) look(ctx context.Context, journal *provision.Journal, dir string) {
+// look looks up what costs a query, until ctx ends; free is Config.DiskFree.
+func (f *floor) look(ctx context.Context, journal *provision.Journal, free func() int64) {
 	const often = 5 * time.Second
 	t := time.NewTicker(often)
 	defer t.Stop()
 	for {
 		n, err := journal.CountPendingReports()
-		free := diskFree(dir)
+		left := free()
 		f.mu.Lock()
 		if err == nil {
 			f.reports = n
 		}
-		f.diskFree = free
+		f.diskFree = left
 		f.mu.Unlock()
 		select {
 		case <-ctx.Done():

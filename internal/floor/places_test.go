@@ -1,4 +1,4 @@
-package main
+package floor
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // their order, and an unreadable file is said.
 func TestPlaces(t *testing.T) {
 	station := &config.Station{StateDir: t.TempDir(), Modules: []config.Module{{Name: "hub"}, {Name: "soft", Tokens: 1}}}
-	p, err := openPlaces(station)
+	p, err := OpenPlaces(station)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 	do(console.TeachBegin)
-	if !p.going() {
+	if !p.Going() {
 		t.Fatal("nobody teaches")
 	}
 	slots[2].Present, slots[2].Use = true, agent.TokenUnknown
@@ -47,16 +47,16 @@ func TestPlaces(t *testing.T) {
 		p.see()
 	}
 	do(console.TeachFinish)
-	if p.going() {
+	if p.Going() {
 		t.Error("it goes on")
 	}
-	if p, err = openPlaces(station); err != nil {
+	if p, err = OpenPlaces(station); err != nil {
 		t.Fatal(err)
 	}
 	if p.number("hub · two") != 1 || p.label("soft") != "2" || p.label("hub · one") != "3" || p.label("hub · three") != "hub · three" {
 		t.Errorf("%q", p.taught)
 	}
-	if p.order("hub", "two ") >= p.order("soft", "any") || p.order("soft", "any") >= p.order("hub", "one") || p.order("hub", "one") >= p.order("hub", "three") {
+	if p.Order("hub", "two ") >= p.Order("soft", "any") || p.Order("soft", "any") >= p.Order("hub", "one") || p.Order("hub", "one") >= p.Order("hub", "three") {
 		t.Error("order")
 	}
 	f := &floor{number: p.number, port: p.port}
@@ -71,13 +71,13 @@ func TestPlaces(t *testing.T) {
 	do(console.TeachBegin)
 	do(console.TeachSkip)
 	do(console.TeachCancel)
-	if p.going() || p.number("hub · two") != 1 {
+	if p.Going() || p.number("hub · two") != 1 {
 		t.Error("cancelled, and something changed")
 	}
 	if err := os.WriteFile(filepath.Join(station.StateDir, "bays.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openPlaces(station); err == nil {
+	if _, err := OpenPlaces(station); err == nil {
 		t.Error("a damaged file is read")
 	}
 }
@@ -88,8 +88,8 @@ func TestPlaces(t *testing.T) {
 func TestPlacesByPort(t *testing.T) {
 	station := &config.Station{StateDir: t.TempDir(), Modules: []config.Module{{Name: "usb"}}}
 	var slots []agent.SlotView
-	start := func() (p *places, comes func(port string), hearing func() bool) {
-		p, err := openPlaces(station)
+	start := func() (p *Places, comes func(port string), hearing func() bool) {
+		p, err := OpenPlaces(station)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestPlacesByPort(t *testing.T) {
 	p, comes, _ = start()
 	comes("1-2.3")
 	comes("1-2.1")
-	if p.number("usb · token 0") != 2 || p.number("usb · token 1") != 1 || p.port("usb · token 0") != "1-2.3" || p.order("usb", "token 1") >= p.order("usb", "token 0") {
+	if p.number("usb · token 0") != 2 || p.number("usb · token 1") != 1 || p.port("usb · token 0") != "1-2.3" || p.Order("usb", "token 1") >= p.Order("usb", "token 0") {
 		t.Errorf("token 0 is bay %d, token 1 bay %d", p.number("usb · token 0"), p.number("usb · token 1"))
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package floor
 
 import (
 	"context"
@@ -20,9 +20,9 @@ import (
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
-// places are the numbers of the bays: what was taught, in a file of the state folder, the
+// Places are the numbers of the bays: what was taught, in a file of the state folder, the
 // teaching that goes on, and the USB ports at which tokens came. It is console.Teacher.
-type places struct {
+type Places struct {
 	path    string
 	single  map[string]bool // modules that are one bay, whatever slots they show
 	view    func() agent.View
@@ -37,9 +37,9 @@ type places struct {
 	arrivals bays.Arrivals
 }
 
-// openPlaces reads what was taught; a station that was taught nothing has no file.
-func openPlaces(station *config.Station) (*places, error) {
-	p := &places{path: filepath.Join(station.StateDir, "bays.json"), single: map[string]bool{}, listen: usbport.Listen}
+// OpenPlaces reads what was taught; a station that was taught nothing has no file.
+func OpenPlaces(station *config.Station) (*Places, error) {
+	p := &Places{path: filepath.Join(station.StateDir, "bays.json"), single: map[string]bool{}, listen: usbport.Listen}
 	for _, m := range station.Modules {
 		p.single[m.Name] = m.Tokens == 1
 	}
@@ -56,8 +56,8 @@ func openPlaces(station *config.Station) (*places, error) {
 	return p, nil
 }
 
-// order is agent.Config's.
-func (p *places) order(module, slot string) int {
+// Order is agent.Config's.
+func (p *Places) Order(module, slot string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.single[module] {
@@ -67,14 +67,14 @@ func (p *places) order(module, slot string) int {
 }
 
 // number is that of a bay, 0 for one that was not taught.
-func (p *places) number(bay string) int {
+func (p *Places) number(bay string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.arrivals.Number(p.taught, bay)
 }
 
 // port is the USB port of a bay: where its token came, or as it was taught; "" for not known.
-func (p *places) port(bay string) string {
+func (p *Places) port(bay string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if port := p.arrivals.Port(bay); port != "" {
@@ -87,22 +87,22 @@ func (p *places) port(bay string) string {
 }
 
 // label is what stands on a bay: its number, or the name of its slot where it has none.
-func (p *places) label(bay string) string {
+func (p *Places) label(bay string) string {
 	if n := p.number(bay); n > 0 {
 		return strconv.Itoa(n)
 	}
 	return bay
 }
 
-// going reports whether somebody teaches.
-func (p *places) going() bool {
+// Going reports whether somebody teaches.
+func (p *Places) Going() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.teaching != nil
 }
 
 // hear listens for USB devices that come, until ctx ends or there is nothing to hear.
-func (p *places) hear(ctx context.Context, log *slog.Logger) {
+func (p *Places) hear(ctx context.Context, log *slog.Logger) {
 	hearing := func(is bool) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -121,7 +121,7 @@ func (p *places) hear(ctx context.Context, log *slog.Logger) {
 }
 
 // look looks at the slots while somebody teaches or ports are heard of, until ctx ends.
-func (p *places) look(ctx context.Context) {
+func (p *Places) look(ctx context.Context) {
 	const often = 200 * time.Millisecond
 	t := time.NewTicker(often)
 	defer t.Stop()
@@ -141,7 +141,7 @@ func (p *places) look(ctx context.Context) {
 }
 
 // see shows the slots to the teaching, and to who knows where their tokens came.
-func (p *places) see() bool {
+func (p *Places) see() bool {
 	now := p.seen()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -150,7 +150,7 @@ func (p *places) see() bool {
 }
 
 // seen are the slots as the agent sees them.
-func (p *places) seen() []bays.Seen {
+func (p *Places) seen() []bays.Seen {
 	var out []bays.Seen
 	for _, m := range p.view().Modules {
 		if p.single[m.Name] {
@@ -169,7 +169,7 @@ func (p *places) seen() []bays.Seen {
 }
 
 // Teaching implements console.Teacher.
-func (p *places) Teaching() console.Teaching {
+func (p *Places) Teaching() console.Teaching {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.teaching == nil {
@@ -189,7 +189,7 @@ func teachingOf(m bays.Map) (out console.Teaching) {
 }
 
 // Teach implements console.Teacher.
-func (p *places) Teach(do console.TeachAct) error {
+func (p *Places) Teach(do console.TeachAct) error {
 	now := p.seen()
 	defer p.changed()
 	p.mu.Lock()
@@ -219,7 +219,7 @@ func (p *places) Teach(do console.TeachAct) error {
 }
 
 // finish makes durable what was taught. p.mu is held.
-func (p *places) finish() error {
+func (p *Places) finish() error {
 	taught := p.teaching.Taught()
 	data, err := taught.Encode()
 	if err != nil {

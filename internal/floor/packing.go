@@ -1,4 +1,4 @@
-package main
+package floor
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/console"
 	"github.com/usbkeyd/usbkeyd/internal/packing"
 	"github.com/usbkeyd/usbkeyd/provision"
@@ -23,8 +22,8 @@ const (
 // packer is the packing table as the operator's page has it, over the daemon's journal. The
 // command line may pack beside it.
 type packer struct {
-	station *config.Station
 	journal *provision.Journal
+	table   func(*provision.Journal) (provision.Table, error)
 	now     func() time.Time
 
 	mu    sync.Mutex
@@ -37,7 +36,7 @@ func (p *packer) Act(act console.PackingAct, code, by string) (console.Answer, e
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at = time.Time{}
-	t, err := packingTable(p.station, p.journal)
+	t, err := p.table(p.journal)
 	if err != nil {
 		return console.Answer{}, err
 	}
@@ -98,7 +97,7 @@ func (p *packer) Table() (console.Table, error) {
 	if age := p.now().Sub(p.at); age >= 0 && age < tableAge {
 		return p.shown, nil
 	}
-	t, err := packingTable(p.station, p.journal)
+	t, err := p.table(p.journal)
 	if err != nil {
 		return console.Table{}, err
 	}

@@ -1,50 +1,37 @@
-package main
+package floor
 
 import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"slices"
 	"time"
 
-	"github.com/usbkeyd/usbkeyd/config"
 	"github.com/usbkeyd/usbkeyd/internal/console"
 	"github.com/usbkeyd/usbkeyd/internal/packing"
 	"github.com/usbkeyd/usbkeyd/provision"
 )
 
-// books are what the journal, the stock and the record say, for the operator's page and for
+// Books are what the journal, the stock and the record say, for the operator's page and for
 // the command line alike. They only read.
-type books struct {
-	station *config.Station
+type Books struct {
 	journal *provision.Journal
+	table   func(*provision.Journal) (provision.Table, error)
 	now     func() time.Time
 	// bay is the name of the bay at which a job was, "" where that is not known.
 	bay func(job string) string
 }
 
-// mostFinds is how many finds are told.
-const mostFinds = 50
+// MostFinds is how many finds are told.
+const MostFinds = 50
 
-// readBooks opens them beside a daemon that may be running, for the command line; nothing is
-// read where there is no journal yet.
-func readBooks(load func() (*config.Station, error), read func(*books) error) error {
-	station, err := load()
-	if err != nil {
-		return err
-	}
-	there, err := besideDaemon(station, func(j *provision.Journal) error {
-		return read(&books{station: station, journal: j, now: time.Now, bay: func(string) string { return "" }})
-	})
-	if err == nil && !there {
-		err = errors.New("this station has no journal yet, so there is nothing to show")
-	}
-	return err
+// NewBooks are those of a journal; table makes the packing table over it.
+func NewBooks(j *provision.Journal, table func(*provision.Journal) (provision.Table, error)) *Books {
+	return &Books{journal: j, table: table, now: time.Now, bay: func(string) string { return "" }}
 }
 
 // Order implements console.Books.
-func (b *books) Order(id string) (*console.Order, error) {
+func (b *Books) Order(id string) (*console.Order, error) {
 	records, err := b.journal.Order(id)
 	if err != nil || len(records) == 0 {
 		return nil, err
@@ -54,7 +41,7 @@ func (b *books) Order(id string) (*console.Order, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := packingTable(b.station, b.journal)
+	table, err := b.table(b.journal)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +119,7 @@ func sentBy(acts []packing.Act) map[string]string {
 }
 
 // unit is a unit by its last job; the central server has signed so many entries of the record.
-func (b *books) unit(r *provision.Record, signed int64) (console.Unit, error) {
+func (b *Books) unit(r *provision.Record, signed int64) (console.Unit, error) {
 	s := r.Job.Subject
 	u := console.Unit{
 		ID: s.UnitID, Job: r.Job.ID, Sequence: s.Sequence, Of: s.Of, State: string(r.State), Step: string(r.Step), Waiting: string(r.Waiting),
@@ -164,7 +151,7 @@ func (b *books) unit(r *provision.Record, signed int64) (console.Unit, error) {
 }
 
 // casing is the number on the casing of a job's token; "" where no list has it.
-func (b *books) casing(r *provision.Record) (string, error) {
+func (b *Books) casing(r *provision.Record) (string, error) {
 	if r.Facts.DeliveredAs == "" {
 		return "", nil
 	}
@@ -177,7 +164,7 @@ func (b *books) casing(r *provision.Record) (string, error) {
 
 // history is what happened to a job. What was noted after its end is told by its letters and
 // its reports.
-func (b *books) history(r *provision.Record) ([]console.Event, error) {
+func (b *Books) history(r *provision.Record) ([]console.Event, error) {
 	entries, err := b.journal.History(r.Job.ID)
 	if err != nil {
 		return nil, err
@@ -217,14 +204,14 @@ func (b *books) history(r *provision.Record) ([]console.Event, error) {
 }
 
 // Find implements console.Books.
-func (b *books) Find(code string) (console.Finds, error) {
+func (b *Books) Find(code string) (console.Finds, error) {
 	out := console.Finds{Hits: []console.Hit{}}
-	found, err := b.journal.Find(code, mostFinds)
+	found, err := b.journal.Find(code, MostFinds)
 	if err != nil {
 		return out, err
 	}
-	if out.More = len(found) > mostFinds; out.More {
-		found = found[:mostFinds]
+	if out.More = len(found) > MostFinds; out.More {
+		found = found[:MostFinds]
 	}
 	waybills := map[string]map[string]string{} // by order and job
 	shown := map[string]bool{}                 // token serials, as delivered
@@ -268,7 +255,7 @@ func (b *books) Find(code string) (console.Finds, error) {
 }
 
 // Day implements console.Books.
-func (b *books) Day(from, to time.Time) (console.Day, error) {
+func (b *Books) Day(from, to time.Time) (console.Day, error) {
 	var d console.Day
 	ends, err := b.journal.Ended(from, to)
 	if err != nil {
