@@ -32,6 +32,9 @@ func pcscSockets(modules []config.Module) map[string]string {
 	return out
 }
 
+// innocent ends what is done about a pcscd.
+const innocent = " The tokens are not at fault: leave them plugged in."
+
 // probePCSC asks the pcscd at a socket whether it works: nil when it does, else what
 // is wrong and what to do.
 func probePCSC(ctx context.Context, socket string) *agent.Alarm {
@@ -42,13 +45,13 @@ func probePCSC(ctx context.Context, socket string) *agent.Alarm {
 	a := &agent.Alarm{Since: time.Now(), Text: err.Error()}
 	switch {
 	case errors.Is(err, pcsc.ErrNotRunning):
-		a.Code, a.Hint = "pcscd-not-running", "Start pcscd: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
+		a.Code, a.Hint = "pcscd-not-running", "Start pcscd: systemctl restart pcscd."+innocent
 	case errors.Is(err, pcsc.ErrStuck):
-		a.Code, a.Hint = "pcscd-stuck", "Restart pcscd: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
+		a.Code, a.Hint = "pcscd-stuck", "Restart pcscd: systemctl restart pcscd."+innocent
 	case errors.Is(err, pcsc.ErrRefused):
-		a.Code, a.Hint = "pcscd-refuses", "Let this user use pcscd (polkit, org.debian.pcsc-lite.access_pcsc), or restart pcscd when it serves too many: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
+		a.Code, a.Hint = "pcscd-refuses", "Let this user use pcscd (polkit, org.debian.pcsc-lite.access_pcsc), or restart pcscd when it serves too many: systemctl restart pcscd."+innocent
 	default:
-		a.Code, a.Hint = "pcscd-unknown", "See what listens on the socket, then restart pcscd: systemctl restart pcscd. The tokens are not at fault: leave them plugged in."
+		a.Code, a.Hint = "pcscd-unknown", "See what listens on the socket, then restart pcscd: systemctl restart pcscd."+innocent
 	}
 	return a
 }

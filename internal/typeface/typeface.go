@@ -53,7 +53,7 @@ const trueType = 0x00010000
 // ErrFont: the library would leave characters out.
 func Parse(name string, data []byte) (*Font, error) {
 	if len(data) < 4 || binary.BigEndian.Uint32(data) != trueType {
-		return nil, fmt.Errorf("%w: %w", ErrFont, fmt.Errorf("%s is not a TrueType font of its own (a .ttf; not a .ttc or .otf)", name))
+		return nil, fmt.Errorf("%w: %s is not a TrueType font of its own (a .ttf; not a .ttc or .otf)", ErrFont, name)
 	}
 	glyphs, err := sfnt.Parse(data)
 	if err != nil {

@@ -96,7 +96,7 @@ func configTexts() map[string]string {
 		"labels that come one at a time (oneAtATime) need a printer":                                                                         "逐把打印标签（oneAtATime）需要打印机",
 		"PIN mailers are printed on Linux only, through CUPS: deliver the PINs of this station sealed":                                       "密码信封只能在 Linux 上经 CUPS 打印：本站的 PIN 码请改用 sealed 交付",
 		"the font cannot be used": "字体不可用",
-		"%s is not a TrueType font of its own (a .ttf; not a .ttc or .otf)":                                         "%s 不是单独的 TrueType 字体（应为 .ttf，不能是 .ttc 或 .otf）",
+		"%w: %s is not a TrueType font of its own (a .ttf; not a .ttc or .otf)":                                     "%s：%s 不是单独的 TrueType 字体（应为 .ttf，不能是 .ttc 或 .otf）",
 		"the font %s has no glyph for %c (U+%04X)":                                                                  "字体 %s 没有字符 %c（U+%04X）",
 		"the font %s has no glyph for U+%04X":                                                                       "字体 %s 没有字符 U+%04X",
 		"the operator's page (console.port) has this port: choose another":                                          "操作页面（console.port）已用这个端口：请换一个",
